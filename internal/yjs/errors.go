@@ -1,0 +1,67 @@
+package yjs
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Causes of an [Error]. A caller decides by ErrLimit (the sender may try a smaller update) and treats the rest alike:
+// the bytes are not what they claim to be.
+var (
+	// ErrLimit: well formed, but more than the limits allow.
+	ErrLimit = errors.New("over a limit")
+	// ErrMalformed: every error of this package that is not ErrLimit, ErrUnsplittable or ErrTooLarge.
+	ErrMalformed = errors.New("malformed")
+	// ErrUnsplittable: one content that can't be cut (a binary, an embed) is larger than the parts asked for.
+	ErrUnsplittable = errors.New("yjs: an uncuttable content is larger than the parts asked for")
+	// ErrTooLarge: more than 4 GiB of updates in one merge.
+	ErrTooLarge = errors.New("yjs: more than 4 GiB of updates in one merge")
+)
+
+// Error says where an input is wrong, and how.
+type Error struct {
+	Offset int    // byte offset in the input; the start of the number, string or struct that is wrong
+	Reason string // fixed text, holds nothing of the input
+	Limit  bool   // errors.Is(err, ErrLimit)
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("yjs: offset %d: %s", e.Offset, e.Reason)
+}
+
+// Is makes errors.Is work with ErrLimit and ErrMalformed.
+func (e *Error) Is(target error) bool {
+	if e.Limit {
+		return target == ErrLimit
+	}
+	return target == ErrMalformed
+}
+
+// Reasons of malformed input. Tests name them; nobody else decides by them.
+const (
+	reasonTruncated  = "unexpected end"
+	reasonOverflow   = "number out of range"
+	reasonCount      = "count larger than the bytes left"
+	reasonUTF8       = "invalid UTF-8"
+	reasonJSON       = "invalid JSON"
+	reasonRef        = "unknown content number"
+	reasonType       = "unknown type number"
+	reasonTag        = "unknown value tag"
+	reasonSkipFlags  = "skip with flag bits"
+	reasonTrailing   = "bytes after the end"
+	reasonZeroStruct = "struct of length 0"
+	reasonZeroDelete = "delete range of length 0"
+	reasonSelf       = "item refers to its own client at or after its own clock"
+	reasonRange      = "client or clock beyond 2^53-1"
+	reasonDepth      = "values nested too deep"
+	reasonStructs    = "too many structs"
+	reasonRanges     = "too many delete ranges"
+	reasonClients    = "too many clients"
+	reasonRoots      = "too many root names"
+	reasonSubDocs    = "too many sub-documents"
+	reasonV2Feature  = "unknown feature byte"
+	reasonV2Column   = "column ends too early"
+	reasonV2Size     = "expands to too many bytes"
+	reasonEntry      = "invalid entry"
+	reasonFrame      = "unknown message"
+)

@@ -1,0 +1,188 @@
+package yjs
+
+// Update V1:
+//
+//	update    := varUint sections, section*, deleteSet
+//	section   := varUint structs, varUint client, varUint clock, struct*      clocks are implied: each begins where the last ended
+//	struct    := info, head, content                                          see Struct
+//	deleteSet := varUint clients, ( varUint client, varUint ranges, ( varUint clock, varUint length )* )*
+//
+// On the wire sections and delete sets go by descending client. Readers take any order.
+
+// Reader goes over the structs of an update, then over its deletes, holding nothing and allocating nothing:
+//
+//	for r := NewReader(update); r.Next(&s); { … }
+//	for r.NextDelete(&d) { … }
+//	if err := r.Err(); err != nil { … }
+//
+// It takes what Yjs takes: clients in any order, the same client twice, structs of length 0, ids a little beyond 2^53.
+// [Update.Parse] is the stricter check for what strangers send. Bytes after the delete set are an error.
+type Reader struct {
+	c        cursor
+	sections uint64 // not begun
+	structs  uint64 // left in this section
+	client   uint64
+	clock    uint64 // of the next struct
+
+	part     byte   // structs, deletes or done
+	dclients uint64 // not begun
+	ranges   uint64 // left of this client
+
+	start int // offset of the last struct
+}
+
+const (
+	partStructs = iota
+	partDeletes
+	partDone
+)
+
+// Delete is a run of deleted clocks of one client: [Clock, Clock+Len).
+type Delete struct{ Client, Clock, Len uint64 }
+
+// NewReader begins to read a V1 update. The bytes must stay as they are while the Reader and its structs are in use.
+func NewReader(update []byte) Reader {
+	var r Reader
+	r.Reset(update)
+	return r
+}
+
+// Reset begins anew with another update.
+func (r *Reader) Reset(update []byte) {
+	*r = Reader{c: cursor{b: update}}
+	r.sections = r.c.count(3)
+}
+
+// Err is the first error, an *Error.
+func (r *Reader) Err() error { return r.c.err }
+
+// Next reads the next struct into s; false at the end of the structs or after an error.
+func (r *Reader) Next(s *Struct) bool {
+	c := &r.c
+	for r.structs == 0 {
+		if r.part != partStructs || c.err != nil {
+			return false
+		}
+		if r.sections == 0 {
+			r.beginDeletes()
+			return false
+		}
+		r.sections--
+		at := c.off
+		r.structs = c.uint()
+		r.client = c.uint()
+		r.clock = c.uint()
+		if c.err == nil && r.structs > uint64(c.left())/2 {
+			c.fail(at, reasonCount)
+		}
+		if c.err != nil {
+			r.structs = 0
+			return false
+		}
+	}
+	r.structs--
+	r.start = c.off
+	c.overlong = false
+	c.structV1(s)
+	s.Client, s.Clock = r.client, r.clock
+	r.clock += s.Len
+	if r.clock > maxClock {
+		c.fail(r.start, reasonOverflow)
+	}
+	if c.err != nil {
+		r.structs = 0
+		return false
+	}
+	return true
+}
+
+// structV1 reads one struct; client and clock are the caller's to set.
+func (c *cursor) structV1(s *Struct) {
+	start := c.off
+	info := c.byte()
+	*s = Struct{Info: info}
+	switch info & infoRef {
+	case RefGC:
+		s.Info = RefGC
+		s.Len = c.uint()
+		return
+	case RefSkip:
+		if info != RefSkip {
+			c.fail(start, reasonSkipFlags)
+			return
+		}
+		s.Len = c.uint()
+		return
+	}
+	if info&(infoOrigin|infoRight) != 0 {
+		s.Info &^= infoSub
+		if info&infoOrigin != 0 {
+			s.Origin.Client = c.uint()
+			s.Origin.Clock = c.uint()
+		}
+		if info&infoRight != 0 {
+			s.Right.Client = c.uint()
+			s.Right.Clock = c.uint()
+		}
+	} else {
+		if c.uint() == 1 {
+			s.Root = c.str()
+		} else {
+			s.Parent.Client = c.uint()
+			s.Parent.Clock = c.uint()
+		}
+		if info&infoSub != 0 {
+			s.Sub = c.str()
+		}
+	}
+	c.content(s)
+}
+
+func (r *Reader) beginDeletes() {
+	r.part = partDeletes
+	r.dclients = r.c.count(2)
+}
+
+// NextDelete reads the next delete range into d; false at the end of the update or after an error. Structs not read yet
+// are passed over first.
+func (r *Reader) NextDelete(d *Delete) bool {
+	if r.part == partStructs {
+		var s Struct
+		for r.Next(&s) {
+		}
+	}
+	c := &r.c
+	for r.ranges == 0 {
+		if r.part != partDeletes || c.err != nil {
+			return false
+		}
+		if r.dclients == 0 {
+			r.part = partDone
+			if c.left() > 0 {
+				c.fail(c.off, reasonTrailing)
+			}
+			return false
+		}
+		r.dclients--
+		d.Client = c.uint()
+		r.client = d.Client
+		r.ranges = c.count(2)
+		if c.err != nil {
+			r.ranges = 0
+			return false
+		}
+	}
+	r.ranges--
+	at := c.off
+	d.Client = r.client
+	d.Clock = c.uint()
+	d.Len = c.uint()
+	if d.Clock+d.Len > maxClock {
+		c.fail(at, reasonOverflow)
+	}
+	if c.err != nil {
+		r.ranges = 0
+		return false
+	}
+	return true
+}
