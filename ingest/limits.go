@@ -1,0 +1,100 @@
+package ingest
+
+import (
+	"time"
+
+	"yjet/internal/yjs"
+)
+
+// Limits bound what one connection, one document and all together may use. A
+// zero field means its default.
+type Limits struct {
+	Message         int           // bytes of one message, default 16 MiB
+	FirstMessage    int           // bytes of the first message of a connection whose rights are not known yet, default 1 MiB
+	FirstWait       time.Duration // from open to the first message, default 10 s
+	MessageWait     time.Duration // to finish a message once begun, default 10 s without a byte
+	MessageRate     float64       // messages a second, default 100
+	MessageBurst    float64       // default 500
+	ByteRate        float64       // bytes a second, answers to a step 1 exempt, default 2 MiB
+	ByteBurst       float64       // default 10 MiB
+	RateWait        time.Duration // how long a sender is read slowly before it is closed, default 10 s
+	QueueFrames     int           // frames waiting for one connection before it has to catch up, default 256
+	QueueSoft       int           // bytes likewise, default 1 MiB
+	QueueHard       int           // bytes at which a connection is closed, default 8 MiB
+	WriteWait       time.Duration // a socket that takes no byte for so long is dropped, default 10 s
+	PingEvery       time.Duration // default 20 s
+	DeadAfter       time.Duration // nothing heard, default 45 s
+	SilenceMax      time.Duration // an application message goes out at least so often, default 15 s
+	AwarenessState  int           // bytes of one awareness state, default 16 KiB
+	AwarenessOwn    int           // ids a session may own, default 4
+	AwarenessStates int           // ids in a document, default 10,000
+	AwarenessEvery  time.Duration // an id's states go out at most so often, default 40 ms
+	Held            int           // updates held for missing dependencies, a session, default 64
+	HeldBytes       int           // default 16 MiB
+	HeldWait        time.Duration // default 30 s
+	RoomBytes       int           // bytes waiting for the log in one room before senders are read no further, default 4 MiB
+	AppendWait      time.Duration // how long a commit is tried before its writers are sent away, default 30 s
+	Document        int           // bytes of a document, default 50 MiB; above it writes are refused
+	PerDocument     int           // sessions in one document, default 5,000
+	PerIP           int           // connections from one address, default 200
+	Connections     int           // in all, default 20,000
+	NewPerIP        float64       // new connections a second from one address, default 20
+	NewPerIPBurst   float64       // default 100
+	Documents       int           // open documents, default 10,000
+	PerUser         int           // documents one user has open, default 100
+	Loads           int           // documents loading at once, default 32
+	LoadWait        time.Duration // waiting for and loading a document, default 30 s
+	IdleUnload      time.Duration // a room without sessions is kept so long, default 30 s
+	LeaveWait       time.Duration // presence of a socket that broke off is kept so long, default 3 s
+	RefusalHold     time.Duration // how long a refused socket is held open, give or take a third, default 3 s
+	Update          yjs.Limits
+}
+
+func set[T int | float64 | time.Duration](p *T, v T) {
+	if *p == 0 {
+		*p = v
+	}
+}
+
+// withDefaults fills zero fields (limits as in the README).
+func (l Limits) withDefaults() Limits {
+	set(&l.Message, 16<<20)
+	set(&l.FirstMessage, 1<<20)
+	set(&l.FirstWait, 10*time.Second)
+	set(&l.MessageWait, 10*time.Second)
+	set(&l.MessageRate, 100)
+	set(&l.MessageBurst, 500)
+	set(&l.ByteRate, 2<<20)
+	set(&l.ByteBurst, 10<<20)
+	set(&l.RateWait, 10*time.Second)
+	set(&l.QueueFrames, 256)
+	set(&l.QueueSoft, 1<<20)
+	set(&l.QueueHard, 8<<20)
+	set(&l.WriteWait, 10*time.Second)
+	set(&l.PingEvery, 20*time.Second)
+	set(&l.DeadAfter, 45*time.Second)
+	set(&l.SilenceMax, 15*time.Second)
+	set(&l.AwarenessState, 16<<10)
+	set(&l.AwarenessOwn, 4)
+	set(&l.AwarenessStates, 10_000)
+	set(&l.AwarenessEvery, 40*time.Millisecond)
+	set(&l.Held, 64)
+	set(&l.HeldBytes, 16<<20)
+	set(&l.HeldWait, 30*time.Second)
+	set(&l.RoomBytes, 4<<20)
+	set(&l.AppendWait, 30*time.Second)
+	set(&l.Document, 50<<20)
+	set(&l.PerDocument, 5_000)
+	set(&l.PerIP, 200)
+	set(&l.Connections, 20_000)
+	set(&l.NewPerIP, 20)
+	set(&l.NewPerIPBurst, 100)
+	set(&l.Documents, 10_000)
+	set(&l.PerUser, 100)
+	set(&l.Loads, 32)
+	set(&l.LoadWait, 30*time.Second)
+	set(&l.IdleUnload, 30*time.Second)
+	set(&l.LeaveWait, 3*time.Second)
+	set(&l.RefusalHold, 3*time.Second)
+	return l
+}
