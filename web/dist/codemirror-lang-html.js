@@ -1,0 +1,1 @@
+import{a,b,c,d,e}from"./lezer-html.js";import"./lezer-css.js";import"./lezer-javascript.js";import"./codemirror-autocomplete.js";import"./lezer-lr.js";import"./codemirror-view.js";export{e as autoCloseTags,d as html,a as htmlCompletionSource,b as htmlCompletionSourceWith,c as htmlLanguage};

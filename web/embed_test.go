@@ -1,0 +1,209 @@
+package web
+
+import (
+	"bytes"
+	"compress/gzip"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+func get(t *testing.T, method, target string, header ...string) *http.Response {
+	t.Helper()
+	r := httptest.NewRequest(method, target, nil)
+	r.Host = "localhost:1999"
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	Handler().ServeHTTP(w, r)
+	return w.Result()
+}
+
+func body(t *testing.T, res *http.Response) string {
+	t.Helper()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestPagesCarryAStrictPolicyWithAFreshNonce(t *testing.T) {
+	seen := map[string]bool{}
+	for _, target := range []string{"/", "/calm-otter-42", "/notes/todo", "/caf%C3%A9", "/a.js"} {
+		res := get(t, "GET", target)
+		if res.StatusCode != 200 || !strings.HasPrefix(res.Header.Get("Content-Type"), "text/html") {
+			t.Fatalf("GET %s: got %d %q, want the page", target, res.StatusCode, res.Header.Get("Content-Type"))
+		}
+		policy := res.Header.Get("Content-Security-Policy")
+		m := regexp.MustCompile(`'nonce-([A-Za-z0-9+/]{24})'`).FindStringSubmatch(policy)
+		if m == nil {
+			t.Fatalf("GET %s: policy %q has no nonce", target, policy)
+		}
+		if seen[m[1]] {
+			t.Errorf("GET %s: nonce %s was used before", target, m[1])
+		}
+		seen[m[1]] = true
+		if b := body(t, res); !strings.Contains(b, `content="`+m[1]+`"`) || strings.Contains(b, "{{") {
+			t.Errorf("GET %s: the page does not carry the policy's nonce: %s", target, b)
+		}
+		for _, bad := range []string{"unsafe-inline", "unsafe-eval", "http:", "https:", "*"} {
+			if strings.Contains(policy, bad) {
+				t.Errorf("GET %s: policy %q has %q", target, policy, bad)
+			}
+		}
+		if got := res.Header.Get("Referrer-Policy"); got != "no-referrer" {
+			t.Errorf("GET %s: Referrer-Policy got %q, want no-referrer", target, got)
+		}
+	}
+}
+
+func TestPolicyTakesNothingFromAStrangeHost(t *testing.T) {
+	r := httptest.NewRequest("GET", "/room", nil)
+	r.Host = "evil; script-src *"
+	w := httptest.NewRecorder()
+	Handler().ServeHTTP(w, r)
+	if got := w.Header().Get("Content-Security-Policy"); strings.Contains(got, "evil") {
+		t.Errorf("policy got %q, want nothing of the Host header", got)
+	}
+}
+
+func TestReservedPathsAreNoPages(t *testing.T) {
+	for _, target := range []string{"/health", "/healthz", "/readyz", "/metrics", "/api/docs", "/parties/main/x", "/party/x", "/d/a/ws/a", "/doc/a/auth", "/assets/nothing.js", "/assets/index.html", "/assets/../embed.go", "/assets/"} {
+		if res := get(t, "GET", target); res.StatusCode != 404 {
+			t.Errorf("GET %s: got %d, want 404", target, res.StatusCode)
+		}
+	}
+	if res := get(t, "POST", "/room"); res.StatusCode != 405 || res.Header.Get("Allow") == "" {
+		t.Errorf("POST /room: got %d, want 405 with Allow", res.StatusCode)
+	}
+}
+
+func TestAssetsAreTypedCompressedAndRevalidated(t *testing.T) {
+	for target, want := range map[string]string{
+		"/assets/app.js": "text/javascript; charset=utf-8", "/assets/app.css": "text/css; charset=utf-8",
+		"/assets/icon.svg": "image/svg+xml", "/assets/LEGAL.txt": "text/plain; charset=utf-8", "/favicon.ico": "image/svg+xml",
+	} {
+		res := get(t, "GET", target)
+		if res.StatusCode != 200 || res.Header.Get("Content-Type") != want || res.Header.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("GET %s: got %d %q, want 200 %q, nosniff", target, res.StatusCode, res.Header.Get("Content-Type"), want)
+		}
+		again := get(t, "GET", target, "If-None-Match", res.Header.Get("ETag"))
+		if again.StatusCode != 304 || body(t, again) != "" {
+			t.Errorf("GET %s again: got %d, want 304 without a body", target, again.StatusCode)
+		}
+	}
+	res := get(t, "GET", "/assets/app.css", "Accept-Encoding", "br, gzip")
+	if res.Header.Get("Content-Encoding") != "gzip" {
+		t.Fatalf("app.css: got encoding %q, want gzip", res.Header.Get("Content-Encoding"))
+	}
+	z, err := gzip.NewReader(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := io.ReadAll(z)
+	if want := body(t, get(t, "GET", "/assets/app.css")); err != nil || string(plain) != want {
+		t.Errorf("app.css unzipped: got %d bytes, %v, want %d", len(plain), err, len(want))
+	}
+	if res := get(t, "GET", "/assets/app.css", "Accept-Encoding", "gzip;q=0"); res.Header.Get("Content-Encoding") != "" {
+		t.Error("app.css: compressed for a client that refuses gzip")
+	}
+}
+
+// The page may load nothing from elsewhere: no address of another host stands in what a browser fetches or runs
+// as one. (Names of XML namespaces and documentation links inside strings are no fetches.)
+func TestPageNamesNoOtherHost(t *testing.T) {
+	for _, name := range []string{"index.html", "app.css"} {
+		b, err := dist.ReadFile("dist/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m := regexp.MustCompile(`(https?:)?//[a-z]`).Find(b); m != nil {
+			t.Errorf("%s refers to %q", name, m)
+		}
+	}
+}
+
+func TestDistIsWhatTheSourcesBuild(t *testing.T) {
+	npm, err := exec.LookPath("npm")
+	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("npm is not installed, and CI=true demands it")
+		}
+		t.Skip("SKIPPED LOUDLY: no npm on PATH, so nobody checked that web/dist is what web/src builds")
+	}
+	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "yjet-web-npm.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	// npm ci only where node_modules is not of this lockfile.
+	want, err := os.ReadFile("package-lock.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stamp := filepath.Join("node_modules", ".yjet-lock")
+	if got, _ := os.ReadFile(stamp); !bytes.Equal(got, want) {
+		if out, err := exec.Command(npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts").CombinedOutput(); err != nil {
+			t.Fatalf("npm ci: %v\n%s", err, out)
+		}
+		if err := os.WriteFile(stamp, want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fresh := filepath.Join(t.TempDir(), "dist")
+	rel, err := filepath.Rel(mustWd(t), fresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("node", "build.mjs", rel).CombinedOutput(); err != nil {
+		t.Fatalf("node build.mjs: %v\n%s", err, out)
+	}
+	got, built := files(t, "dist"), files(t, fresh)
+	for name, b := range built {
+		if !bytes.Equal(got[name], b) {
+			t.Errorf("dist/%s is not what the sources build: run npm run build in web/ and commit dist/", name)
+		}
+	}
+	for name := range got {
+		if built[name] == nil {
+			t.Errorf("dist/%s is built by nothing any more: run npm run build in web/ and commit dist/", name)
+		}
+	}
+}
+
+func mustWd(t *testing.T) string {
+	t.Helper()
+	wd, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return wd
+}
+
+func files(t *testing.T, dir string) map[string][]byte {
+	t.Helper()
+	all := map[string][]byte{}
+	err := fs.WalkDir(os.DirFS(dir), ".", func(name string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			all[name], err = os.ReadFile(filepath.Join(dir, name))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}

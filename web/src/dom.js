@@ -1,0 +1,85 @@
+// h makes an element. Properties that are functions become listeners, `class` and `data-…`/`aria-…` become
+// attributes, children are nodes or text: text is always set as text.
+export function h (tag, props = {}, ...children) {
+  const el = document.createElement(tag)
+  for (const [k, v] of Object.entries(props ?? {})) {
+    if (v === null || v === undefined || v === false) continue
+    if (typeof v === 'function') el.addEventListener(k.slice(2).toLowerCase(), v)
+    else if (k === 'class') el.className = v
+    else if (k in el && !k.includes('-') && k !== 'list') el[k] = v
+    else el.setAttribute(k, v === true ? '' : v)
+  }
+  el.append(...children.flat().filter(c => c !== null && c !== undefined && c !== false))
+  return el
+}
+
+const svgNS = 'http://www.w3.org/2000/svg'
+
+const paths = {
+  link: 'M6.5 9.5l3-3M7 4.5l1.2-1.2a2.6 2.6 0 013.7 3.7L10.7 8.2M9 11.5l-1.2 1.2a2.6 2.6 0 01-3.7-3.7L5.3 7.8',
+  windows: 'M2.5 5.5h7v7h-7zM6.5 5.5v-2h7v7h-4',
+  code: 'M5.5 5L2.5 8l3 3M10.5 5l3 3-3 3',
+  clock: 'M8 4.5V8l2.3 1.5M8 2.5a5.5 5.5 0 110 11 5.5 5.5 0 010-11z',
+  moon: 'M13 9.6A5.5 5.5 0 016.4 3a5.5 5.5 0 106.6 6.6z',
+  close: 'M4 4l8 8M12 4l-8 8',
+  check: 'M3.5 8.5l3 3 6-7',
+  arrow: 'M3 8h10M9 4l4 4-4 4',
+  dots: 'M3.5 8h.01M8 8h.01M12.5 8h.01',
+  play: 'M5.5 3.5v9l7-4.5z',
+  pencil: 'M3 13l.6-2.7L10.8 3l2.2 2.2-7.3 7.2z'
+}
+
+// icon makes one of the 16-pixel line icons above.
+export function icon (name) {
+  const svg = document.createElementNS(svgNS, 'svg')
+  svg.setAttribute('viewBox', '0 0 16 16')
+  svg.setAttribute('class', 'icon')
+  svg.setAttribute('aria-hidden', 'true')
+  const p = document.createElementNS(svgNS, 'path')
+  p.setAttribute('d', paths[name])
+  svg.append(p)
+  return svg
+}
+
+export function logo () {
+  return h('img', { src: '/assets/icon.svg', alt: '', class: 'logo', width: 26, height: 26 })
+}
+
+// copy puts text on the clipboard, also where the page is not in a secure context.
+export async function copy (text) {
+  try {
+    await navigator.clipboard.writeText(text)
+    return true
+  } catch {
+    const area = h('textarea', { value: text, class: 'offscreen', readOnly: true })
+    document.body.append(area)
+    area.select()
+    const ok = document.execCommand('copy')
+    area.remove()
+    return ok
+  }
+}
+
+let toastTimer
+// toast shows one short sentence for a moment, also to screen readers.
+export function toast (text) {
+  let el = document.getElementById('toast')
+  if (!el) {
+    el = h('div', { id: 'toast', role: 'status', class: 'toast' })
+    document.body.append(el)
+  }
+  el.textContent = text
+  el.classList.add('show')
+  clearTimeout(toastTimer)
+  toastTimer = setTimeout(() => el.classList.remove('show'), 2200)
+}
+
+// store reads and writes JSON in localStorage; a browser that forbids it only forgets.
+export const store = {
+  get (key, fallback) {
+    try { return JSON.parse(localStorage.getItem(key)) ?? fallback } catch { return fallback }
+  },
+  set (key, value) {
+    try { localStorage.setItem(key, JSON.stringify(value)) } catch {}
+  }
+}
