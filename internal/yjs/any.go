@@ -29,9 +29,8 @@ type anyLevel struct {
 	object bool
 }
 
-// skipAny reads n values and keeps nothing. It returns how deep they nest: 0 for scalars. It does not recurse, so depth
-// costs no stack.
-func (c *cursor) skipAny(n uint64) (depth int) {
+// skipAny reads n values and keeps nothing. It does not recurse, so depth costs no stack.
+func (c *cursor) skipAny(n uint64) {
 	var space [8]anyLevel
 	stack := append(space[:0], anyLevel{left: n})
 	for len(stack) > 0 && c.err == nil {
@@ -59,13 +58,12 @@ func (c *cursor) skipAny(n uint64) (depth int) {
 			c.bytes()
 		case anyArray:
 			stack = append(stack, anyLevel{left: c.count(1)})
-			depth = max(depth, len(stack)-1)
+			c.depth = max(c.depth, len(stack)-1)
 		case anyObject:
 			stack = append(stack, anyLevel{left: c.count(2), object: true})
-			depth = max(depth, len(stack)-1)
+			c.depth = max(c.depth, len(stack)-1)
 		default:
 			c.fail(at, reasonTag)
 		}
 	}
-	return depth
 }

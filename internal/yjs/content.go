@@ -32,9 +32,8 @@ func (c *cursor) content(s *Struct) {
 			if c.err != nil {
 				return
 			}
-			if string(p) != "undefined" && !validJSON(p) {
-				c.fail(at, reasonJSON)
-				return
+			if string(p) != "undefined" {
+				c.checkJSON(at, p)
 			}
 		}
 		s.Content = c.since(from)
@@ -83,11 +82,23 @@ func (c *cursor) since(off int) []byte {
 func (c *cursor) json() []byte {
 	start := c.off
 	p := c.str()
-	if c.err == nil && !validJSON(p) {
-		c.fail(start, reasonJSON)
-		return nil
+	if c.err == nil {
+		c.checkJSON(start, p)
 	}
 	return p
+}
+
+// checkJSON fails at off unless p is JSON. p is valid UTF-8.
+func (c *cursor) checkJSON(off int, p []byte) {
+	switch string(p) { // what formats hold, nearly always
+	case "null", "true", "false", "{}", `""`:
+		return
+	}
+	depth, ok := jsonDepth(p)
+	if !ok {
+		c.fail(off, reasonJSON)
+	}
+	c.depth = max(c.depth, depth)
 }
 
 // utf16Len is the length of UTF-8 text in UTF-16 code units; false if it is not UTF-8.

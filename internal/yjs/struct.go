@@ -94,7 +94,10 @@ func (s *Struct) HasParent() bool { return s.IsItem() && s.Info&(infoOrigin|info
 func (s *Struct) HasSub() bool { return s.Info&infoSub != 0 }
 
 // Countable: the content takes part in the length of its type. Deleted and Format do not.
-func (s *Struct) Countable() bool { r := s.Ref(); return r != RefDeleted && r != RefFormat && s.IsItem() }
+func (s *Struct) Countable() bool {
+	r := s.Ref()
+	return r != RefDeleted && r != RefFormat && s.IsItem()
+}
 
 // DropLeft cuts off the first k units, 0 < k < Len, as Yjs does: what stays has the unit before it as its origin, and so no
 // parent on the wire. A cut through a surrogate pair leaves U+FFFD (content is then copied).

@@ -37,8 +37,8 @@ const (
 	partDone
 )
 
-// Delete is a run of deleted clocks of one client: [Clock, Clock+Len).
-type Delete struct{ Client, Clock, Len uint64 }
+// Run is a run of clocks of one client: [Clock, Clock+Len).
+type Run struct{ Client, Clock, Len uint64 }
 
 // NewReader begins to read a V1 update. The bytes must stay as they are while the Reader and its structs are in use.
 func NewReader(update []byte) Reader {
@@ -145,7 +145,7 @@ func (r *Reader) beginDeletes() {
 
 // NextDelete reads the next delete range into d; false at the end of the update or after an error. Structs not read yet
 // are passed over first.
-func (r *Reader) NextDelete(d *Delete) bool {
+func (r *Reader) NextDelete(d *Run) bool {
 	if r.part == partStructs {
 		var s Struct
 		for r.Next(&s) {

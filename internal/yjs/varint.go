@@ -100,6 +100,7 @@ type cursor struct {
 	err error
 
 	overlong bool // a varUint longer than needed was read since this was cleared
+	depth    int  // deepest nesting of any values and JSON read
 }
 
 func (c *cursor) fail(off int, reason string) {

@@ -11,7 +11,7 @@ import (
 type StateVector map[uint64]uint64
 
 // DecodeStateVector reads a state vector. No bytes at all mean the empty vector, as some clients send it. Of a client
-// named twice the last clock counts, as in Yjs.
+// named twice the last clock counts, and bytes after the vector are not looked at, as in Yjs.
 func DecodeStateVector(b []byte) (StateVector, error) {
 	if len(b) == 0 {
 		return StateVector{}, nil
@@ -26,9 +26,6 @@ func DecodeStateVector(b []byte) (StateVector, error) {
 			c.fail(at, reasonRange)
 		}
 		v[client] = clock
-	}
-	if c.err == nil && c.left() > 0 {
-		c.fail(c.off, reasonTrailing)
 	}
 	if c.err != nil {
 		return nil, c.err
@@ -82,7 +79,7 @@ func VectorOf(update []byte) (StateVector, error) {
 		}
 	}
 	flush()
-	var d Delete
+	var d Run
 	for r.NextDelete(&d) {
 	}
 	if err := r.Err(); err != nil {

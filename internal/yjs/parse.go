@@ -1,0 +1,224 @@
+package yjs
+
+import "slices"
+
+// Limits bound what a stranger's update may hold. A zero field means its default, a negative one no limit.
+type Limits struct {
+	Structs      int // structs in one update, default 500,000
+	DeleteRanges int // default 500,000
+	Clients      int // clients with structs in one update, default 10,000
+	Roots        int // different root names in one update, default 1,000
+	SubDocs      int // default 100
+	Depth        int // nesting of any values and JSON, default 256
+}
+
+func limit(n, byDefault int) int {
+	switch {
+	case n == 0:
+		return byDefault
+	case n < 0:
+		return int(^uint(0) >> 1)
+	}
+	return n
+}
+
+// Update is one V1 update, parsed and wholly checked. It keeps slices into its bytes. Parse resets it, so that one value
+// serves many updates and soon allocates nothing.
+type Update struct {
+	// Bytes is the update as given to Parse; not copied.
+	Bytes []byte
+
+	runs []Run // clocks that it has structs for, in the order of the wire, neighbours joined
+	dels []Run // its delete set, in the order of the wire
+
+	// What its items refer to in other clients: per client the highest clock, roughly (a client may come twice).
+	needs []ID
+	// Whatever an item refers to in its own client is below its own clock.
+
+	roots   [][]byte
+	structs int
+	subDocs int
+}
+
+// Parse checks b whole and remembers what [State] needs. Beside what [Reader] checks, it refuses what would harm others
+// once it is in a log: items that refer to their own client at or after their own clock, delete ranges and structs of
+// length 0, ids above [MaxSafe], and more of anything than lim allows.
+//
+// An error is an [*Error]; over a limit errors.Is(err, ErrLimit). After an error the Update is empty.
+func (u *Update) Parse(b []byte, lim Limits) error {
+	*u = Update{Bytes: b, runs: u.runs[:0], dels: u.dels[:0], needs: u.needs[:0], roots: u.roots[:0]}
+	if err := u.parse(b, &lim); err != nil {
+		*u = Update{runs: u.runs[:0], dels: u.dels[:0], needs: u.needs[:0], roots: u.roots[:0]}
+		return err
+	}
+	return nil
+}
+
+func (u *Update) parse(b []byte, lim *Limits) error {
+	var r Reader
+	var s Struct
+	c := &r.c
+	maxStructs, maxDepth := limit(lim.Structs, 500_000), limit(lim.Depth, 256)
+	maxClients, maxRanges := limit(lim.Clients, 10_000), limit(lim.DeleteRanges, 500_000)
+	maxRoots, maxSubDocs := limit(lim.Roots, 1_000), limit(lim.SubDocs, 100)
+	var seen map[string]struct{} // roots, once they are many
+
+	r.Reset(b)
+	if c.err == nil && r.sections > uint64(maxClients) {
+		c.failLimit(0, reasonClients)
+	}
+	for r.Next(&s) {
+		u.structs++
+		if u.structs > maxStructs || r.structs > uint64(maxStructs) {
+			c.failLimit(r.start, reasonStructs)
+			break
+		}
+		if s.Len == 0 {
+			c.fail(r.start, reasonZeroStruct)
+			break
+		}
+		if s.Client > MaxSafe || s.Clock+s.Len > MaxSafe {
+			c.fail(r.start, reasonRange)
+			break
+		}
+		if s.Info == RefSkip {
+			continue
+		}
+		if n := len(u.runs); n > 0 && u.runs[n-1].Client == s.Client && u.runs[n-1].End() == s.Clock {
+			u.runs[n-1].Len += s.Len
+		} else {
+			u.runs = append(u.runs, Run{s.Client, s.Clock, s.Len})
+		}
+		if s.Info == RefGC {
+			continue
+		}
+		if s.Info&infoOrigin != 0 {
+			u.need(c, &s, s.Origin, r.start)
+		}
+		if s.Info&infoRight != 0 {
+			u.need(c, &s, s.Right, r.start)
+		}
+		if s.Info&(infoOrigin|infoRight) == 0 {
+			if s.Root == nil {
+				u.need(c, &s, s.Parent, r.start)
+			} else if !u.hasRoot(s.Root, seen) {
+				if len(u.roots) >= maxRoots {
+					c.failLimit(r.start, reasonRoots)
+				}
+				u.roots = append(u.roots, s.Root)
+				if len(u.roots) > 16 {
+					if seen == nil {
+						seen = make(map[string]struct{})
+						for _, name := range u.roots {
+							seen[string(name)] = struct{}{}
+						}
+					}
+					seen[string(s.Root)] = struct{}{}
+				}
+			}
+		}
+		if s.Ref() == RefDoc {
+			if u.subDocs++; u.subDocs > maxSubDocs {
+				c.failLimit(r.start, reasonSubDocs)
+			}
+		}
+		if c.depth > maxDepth {
+			c.failLimit(r.start, reasonDepth)
+		}
+		if c.err != nil {
+			break
+		}
+	}
+	var d Run
+	for r.NextDelete(&d) {
+		switch {
+		case d.Len == 0:
+			c.fail(c.off-1, reasonZeroDelete)
+		case d.Client > MaxSafe || d.Clock+d.Len > MaxSafe:
+			c.fail(c.off-1, reasonRange)
+		case len(u.dels) >= maxRanges:
+			c.failLimit(c.off-1, reasonRanges)
+		}
+		u.dels = append(u.dels, d)
+	}
+	return r.Err()
+}
+
+// need notes that s refers to id.
+func (u *Update) need(c *cursor, s *Struct, id ID, start int) {
+	if id.Client == s.Client {
+		if id.Clock >= s.Clock {
+			c.fail(start, reasonSelf)
+		}
+		return
+	}
+	if id.Client > MaxSafe || id.Clock >= MaxSafe {
+		c.fail(start, reasonRange)
+		return
+	}
+	for i := len(u.needs) - 1; i >= 0 && i >= len(u.needs)-8; i-- {
+		if n := &u.needs[i]; n.Client == id.Client {
+			n.Clock = max(n.Clock, id.Clock)
+			return
+		}
+	}
+	u.needs = append(u.needs, id)
+}
+
+func (u *Update) hasRoot(name []byte, seen map[string]struct{}) bool {
+	if seen != nil {
+		_, ok := seen[string(name)]
+		return ok
+	}
+	for _, r := range u.roots {
+		if string(r) == string(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// Empty: no structs and no deletes.
+func (u *Update) Empty() bool { return len(u.runs) == 0 && len(u.dels) == 0 }
+
+// Runs are the clocks it has structs for, Skips left out, in the order of the wire. They belong to the update.
+func (u *Update) Runs() []Run { return u.runs }
+
+// Deletes are its delete ranges, in the order of the wire. They belong to the update.
+func (u *Update) Deletes() []Run { return u.dels }
+
+// Roots are the names of root types its items name, each once. They alias its bytes. Items with neighbours name none.
+func (u *Update) Roots() [][]byte { return u.roots }
+
+// Structs is the number of its structs, Skips counted.
+func (u *Update) Structs() int { return u.structs }
+
+// Validate is the check of [Update.Parse] alone.
+func Validate(update []byte, lim Limits) error {
+	var u Update
+	return u.Parse(update, lim)
+}
+
+// sortedDeletes yields the delete ranges by client, each group sorted by clock. scratch is used if the wire is unsorted.
+func (u *Update) deletesByClient(yield func(client uint64, runs []Run)) {
+	for i := 0; i < len(u.dels); {
+		j := i + 1
+		sorted := true
+		for j < len(u.dels) && u.dels[j].Client == u.dels[i].Client {
+			sorted = sorted && u.dels[j-1].Clock <= u.dels[j].Clock
+			j++
+		}
+		group := u.dels[i:j]
+		if !sorted {
+			group = slices.Clone(group)
+			slices.SortFunc(group, func(a, b Run) int {
+				if a.Clock < b.Clock {
+					return -1
+				}
+				return 1
+			})
+		}
+		yield(u.dels[i].Client, group)
+		i = j
+	}
+}
