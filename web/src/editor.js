@@ -56,6 +56,7 @@ export function openEditor ({ parent, text, awareness, undoManager, onUpdate }) 
   const languageSlot = new Compartment()
   const lockSlot = new Compartment()
   let wanted = ''
+  let isLocked = false
 
   const view = new EditorView({
     parent,
@@ -99,6 +100,8 @@ export function openEditor ({ parent, text, awareness, undoManager, onUpdate }) 
       if (wanted === id) view.dispatch({ effects: languageSlot.reconfigure(support) })
     },
     readOnly (locked) {
+      if (locked === isLocked) return
+      isLocked = locked
       view.dispatch({ effects: lockSlot.reconfigure(locked ? [EditorState.readOnly.of(true), EditorView.contentAttributes.of({ 'aria-readonly': 'true' })] : []) })
     }
   }

@@ -21,17 +21,17 @@ export function snippets ({ host, secure, room, type, token }) {
     {
       name: 'y-websocket',
       install: 'npm install yjs y-websocket',
-      code: `import * as Y from 'yjs'\nimport { WebsocketProvider } from 'y-websocket'\n\nconst doc = new Y.Doc()\nconst provider = new WebsocketProvider(${q(ws)}, ${q(path)}, doc${params})${end}`
+      code: `import * as Y from 'yjs'\nimport { WebsocketProvider } from 'y-websocket'\n\nconst doc = new Y.Doc()\nconst provider = new WebsocketProvider(\n  ${q(ws)},\n  ${q(path)},\n  doc${params ? ',\n  ' + params.slice(2) : ''}\n)${end}`
     },
     {
       name: 'y-partykit',
       install: 'npm install yjs y-partykit',
-      code: `import * as Y from 'yjs'\nimport YPartyKitProvider from 'y-partykit/provider'\n\nconst doc = new Y.Doc()\nconst provider = new YPartyKitProvider(${q(host)}, ${q(path)}, doc${party})${end}`
+      code: `import * as Y from 'yjs'\nimport YPartyKitProvider from 'y-partykit/provider'\n\nconst doc = new Y.Doc()\nconst provider = new YPartyKitProvider(\n  ${q(host)},\n  ${q(path)},\n  doc${party ? ',\n  ' + party.slice(2) : ''}\n)${end}`
     },
     {
       name: 'y-partyserver',
       install: 'npm install yjs y-partyserver',
-      code: `import * as Y from 'yjs'\nimport YProvider from 'y-partyserver/provider'\n\nconst doc = new Y.Doc()\nconst provider = new YProvider(${q(host)}, ${q(path)}, doc${party})${end}`
+      code: `import * as Y from 'yjs'\nimport YProvider from 'y-partyserver/provider'\n\nconst doc = new Y.Doc()\nconst provider = new YProvider(\n  ${q(host)},\n  ${q(path)},\n  doc${party ? ',\n  ' + party.slice(2) : ''}\n)${end}`
     },
     {
       name: 'Hocuspocus',
@@ -41,7 +41,7 @@ export function snippets ({ host, secure, room, type, token }) {
     {
       name: 'y-sweet',
       install: 'npm install yjs @y-sweet/client',
-      code: `import * as Y from 'yjs'\nimport { createYjsProvider } from '@y-sweet/client'\n\nconst doc = new Y.Doc()\nconst provider = createYjsProvider(doc, ${q(room)}, async () => {\n  const res = await fetch(${q(`${web}/doc/${encodeURIComponent(room)}/auth`)}, { method: 'POST'${token ? ', headers: { Authorization: `Bearer ${await getToken()}` }' : ''} })\n  return res.json()\n})${end}`
+      code: `import * as Y from 'yjs'\nimport { createYjsProvider } from '@y-sweet/client'\n\nconst doc = new Y.Doc()\nconst provider = createYjsProvider(doc, ${q(room)}, async () => {\n  const res = await fetch(\n    ${q(`${web}/doc/${encodeURIComponent(room)}/auth`)},\n    { method: 'POST'${token ? ', headers: { Authorization: `Bearer ${await getToken()}` }' : ''} }\n  )\n  return res.json()\n})${end}`
     }
   ]
 }
