@@ -42,7 +42,7 @@ type Update struct {
 
 // Parse checks b whole and remembers what [State] needs. Beside what [Reader] checks, it refuses what would harm others
 // once it is in a log: items that refer to their own client at or after their own clock, delete ranges and structs of
-// length 0, ids above [MaxSafe], and more of anything than lim allows.
+// length 0, ids above [MaxSafe], bytes after the end, and more of anything than lim allows.
 //
 // An error is an [*Error]; over a limit errors.Is(err, ErrLimit). After an error the Update is empty.
 func (u *Update) Parse(b []byte, lim Limits) error {
@@ -140,6 +140,9 @@ func (u *Update) parse(b []byte, lim *Limits) error {
 			c.failLimit(c.off-1, reasonRanges)
 		}
 		u.dels = append(u.dels, d)
+	}
+	if c.err == nil && c.left() > 0 {
+		c.fail(c.off, reasonTrailing)
 	}
 	return r.Err()
 }

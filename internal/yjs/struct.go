@@ -44,8 +44,8 @@ type ID struct{ Client, Clock uint64 }
 type Struct struct {
 	Client, Clock, Len uint64
 
-	// Info is the info byte: content number, and which of the fields below are meant. The flag for a parent key
-	// (0x20) is set only when the key is on the wire, that is without Origin and Right.
+	// Info is the info byte: content number, and which of the fields below are meant. Ask the Has methods: the flag for
+	// a parent key (0x20) may stand beside an origin, where it means nothing (Yjs sets it when it cuts a map entry).
 	Info byte
 
 	Origin ID // last id of the left neighbour when the item was made; if HasOrigin
@@ -91,7 +91,7 @@ func (s *Struct) HasRight() bool { return s.Info&infoRight != 0 }
 func (s *Struct) HasParent() bool { return s.IsItem() && s.Info&(infoOrigin|infoRight) == 0 }
 
 // HasSub: Sub is meant.
-func (s *Struct) HasSub() bool { return s.Info&infoSub != 0 }
+func (s *Struct) HasSub() bool { return s.Info&(infoSub|infoOrigin|infoRight) == infoSub && s.IsItem() }
 
 // Countable: the content takes part in the length of its type. Deleted and Format do not.
 func (s *Struct) Countable() bool {
@@ -114,7 +114,7 @@ func (s *Struct) DropLeft(k uint64) {
 	s.Len -= k
 	if s.IsItem() {
 		s.Origin = ID{s.Client, s.Clock - 1}
-		s.Info = s.Info&^infoSub | infoOrigin
+		s.Info |= infoOrigin
 		s.Parent, s.Root, s.Sub = ID{}, nil, nil
 	}
 }
@@ -166,7 +166,7 @@ func (s *Struct) appendHead(dst []byte) []byte {
 	case !s.IsItem():
 		return append(dst, info&infoRef)
 	case info&(infoOrigin|infoRight) != 0:
-		dst = append(dst, info&^infoSub)
+		dst = append(dst, info)
 		if info&infoOrigin != 0 {
 			dst = AppendUvarint(dst, s.Origin.Client)
 			dst = AppendUvarint(dst, s.Origin.Clock)

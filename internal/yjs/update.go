@@ -15,8 +15,8 @@ package yjs
 //	for r.NextDelete(&d) { … }
 //	if err := r.Err(); err != nil { … }
 //
-// It takes what Yjs takes: clients in any order, the same client twice, structs of length 0, ids a little beyond 2^53.
-// [Update.Parse] is the stricter check for what strangers send. Bytes after the delete set are an error.
+// It takes what Yjs takes: clients in any order, the same client twice, structs of length 0, ids a little beyond 2^53, any
+// bytes after the delete set. [Update.Parse] is the stricter check for what strangers send.
 type Reader struct {
 	c        cursor
 	sections uint64 // not begun
@@ -28,7 +28,8 @@ type Reader struct {
 	dclients uint64 // not begun
 	ranges   uint64 // left of this client
 
-	start int // offset of the last struct
+	start   int // offset of the last struct
+	section int // number of the last struct's section, from 1
 }
 
 const (
@@ -68,6 +69,7 @@ func (r *Reader) Next(s *Struct) bool {
 			return false
 		}
 		r.sections--
+		r.section++
 		at := c.off
 		r.structs = c.uint()
 		r.client = c.uint()
@@ -158,9 +160,6 @@ func (r *Reader) NextDelete(d *Run) bool {
 		}
 		if r.dclients == 0 {
 			r.part = partDone
-			if c.left() > 0 {
-				c.fail(c.off, reasonTrailing)
-			}
 			return false
 		}
 		r.dclients--

@@ -1,0 +1,156 @@
+package yjs
+
+// Join and Compact are Merge with two rewrites that Yjs leaves to documents. Neither needs one.
+//
+// Join undoes splits: b follows a in clock, both are text or both deleted, b's origin is the last id of a, and they have the
+// same right origin or none. Every replica splits such runs where it needs to, so it is right even if another client's item
+// stands between them. JSON and Any stay apart: they may be values of one map key.
+//
+// Drop replaces what the delete set covers by the note that it is deleted, as a collecting document does. Ids and places
+// stay, so that any later update finds its neighbours.
+
+// Join is what all updates say together with runs joined. Nothing is lost.
+func (m *Merger) Join() ([]byte, error) { return m.compact(false), nil }
+
+// Compact is Join with the content of deleted items dropped: the same document, but not its past.
+func (m *Merger) Compact() ([]byte, error) { return m.compact(true), nil }
+
+func (m *Merger) compact(drop bool) []byte {
+	var j joiner
+	return m.write(func(e *encoder, c *clientSpans, spans []span) {
+		j.e, j.open = e, false
+		var dels []Range
+		if d := m.delByID[c.client]; drop && d != nil {
+			dels = d.normalise()
+		}
+		for i := range spans {
+			st := m.decode(c.client, &spans[i])
+			for len(dels) > 0 && dels[0].End() <= st.Clock {
+				dels = dels[1:]
+			}
+			if len(dels) == 0 || dels[0].Clock >= st.End() || !st.IsItem() || st.Ref() == RefDeleted {
+				j.add(&st, false, false)
+				continue
+			}
+			dels = j.cut(st, dels)
+		}
+		j.flush()
+	})
+}
+
+// joiner writes structs, joining each with those before it where it can.
+type joiner struct {
+	e    *encoder
+	open bool
+	run  Struct // what was joined so far; for text without its content
+	text []byte
+}
+
+// cut takes s apart at the borders of dels, which begin before its end, deletes the covered parts and adds them all. It
+// returns the ranges that reach beyond s. Time is linear in the content: nothing is scanned twice.
+func (j *joiner) cut(s Struct, dels []Range) []Range {
+	rest := s
+	half := false // rest begins with the second half of a pair; its text begins with the whole pair
+	end := s.End()
+	for {
+		for len(dels) > 0 && dels[0].End() <= rest.Clock {
+			dels = dels[1:]
+		}
+		deleted := len(dels) > 0 && dels[0].Clock <= rest.Clock
+		to := end
+		switch {
+		case deleted:
+			to = min(end, dels[0].End())
+		case len(dels) > 0:
+			to = min(end, dels[0].Clock)
+		}
+		part := rest
+		part.Len = to - rest.Clock
+		nextHalf := false
+		if s.Ref() == RefString {
+			units := part.Len
+			at := 0
+			if half {
+				units--
+				at = 4
+			}
+			off, h := utf16Offset(rest.Content[at:], units)
+			part.Content = rest.Content[at : at+off]
+			rest.Content = rest.Content[at+off:]
+			nextHalf = h
+		} else if to < end {
+			part.Keep(part.Len)
+			rest.Content = rest.Content[len(part.Content):]
+		}
+		if deleted {
+			part.Delete()
+			j.add(&part, false, false)
+		} else {
+			j.add(&part, half, nextHalf)
+		}
+		if to == end {
+			return dels
+		}
+		rest.Clock, rest.Len, half = to, end-to, nextHalf
+		rest.Origin = ID{rest.Client, to - 1}
+		rest.Info = rest.Info&^infoSub | infoOrigin
+		rest.Parent, rest.Root, rest.Sub = ID{}, nil, nil
+	}
+}
+
+// add writes s after what is there. before and after say that its text, in addition to what Content holds, begins and ends
+// with half of a surrogate pair.
+func (j *joiner) add(s *Struct, before, after bool) {
+	ref := s.Ref()
+	if j.open && s.Clock == j.run.Clock+j.run.Len && ref == j.run.Ref() &&
+		(ref == RefGC || (ref == RefString || ref == RefDeleted) &&
+			s.Info&infoOrigin != 0 && s.Origin == ID{s.Client, s.Clock - 1} &&
+			s.Info&infoRight == j.run.Info&infoRight && s.Right == j.run.Right) {
+		j.run.Len += s.Len
+	} else {
+		j.flush()
+		j.run, j.open = *s, true
+		j.text = j.text[:0]
+	}
+	if ref == RefString {
+		if before {
+			j.text = append(j.text, replacement...)
+		}
+		j.text = append(j.text, s.Content...)
+		if after {
+			j.text = append(j.text, replacement...)
+		}
+	}
+}
+
+func (j *joiner) flush() {
+	if !j.open {
+		return
+	}
+	if j.run.Ref() == RefString {
+		j.run.Content = j.text
+	}
+	j.e.add(&j.run)
+	j.open = false
+}
+
+// Join is Merge with runs joined: the same information in fewer structs, also for a single update.
+func Join(updates ...[]byte) ([]byte, error) {
+	m, err := merger(updates)
+	if err != nil {
+		return nil, err
+	}
+	defer m.release()
+	return m.Join()
+}
+
+// Compact is Join with the content of deleted items dropped. Applied, it gives the same document as its inputs, and any
+// later update fits; what was deleted can't be read from it any more.
+func Compact(updates ...[]byte) ([]byte, error) {
+	m, err := merger(updates)
+	if err != nil {
+		return nil, err
+	}
+	defer m.release()
+	return m.Compact()
+}
