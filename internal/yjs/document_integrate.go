@@ -1,0 +1,549 @@
+package yjs
+
+import (
+	"cmp"
+	"slices"
+)
+
+// docQueue holds structs of one client that are to be integrated, in clock order. Between updates only those are left
+// that wait for something.
+type docQueue struct {
+	client  uint64
+	structs []Struct
+	wait    ID   // the id that the first struct waits for
+	parked  bool // the structs' bytes are the document's own
+}
+
+// integrateAll integrates what was loaded and what it was that pending structs waited for.
+//
+// Unlike Yjs, which keeps one list of missing clocks, every client's queue waits for one id and goes on as soon as that
+// arrives; so nothing that could be applied stays pending.
+func (d *Document) integrateAll() {
+	if len(d.queues) == 0 {
+		return
+	}
+	if len(d.queues) == 1 && len(d.pending) == 0 {
+		q := &d.queues[0]
+		if d.inOrder(q.structs) && d.run(q) {
+			return
+		}
+	}
+	if d.pending == nil {
+		d.pending = make(map[uint64]*docQueue)
+	}
+	// Highest client first, as Yjs does: where several clients wrote at one place, the walk over conflicts stays short.
+	if len(d.queues) > 1 {
+		slices.SortStableFunc(d.queues, func(a, b docQueue) int { return cmp.Compare(b.client, a.client) })
+	}
+	fresh := make([]*docQueue, 0, len(d.queues))
+	for i := range d.queues {
+		in := &d.queues[i]
+		if len(in.structs) == 0 {
+			continue
+		}
+		q := d.pending[in.client]
+		if q == nil {
+			q = &docQueue{client: in.client}
+			d.pending[in.client] = q
+		}
+		if len(fresh) == 0 || fresh[len(fresh)-1] != q {
+			fresh = append(fresh, q)
+		}
+		q.merge(in.structs)
+	}
+	// A queue that was pending and got nothing new goes on only when its id arrives; so the ids that are awaited are
+	// looked up when a client grows.
+	if d.waiters == nil {
+		d.waiters = make(map[uint64][]*docQueue)
+	}
+	for _, id := range d.pendingClients() {
+		if q := d.pending[id]; !slices.Contains(fresh, q) {
+			d.waiters[q.wait.Client] = append(d.waiters[q.wait.Client], q)
+		}
+	}
+	for i := len(fresh) - 1; i >= 0; i-- {
+		d.todo = append(d.todo, fresh[i])
+	}
+	for len(d.todo) > 0 {
+		q := d.todo[len(d.todo)-1]
+		d.todo = d.todo[:len(d.todo)-1]
+		before := d.state(q.client)
+		d.run(q)
+		if d.state(q.client) > before {
+			d.wake(q.client)
+		}
+		if len(q.structs) > 0 {
+			d.waiters[q.wait.Client] = append(d.waiters[q.wait.Client], q)
+		}
+	}
+	clear(d.waiters)
+	for id, q := range d.pending {
+		if len(q.structs) == 0 {
+			delete(d.pending, id)
+		} else {
+			q.park()
+		}
+	}
+}
+
+// pendingClients are the clients with pending structs, highest first.
+func (d *Document) pendingClients() []uint64 {
+	ids := make([]uint64, 0, len(d.pending))
+	for id := range d.pending {
+		ids = append(ids, id)
+	}
+	slices.SortFunc(ids, func(a, b uint64) int { return cmp.Compare(b, a) })
+	return ids
+}
+
+// inOrder says whether structs go up without overlap, as those of a queue must.
+func (d *Document) inOrder(s []Struct) bool {
+	for i := 1; i < len(s); i++ {
+		if s[i].Clock < s[i-1].End() {
+			return false
+		}
+	}
+	return true
+}
+
+// merge adds structs to the queue. Of clocks that come twice the first form stays.
+func (q *docQueue) merge(in []Struct) {
+	had := len(q.structs)
+	if had == 0 {
+		q.structs = in
+	} else {
+		q.parked = false
+		q.structs = append(q.structs, in...)
+	}
+	sorted := true
+	for i := max(1, had); i < len(q.structs) && sorted; i++ {
+		sorted = q.structs[i].Clock >= q.structs[i-1].End()
+	}
+	if sorted {
+		return
+	}
+	slices.SortStableFunc(q.structs, func(a, b Struct) int { return cmp.Compare(a.Clock, b.Clock) })
+	var end uint64
+	q.structs = slices.DeleteFunc(q.structs, func(s Struct) bool {
+		if s.End() <= end {
+			return true
+		}
+		end = s.End()
+		return false
+	})
+}
+
+// park makes what is left the document's own.
+func (q *docQueue) park() {
+	if q.parked {
+		return
+	}
+	q.structs = append([]Struct(nil), q.structs...)
+	for i := range q.structs {
+		s := &q.structs[i]
+		s.Content = slices.Clone(s.Content)
+		s.Sub = slices.Clone(s.Sub)
+		if s.Root != nil {
+			s.Root = append([]byte{}, s.Root...)
+		}
+	}
+	q.parked = true
+}
+
+func (d *Document) state(client uint64) uint64 {
+	if c := d.client(client); c != nil {
+		return c.next
+	}
+	return 0
+}
+
+// wake puts queues that waited for ids of a client which are here now on the list.
+func (d *Document) wake(client uint64) {
+	list := d.waiters[client]
+	if len(list) == 0 {
+		return
+	}
+	next := d.state(client)
+	kept := list[:0]
+	for _, q := range list {
+		switch {
+		case len(q.structs) == 0 || q.wait.Client != client:
+		case q.wait.Clock < next:
+			q.wait = ID{}
+			d.todo = append(d.todo, q)
+		default:
+			kept = append(kept, q)
+		}
+	}
+	d.waiters[client] = kept
+}
+
+// run integrates structs from the front of the queue until one has to wait. It reports whether none is left.
+func (d *Document) run(q *docQueue) bool {
+	var c *docClient
+	for len(q.structs) > 0 {
+		s := &q.structs[0]
+		if c == nil {
+			c = d.client(q.client)
+		}
+		var next uint64
+		if c != nil {
+			next = c.next
+		}
+		if s.End() > next {
+			if s.Clock > next {
+				q.wait = ID{q.client, next}
+				return false
+			}
+			if id, ok := d.missing(s); ok {
+				q.wait = id
+				return false
+			}
+			if c == nil {
+				c = d.makeClient(q.client)
+			}
+			d.integrate(c, s, next-s.Clock)
+		}
+		q.structs = q.structs[1:]
+	}
+	q.wait = ID{}
+	return true
+}
+
+// missing is an id that s needs and the document does not hold. Ids of its own client are below its clock, and so here.
+func (d *Document) missing(s *Struct) (ID, bool) {
+	if s.HasOrigin() && s.Origin.Client != s.Client && s.Origin.Clock >= d.state(s.Origin.Client) {
+		return s.Origin, true
+	}
+	if s.HasRight() && s.Right.Client != s.Client && s.Right.Clock >= d.state(s.Right.Client) {
+		return s.Right, true
+	}
+	if s.HasParent() && s.Root == nil && s.Parent.Client != s.Client && s.Parent.Clock >= d.state(s.Parent.Client) {
+		return s.Parent, true
+	}
+	return ID{}, false
+}
+
+// integrate puts s, whose first offset units are known, into its place. What it refers to is here.
+func (d *Document) integrate(c *docClient, s *Struct, offset uint64) {
+	if s.Ref() == RefGC {
+		d.addGC(c, s.Len-offset)
+		return
+	}
+	var left, right *docItem
+	if s.HasOrigin() {
+		oc := d.client(s.Origin.Client)
+		if offset == 0 {
+			left = d.endAt(oc, s.Origin.Clock)
+		} else {
+			left = oc.at(s.Origin.Clock)
+		}
+	}
+	if s.HasRight() {
+		right = d.startAt(d.client(s.Right.Client), s.Right.Clock)
+	}
+	var parent *docType
+	var entry *docEntry
+	switch {
+	case left != nil && left.ref == RefGC || right != nil && right.ref == RefGC:
+	case left != nil:
+		parent, entry = left.parent, left.entry
+	case right != nil:
+		parent, entry = right.parent, right.entry
+	case s.Root != nil:
+		parent = d.root(s.Root)
+	default:
+		if holder := d.client(s.Parent.Client).at(s.Parent.Clock); holder.ref == RefType {
+			parent = holder.typ
+		}
+	}
+	if parent != nil && s.HasSub() {
+		entry = parent.entry(s.Sub, true)
+	}
+	if offset > 0 && parent != nil {
+		// What is known already may have come in another shape, from somebody who lies; the place of that counts.
+		left = c.at(c.next - 1)
+		parent, entry = left.parent, left.entry
+	}
+	if parent == nil {
+		// Its place was collected together with the type it was in.
+		d.addGC(c, s.Len-offset)
+		return
+	}
+
+	it := d.newItem()
+	it.client, it.clock, it.length = c, s.Clock+offset, s.Len-offset
+	it.parent, it.entry = parent, entry
+	if left != nil {
+		if offset > 0 {
+			it.origin = docID{c, it.clock - 1}
+		} else {
+			it.origin = docID{left.client, s.Origin.Clock}
+		}
+	}
+	if right != nil {
+		it.rightOrigin = docID{right.client, s.Right.Clock}
+	}
+	it.ref = s.Ref()
+	content := s.Content
+	if offset > 0 {
+		switch it.ref {
+		case RefString:
+			content = dropString(content, offset)
+		case RefJSON:
+			content = dropJSON(content, offset)
+		case RefAny:
+			content = dropAny(content, offset)
+		}
+	}
+	it.data = d.own(content)
+	d.place(it, left, right)
+}
+
+// addGC puts a collected run behind what the client has.
+func (d *Document) addGC(c *docClient, n uint64) {
+	it := d.newItem()
+	it.client, it.clock, it.length = c, c.next, n
+	it.ref, it.flags = RefGC, flagDeleted
+	d.grow(c, it)
+}
+
+// grow puts a struct behind what its client has, and notes that the client has changed.
+func (d *Document) grow(c *docClient, it *docItem) {
+	if c.epoch != d.epoch {
+		c.epoch, c.before = d.epoch, c.next
+		d.changed = append(d.changed, c)
+	}
+	c.add(it)
+}
+
+// place finds the place of it between left and right, which were its neighbours when it was made, and puts it there.
+//
+// Where others were put between the two since, the order follows from the ids alone, so that every replica finds the same
+// (the conflict rule of Yjs, Item.integrate). Going over the items o between left and right:
+//
+//  1. o has the same origin: the lower client stands left, so if that is o, it goes after o. If otherwise even the right
+//     origin is the same, it goes here. Else o may still stand before something that it conflicts with: go on.
+//  2. o's origin is among the items passed: o belongs to it, and so stands where that stands. If what it belongs to was not
+//     passed since the last item that it goes after, it goes after o too.
+//  3. o's origin is further left: it goes here.
+func (d *Document) place(it, left, right *docItem) {
+	p, e := it.parent, it.entry
+	if left == nil && (right == nil || right.left != nil) || left != nil && left.right != right {
+		if d.walk > 1<<31 {
+			d.resetMarks()
+		}
+		var o *docItem
+		switch {
+		case left != nil:
+			o = left.right
+		case e != nil:
+			o = e.first()
+		default:
+			o = p.start
+		}
+		passed := d.walk   // items marked above this one were passed
+		conflict := d.walk // and above this one, since the last item that it goes after
+		for ; o != nil && o != right; o = o.right {
+			d.walk++
+			o.mark = d.walk
+			if it.origin == o.origin {
+				if o.client.id < it.client.id {
+					left = o
+					conflict = d.walk
+				} else if it.rightOrigin == o.rightOrigin {
+					break
+				}
+			} else if o.origin.c != nil {
+				m := o.origin.c.at(o.origin.clock).mark
+				if m <= passed {
+					break
+				}
+				if m <= conflict {
+					left = o
+					conflict = d.walk
+				}
+			} else {
+				break
+			}
+		}
+	}
+
+	it.left = left
+	if left != nil {
+		it.right = left.right
+		left.right = it
+	} else if e != nil {
+		it.right = e.first()
+	} else {
+		it.right = p.start
+		p.start = it
+	}
+	if it.right != nil {
+		it.right.left = it
+	} else if e != nil {
+		e.last = it
+		if left != nil {
+			d.delete(left)
+		}
+	}
+	if e == nil && it.countable() {
+		p.length += it.length
+	}
+	if d.cursor.t == p {
+		d.cursor = docCursor{} // whoever edits here sets it again
+	}
+	d.grow(it.client, it)
+
+	switch it.ref {
+	case RefDeleted:
+		it.flags |= flagDeleted
+		d.deleted = append(d.deleted, docRange{it.client, it.clock, it.length})
+	case RefType:
+		it.typ = typeOf(it.data)
+		it.typ.item = it
+	case RefFormat:
+		p.formats = true
+	}
+	if p.item != nil && p.item.deleted() || e != nil && it.right != nil {
+		d.delete(it)
+	}
+	if it.ref == RefAny && e == nil && it.length > maxAnyRun {
+		d.cutAny(it)
+	}
+}
+
+// cutAny divides a long run of values, see maxAnyRun.
+func (d *Document) cutAny(it *docItem) {
+	for it.length > maxAnyRun {
+		it = d.startAt(it.client, it.clock+maxAnyRun)
+	}
+}
+
+// resetMarks forgets all walks, so that their numbers may begin anew.
+func (d *Document) resetMarks() {
+	for _, c := range d.clients {
+		for _, block := range c.blocks {
+			for _, it := range block {
+				it.mark = 0
+			}
+		}
+	}
+	d.walk = 0
+}
+
+// delete marks an item, and all that is inside of it.
+func (d *Document) delete(it *docItem) {
+	d.deleteOne(it)
+	for len(d.types) > 0 {
+		t := d.types[len(d.types)-1]
+		d.types = d.types[:len(d.types)-1]
+		for o := t.start; o != nil; o = o.right {
+			d.deleteOne(o)
+		}
+		for _, e := range t.entries {
+			// What is not the value is deleted already.
+			if e.last != nil {
+				d.deleteOne(e.last)
+			}
+		}
+	}
+}
+
+func (d *Document) deleteOne(it *docItem) {
+	if it.deleted() {
+		return
+	}
+	if it.entry == nil {
+		if it.countable() {
+			it.parent.length -= it.length
+		}
+		if d.cursor.t == it.parent {
+			d.cursor = docCursor{}
+		}
+	}
+	it.flags |= flagDeleted
+	d.deleted = append(d.deleted, docRange{it.client, it.clock, it.length})
+	if it.typ != nil {
+		d.types = append(d.types, it.typ)
+	}
+}
+
+// deleteAll applies the deletes that were loaded, and those pending ones that were waited for.
+func (d *Document) deleteAll() {
+	late := d.ranges[:0] // what has to wait
+	for _, r := range d.ranges {
+		if rest := d.deleteRange(r); rest.Len > 0 {
+			late = append(late, rest)
+		}
+	}
+	if !d.pendingDeletes.Empty() {
+		for _, c := range d.changed {
+			l := d.pendingDeletes.clients[c.id]
+			if l == nil {
+				continue
+			}
+			n := 0
+			for n < len(*l) && (*l)[n].Clock < c.next {
+				rest := d.deleteRange(Run{c.id, (*l)[n].Clock, (*l)[n].Len})
+				n++
+				if rest.Len > 0 {
+					late = append(late, rest)
+				}
+			}
+			if *l = slices.Delete(*l, 0, n); len(*l) == 0 {
+				delete(d.pendingDeletes.clients, c.id)
+			}
+		}
+	}
+	if len(late) > 1 {
+		slices.SortFunc(late, func(a, b Run) int {
+			if n := cmp.Compare(a.Client, b.Client); n != 0 {
+				return n
+			}
+			return cmp.Compare(a.Clock, b.Clock)
+		})
+	}
+	for len(late) > 0 {
+		n := 1
+		for n < len(late) && late[n].Client == late[0].Client {
+			n++
+		}
+		d.pendingDeletes.addSorted(late[0].Client, late[:n])
+		late = late[n:]
+	}
+}
+
+// deleteRange deletes what is here of a range and returns the rest of it.
+func (d *Document) deleteRange(r Run) (rest Run) {
+	c := d.client(r.Client)
+	end := r.Clock + r.Len
+	if c == nil || r.Clock >= c.next {
+		return r
+	}
+	if end > c.next {
+		rest = Run{r.Client, c.next, end - c.next}
+		end = c.next
+	}
+	pos := c.find(r.Clock)
+	it := c.blocks[pos.b][pos.i]
+	if it.clock < r.Clock && !it.deleted() {
+		it = d.cutItem(c, pos, it, r.Clock-it.clock)
+		pos = c.find(it.clock)
+	}
+	for it.clock < end {
+		if !it.deleted() {
+			if it.end() > end {
+				d.cutItem(c, pos, it, end-it.clock)
+				pos = c.find(it.clock)
+			}
+			d.delete(it)
+		}
+		var more bool
+		if pos, more = c.step(pos); !more {
+			break
+		}
+		it = c.blocks[pos.b][pos.i]
+	}
+	return rest
+}

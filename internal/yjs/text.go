@@ -1,0 +1,201 @@
+package yjs
+
+import (
+	"bytes"
+	"slices"
+)
+
+// Text is the plain text of a root: its visible strings, without marks and embeds, as Y.Text's toString gives it.
+func (d *Document) Text(name string) string {
+	t := d.roots[name]
+	if t == nil {
+		return ""
+	}
+	return string(t.text(nil))
+}
+
+// text appends the visible strings of a list.
+func (t *docType) text(dst []byte) []byte {
+	if dst == nil {
+		dst = make([]byte, 0, t.length)
+	}
+	for it := t.start; it != nil; it = it.right {
+		if it.ref == RefString && !it.deleted() {
+			dst = append(dst, it.data...)
+		}
+	}
+	return dst
+}
+
+// Delta is a text root as a Quill delta, a JSON array of {"insert", "attributes"}, as Y.Text's toDelta gives it: every
+// Format ends an insert, also where it changes nothing. A type that is embedded appears as its JSON.
+func (d *Document) Delta(name string) ([]byte, error) {
+	t := d.roots[name]
+	if t == nil {
+		return []byte("[]"), nil
+	}
+	w := jsonWriter{dst: []byte{'['}}
+	t.eachInsert(func(text []byte, it *docItem, marks []docMark) bool {
+		w.next()
+		w.insert(text, it, marks)
+		return w.err == nil
+	})
+	return append(w.dst, ']'), w.err
+}
+
+// insert writes one operation of a delta.
+func (w *jsonWriter) insert(text []byte, it *docItem, marks []docMark) {
+	w.dst = append(w.dst, `{"insert":`...)
+	if it == nil {
+		w.dst = appendJSONString(w.dst, text)
+	} else {
+		w.lastUnit(it)
+	}
+	if len(marks) > 0 {
+		w.dst = append(w.dst, `,"attributes":{`...)
+		for _, m := range marks {
+			w.key(m.key)
+			w.dst = append(w.dst, m.value...)
+		}
+		w.dst = append(w.dst, '}')
+	}
+	w.dst = append(w.dst, '}')
+}
+
+// docMark is an attribute of text: a key and its value as JSON.
+type docMark struct {
+	key   string
+	value []byte
+}
+
+// markOf reads the content of a Format.
+func markOf(content []byte) docMark {
+	c := cursor{b: content}
+	key := c.bytes()
+	return docMark{string(key), c.bytes()}
+}
+
+// setMark is what a Format does to the marks that hold before it: null ends a mark. The slice is changed.
+func setMark(marks []docMark, m docMark) []docMark {
+	i := slices.IndexFunc(marks, func(x docMark) bool { return x.key == m.key })
+	switch {
+	case string(m.value) == "null":
+		if i >= 0 {
+			return slices.Delete(marks, i, i+1)
+		}
+	case i >= 0:
+		marks[i] = m
+	default:
+		return append(marks, m)
+	}
+	return marks
+}
+
+func getMark(marks []docMark, key string) []byte {
+	for i := range marks {
+		if marks[i].key == key {
+			return marks[i].value
+		}
+	}
+	return nil
+}
+
+// eachInsert goes over the operations of the text's delta: a text, or an item that is an embed or a type; with the marks
+// that hold there. The slices are good until f returns; false ends it.
+func (t *docType) eachInsert(f func(text []byte, it *docItem, marks []docMark) bool) {
+	var marks []docMark
+	var text []byte
+	for it := t.start; it != nil; it = it.right {
+		if it.deleted() {
+			continue
+		}
+		switch it.ref {
+		case RefString:
+			text = append(text, it.data...)
+			continue
+		case RefEmbed, RefType, RefFormat:
+		default:
+			continue
+		}
+		if len(text) > 0 {
+			if !f(text, nil, marks) {
+				return
+			}
+			text = text[:0]
+		}
+		if it.ref == RefFormat {
+			marks = setMark(marks, markOf(it.data))
+		} else if !f(nil, it, marks) {
+			return
+		}
+	}
+	if len(text) > 0 {
+		f(text, nil, marks)
+	}
+}
+
+// TextRun is a piece of visible text and who wrote it: the clocks [Clock, Clock+Len) of Client, one for each UTF-16 unit.
+type TextRun struct {
+	Client, Clock, Len uint64
+	Text               string
+}
+
+// Runs is the visible text of a root in its order, with the client and the clocks of every piece; of nested types in lists
+// too, as XML has them. Neighbours are of different clients, or of clocks that do not follow each other.
+func (d *Document) Runs(name string) []TextRun {
+	t := d.roots[name]
+	if t == nil {
+		return nil
+	}
+	var runs []TextRun
+	var text bytes.Buffer
+	flush := func() {
+		if n := len(runs); n > 0 && runs[n-1].Text == "" {
+			runs[n-1].Text = text.String()
+			text.Reset()
+		}
+	}
+	t.eachDeep(func(it *docItem) {
+		if it.ref != RefString {
+			return
+		}
+		if n := len(runs); n > 0 {
+			if last := &runs[n-1]; last.Client == it.client.id && last.Clock+last.Len == it.clock {
+				last.Len += it.length
+				text.Write(it.data)
+				return
+			}
+		}
+		flush()
+		runs = append(runs, TextRun{Client: it.client.id, Clock: it.clock, Len: it.length})
+		text.Write(it.data)
+	})
+	flush()
+	return runs
+}
+
+// eachDeep goes over all visible list items, and into types that are among them.
+func (t *docType) eachDeep(f func(it *docItem)) {
+	var stack []*docItem
+	it := t.start
+	for {
+		for it == nil {
+			if len(stack) == 0 {
+				return
+			}
+			it = stack[len(stack)-1].right
+			stack = stack[:len(stack)-1]
+		}
+		if it.deleted() {
+			it = it.right
+			continue
+		}
+		f(it)
+		if it.ref == RefType {
+			stack = append(stack, it)
+			it = it.typ.start
+		} else {
+			it = it.right
+		}
+	}
+}
