@@ -1,0 +1,336 @@
+package auth
+
+import (
+	"cmp"
+	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/MicahParks/jwkset"
+	"github.com/MicahParks/keyfunc/v3"
+)
+
+const (
+	maxKeySet     = 256 << 10 // bytes of a key set
+	maxKeys       = 64
+	keySetTimeout = 5 * time.Second
+	keySetRefresh = 10 * time.Minute // Supabase asks for 20 min between publishing a key and signing with it
+	keySetRetry   = 30 * time.Second // at most, between attempts while it cannot be had
+	keySetGap     = time.Second      // at least, between attempts
+	keySetAlarm   = time.Hour        // age at which old keys are an error
+)
+
+// A keySet is the public keys of one issuer, fetched again every ten minutes, and at once when a token names a key that is not
+// among them. While the issuer cannot be reached the last good set stays in force.
+type keySet struct {
+	setting string // for messages
+	url     string
+	client  *http.Client
+	log     *slog.Logger
+	refresh time.Duration
+	changed func() // called when another set came into force
+
+	store   *jwkset.MemoryJWKSet
+	keyfunc keyfunc.Keyfunc
+
+	wake chan struct{} // asks run for a fetch; one slot
+	done chan struct{} // closed when run has ended
+
+	mu      sync.Mutex
+	next    chan struct{} // closed when the next fetch has ended
+	kids    []string      // of the keys in force; "" for one without
+	since   time.Time     // when the set in force was last fetched, or when we began without one
+	fetched bool          // since is a fetch
+	began   time.Time     // when the last attempt that has ended began
+	err     error         // of that attempt
+	sum     [sha256.Size]byte
+}
+
+func newKeySet(setting, rawURL string, log *slog.Logger) (*keySet, error) {
+	u, err := checkURL(setting, rawURL)
+	if err != nil {
+		return nil, err
+	}
+	k := &keySet{
+		setting: setting,
+		url:     u.String(),
+		log:     log.With("keys", u.Host),
+		refresh: keySetRefresh,
+		store:   jwkset.NewMemoryStorage(),
+		wake:    make(chan struct{}, 1),
+		done:    make(chan struct{}),
+		next:    make(chan struct{}),
+		since:   time.Now(),
+		err:     errors.New("not fetched yet"),
+	}
+	k.client = &http.Client{Transport: ownTransport(), Timeout: keySetTimeout, CheckRedirect: sameHost(u)}
+	k.keyfunc, err = keyfunc.New(keyfunc.Options{Storage: k.store})
+	return k, err
+}
+
+// sameHost lets a request be redirected to another path of the host that was configured, three times, and nowhere else.
+func sameHost(from *url.URL) func(*http.Request, []*http.Request) error {
+	return func(r *http.Request, via []*http.Request) error {
+		if len(via) > 3 || !strings.EqualFold(r.URL.Host, from.Host) || r.URL.Scheme != from.Scheme {
+			return errors.New("redirected to another place")
+		}
+		return nil
+	}
+}
+
+// ready answers nil when there is a key. enough says that the set may be empty.
+func (k *keySet) ready(enough bool) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch {
+	case !k.fetched:
+		return fmt.Errorf("auth: %s: no key set yet: %w", k.setting, k.err)
+	case len(k.kids) == 0 && !enough:
+		return fmt.Errorf("auth: %s: the key set is empty: a project that still signs with its shared secret needs SUPABASE_JWT_SECRET", k.setting)
+	}
+	return nil
+}
+
+// age is how old the set in force is.
+func (k *keySet) age() time.Duration {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return time.Since(k.since)
+}
+
+func (k *keySet) count() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.kids)
+}
+
+// run fetches until ctx ends.
+func (k *keySet) run(ctx context.Context) {
+	defer close(k.done)
+	defer k.client.CloseIdleConnections()
+	retry, alarmed := keySetGap, time.Time{}
+	for {
+		start := time.Now()
+		err := k.fetch(ctx)
+		k.mu.Lock()
+		k.err, k.began = err, start
+		close(k.next)
+		k.next = make(chan struct{})
+		k.mu.Unlock()
+
+		wait := k.refresh
+		if err != nil && ctx.Err() == nil {
+			if age := k.age(); age > keySetAlarm && time.Since(alarmed) > keySetAlarm {
+				alarmed = time.Now()
+				k.log.Error("key set not fetched for long: rotated keys are not known, withdrawn ones still count", "age", age.Round(time.Second), "err", err)
+			} else if retry == keySetGap {
+				k.log.Warn("key set not fetched", "err", err)
+			}
+			wait = min(retry, k.refresh)
+			retry = min(2*retry, keySetRetry)
+		} else {
+			retry = keySetGap
+		}
+
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-k.wake:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		// However often strangers name keys we do not have, the issuer is asked once a second.
+		timer = time.NewTimer(keySetGap - time.Since(start))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
+}
+
+// have answers nil when the key that h names is at hand, having asked the issuer for it if it was not. A header without a kid
+// will do where there is but one key.
+func (k *keySet) have(ctx context.Context, h header) error {
+	ctx, cancel := context.WithTimeout(ctx, keySetTimeout)
+	defer cancel()
+	// A fetch counts as asked for only if it began after we came: one under way may have read the set just before the key
+	// was in it.
+	for came := time.Now(); ; {
+		k.mu.Lock()
+		found := slices.Contains(k.kids, h.kid) && h.hasKid || !h.hasKid && len(k.kids) == 1
+		fetched, began, err, next := k.fetched, k.began, k.err, k.next
+		k.mu.Unlock()
+		switch asked := began.After(came); {
+		case found:
+			return nil
+		case fetched && !h.hasKid:
+			return refuse("names no key")
+		case asked && err != nil:
+			return fmt.Errorf("%w: key set not at hand", ErrUnavailable)
+		case asked:
+			return refuse("no key for it")
+		}
+		select {
+		case k.wake <- struct{}{}:
+		default: // asked already
+		}
+		select {
+		case <-next:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: key set not at hand", ErrUnavailable)
+		case <-k.done:
+			return fmt.Errorf("%w: closed", ErrUnavailable)
+		}
+	}
+}
+
+// fetch gets the set and puts it into force. On an error nothing has changed.
+func (k *keySet) fetch(ctx context.Context) error {
+	body, err := k.get(ctx)
+	if err != nil {
+		return err
+	}
+	jwks, err := k.parse(body)
+	if err != nil {
+		return err
+	}
+	kids := make([]string, len(jwks))
+	for i, j := range jwks {
+		kids[i] = j.Marshal().KID
+	}
+	sum := sha256.Sum256(body)
+	if err := k.store.KeyReplaceAll(ctx, jwks); err != nil {
+		return err
+	}
+	k.mu.Lock()
+	first, other := !k.fetched, sum != k.sum
+	k.kids, k.since, k.fetched, k.sum = kids, time.Now(), true, sum
+	k.mu.Unlock()
+	if other && k.changed != nil {
+		k.changed()
+	}
+	switch {
+	case len(jwks) == 0 && other:
+		k.log.Warn("key set is empty: no token signed with a key is accepted")
+	case other && !first:
+		k.log.Info("key set changed", "keys", len(jwks))
+	}
+	return nil
+}
+
+func (k *keySet) get(ctx context.Context) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, k.url, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", "application/jwk-set+json, application/json")
+	resp, err := k.client.Do(req)
+	if err != nil {
+		return nil, withoutURL(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("answered %d", resp.StatusCode)
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxKeySet+1))
+	if err != nil {
+		return nil, withoutURL(err)
+	}
+	if len(body) > maxKeySet {
+		return nil, fmt.Errorf("more than %d bytes", maxKeySet)
+	}
+	return body, nil
+}
+
+// parse reads a set. A key that is of no use to us is left out; what is no key set at all is an error, lest an error page of
+// a proxy withdraw all keys.
+func (k *keySet) parse(body []byte) ([]jwkset.JWK, error) {
+	var set struct {
+		Keys *[]json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(body, &set); err != nil || set.Keys == nil {
+		return nil, errors.New("not a key set")
+	}
+	if len(*set.Keys) > maxKeys {
+		return nil, fmt.Errorf("%d keys, at most %d are read", len(*set.Keys), maxKeys)
+	}
+	var jwks []jwkset.JWK
+	seen := make(map[string]bool)
+	for i, raw := range *set.Keys {
+		j, err := readKey(raw)
+		if err == nil && seen[j.Marshal().KID] {
+			err = errors.New("another key has its kid")
+		}
+		if err != nil {
+			k.log.Debug("key left out", "place", i, "err", err)
+			continue
+		}
+		seen[j.Marshal().KID] = true
+		jwks = append(jwks, j)
+	}
+	if len(jwks) == 0 && len(*set.Keys) > 0 {
+		return nil, errors.New("no key in it can be used: want EC P-256, RSA of 2048 bits or more, or Ed25519, for signatures")
+	}
+	return jwks, nil
+}
+
+// readKey reads one public key. Certificates and links to them are not looked at.
+func readKey(raw json.RawMessage) (jwkset.JWK, error) {
+	var m jwkset.JWKMarshal
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return jwkset.JWK{}, errors.New("not a key")
+	}
+	m.X5U, m.X5C, m.X5T, m.X5TS256 = "", nil, "", ""
+	if m.D != "" || m.K != "" {
+		return jwkset.JWK{}, errors.New("a secret key, published")
+	}
+	if m.USE != "" && m.USE != jwkset.UseSig || len(m.KEYOPS) > 0 && !slices.Contains(m.KEYOPS, jwkset.KeyOpsVerify) {
+		return jwkset.JWK{}, errors.New("not for signatures")
+	}
+	if m.ALG != "" && !slices.Contains(keySetMethods, m.ALG.String()) {
+		return jwkset.JWK{}, errors.New("for another algorithm")
+	}
+	j, err := jwkset.NewJWKFromMarshal(m, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
+	if err != nil {
+		return j, errors.New("malformed")
+	}
+	switch key := j.Key().(type) {
+	case *ecdsa.PublicKey:
+		if key.Curve != elliptic.P256() {
+			return j, errors.New("a curve other than P-256")
+		}
+	case *rsa.PublicKey:
+		if n := key.N.BitLen(); n < 2048 || n > 8192 {
+			return j, fmt.Errorf("RSA of %d bits", n)
+		}
+	case ed25519.PublicKey:
+	default:
+		return j, errors.New("a kind of key that is not used")
+	}
+	return j, nil
+}
+
+// withoutURL takes the address out of an HTTP error: it may hold a key in its query.
+func withoutURL(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return cmp.Or(u.Err, err)
+	}
+	return err
+}

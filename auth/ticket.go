@@ -1,0 +1,184 @@
+package auth
+
+import (
+	"cmp"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+const (
+	ticketKid  = "yjet-ticket"
+	ticketType = "yjet-ticket+jwt"
+
+	// TicketTTL is how long a ticket lasts unless somebody says otherwise, MaxTicketTTL the longest for one document.
+	TicketTTL    = 5 * time.Minute
+	MaxTicketTTL = 24 * time.Hour
+	// maxAdminTTL is the longest for a ticket that makes an administrator.
+	maxAdminTTL = 366 * 24 * time.Hour
+)
+
+// ErrNoKey: there is no secret to sign with.
+var ErrNoKey = errors.New("auth: no secret to sign tickets with: set --jwt-secret, SUPABASE_JWT_SECRET or a ticket secret, the same on every server")
+
+// ErrTTL: a ticket cannot last that long.
+var ErrTTL = fmt.Errorf("auth: a ticket lasts more than 0 and at most %v", MaxTicketTTL)
+
+// tickets signs and checks our own tokens. Their key is derived from the configured secret rather than being it, so that a
+// ticket is no token to anybody else who trusts that secret, such as a project's database.
+type tickets struct {
+	key    []byte
+	parser *jwt.Parser
+}
+
+// newTickets answers nil where there is nothing to derive a key from. Without logins any key will do: it is made up.
+func newTickets(o Options) (*tickets, error) {
+	secret := []byte(cmp.Or(o.TicketSecret, o.Secret, o.SupabaseSecret))
+	if o.TicketSecret != "" {
+		if err := checkSecret("the ticket secret", o.TicketSecret, o.Dev || o.Loopback); err != nil {
+			return nil, err
+		}
+	}
+	if len(secret) == 0 {
+		if o.Mode != "none" {
+			return nil, nil
+		}
+		secret = make([]byte, 32)
+		rand.Read(secret)
+	}
+	key, err := hkdf.Key(sha256.New, secret, nil, "yjet ticket v1", 32)
+	if err != nil {
+		return nil, err
+	}
+	return &tickets{key: key, parser: jwt.NewParser(parserOptions(hmacMethods)...)}, nil
+}
+
+// verify reads a ticket.
+func (t *tickets) verify(token string) (*identity, error) {
+	h, err := inspect(token)
+	if err != nil {
+		return nil, err
+	}
+	if t == nil || h.kid != ticketKid {
+		return nil, refuse("no ticket")
+	}
+	claims := jwt.MapClaims{}
+	got, err := t.parser.ParseWithClaims(token, claims, func(*jwt.Token) (any, error) { return t.key, nil })
+	if err != nil {
+		return nil, explain(err)
+	}
+	if got.Header["typ"] != ticketType {
+		return nil, refuse("no ticket")
+	}
+	id := &identity{hash: hashToken(token), role: roleAuthenticated, ticket: true}
+	id.doc, _ = claims["doc"].(string)
+	id.User, _ = claims["sub"].(string)
+	id.Name, _ = claims["name"].(string)
+	id.Session, _ = claims["sid"].(string)
+	id.Admin, _ = claims["admin"].(bool)
+	access, _ := claims["access"].(string)
+	id.mode, _ = ParseMode(access)
+	exp, err1 := claims.GetExpirationTime()
+	iat, err2 := claims.GetIssuedAt()
+	if err1 != nil || err2 != nil || exp == nil || iat == nil || !validName(id.User, maxUser) || id.mode == None || id.doc == "" && !id.Admin {
+		return nil, refuse("no ticket")
+	}
+	id.Expires, id.Issued = exp.Time, iat.Time
+	id.Session = cmp.Or(id.Session, id.hash.session())
+	return id, nil
+}
+
+// Ticket mints a short token for one document, good for ttl (0: TicketTTL). user is whom its edits are recorded under; "" makes
+// up a guest. Errors: ErrNoKey, ErrTTL.
+func (a *Auth) Ticket(doc string, mode Mode, user string, ttl time.Duration) (string, error) {
+	return a.TicketFor(Grant{User: user, Mode: mode}, doc, ttl)
+}
+
+// TicketFor mints a ticket for g's user, with g's name and session, so that a revocation of either ends the ticket too. It
+// allows g.Mode and lasts ttl (0: TicketTTL), though never longer than g.
+func (a *Auth) TicketFor(g Grant, doc string, ttl time.Duration) (string, error) {
+	if ttl == 0 {
+		ttl = TicketTTL
+	}
+	if ttl < 0 || ttl > MaxTicketTTL {
+		return "", ErrTTL
+	}
+	if doc == "" || g.Mode == None {
+		return "", errors.New("auth: a ticket needs a document and a mode")
+	}
+	return a.tickets.mint(g, jwt.MapClaims{"doc": doc, "access": g.Mode.String()}, ttl)
+}
+
+// AdminTicket mints a token that may do anything, for scripts and servers.
+func (a *Auth) AdminTicket(user string, ttl time.Duration) (string, error) {
+	if ttl <= 0 || ttl > maxAdminTTL {
+		return "", fmt.Errorf("auth: an administrator's token lasts more than 0 and at most %v", maxAdminTTL)
+	}
+	return a.tickets.mint(Grant{User: cmp.Or(user, "admin")}, jwt.MapClaims{"admin": true, "access": "rw"}, ttl)
+}
+
+func (t *tickets) mint(g Grant, claims jwt.MapClaims, ttl time.Duration) (string, error) {
+	if t == nil {
+		return "", ErrNoKey
+	}
+	now := time.Now()
+	exp := now.Add(ttl)
+	if !g.Expires.IsZero() && g.Expires.Before(exp) {
+		exp = g.Expires
+	}
+	var id [8]byte
+	rand.Read(id[:])
+	jti := hex.EncodeToString(id[:])
+	if g.User == "" {
+		g.User = "guest-" + jti
+	}
+	if !validName(g.User, maxUser) {
+		return "", fmt.Errorf("auth: a user's name has 1 to %d bytes of text, without controls or white space around it", maxUser)
+	}
+	claims["sub"], claims["jti"], claims["iat"], claims["exp"] = g.User, jti, now.Unix(), exp.Unix()
+	if g.Name != "" {
+		claims["name"] = g.Name
+	}
+	if g.Session != "" {
+		claims["sid"] = g.Session
+	}
+	token := jwt.NewWithClaims(jwt.SigningMethodHS256, claims)
+	token.Header["kid"], token.Header["typ"] = ticketKid, ticketType
+	return token.SignedString(t.key)
+}
+
+// signer mints ordinary tokens with the configured secret, for tests of an installation and for scripts.
+type signer struct {
+	secret           []byte
+	issuer, audience string
+}
+
+// Token mints what the configured issuer would: an HS256 token for user, good for ttl, with the issuer and audience that this
+// server demands and more claims as given. ErrNoKey where only public keys are configured.
+func (a *Auth) Token(user string, ttl time.Duration, more map[string]any) (string, error) {
+	if a.signer == nil {
+		return "", ErrNoKey
+	}
+	if !validName(user, maxUser) || ttl <= 0 {
+		return "", errors.New("auth: a token needs a user and a time to live")
+	}
+	now := time.Now()
+	claims := jwt.MapClaims{"role": roleAuthenticated}
+	for k, v := range more {
+		claims[k] = v
+	}
+	claims["sub"], claims["iat"], claims["exp"] = user, now.Unix(), now.Add(ttl).Unix()
+	if a.signer.issuer != "" {
+		claims["iss"] = a.signer.issuer
+	}
+	if a.signer.audience != "" {
+		claims["aud"] = a.signer.audience
+	}
+	return jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(a.signer.secret)
+}

@@ -1,0 +1,435 @@
+package auth
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// maxToken is the size of a token in bytes above which it is not looked at.
+const maxToken = 8 << 10
+
+// maxUser is the length of a user's name in bytes: it travels in a header of every record.
+const maxUser = 255
+
+// lastTime is the end of the year 9999 in Unix seconds.
+const lastTime = 253402300799
+
+const (
+	roleAnonymous     = "anon"
+	roleAuthenticated = "authenticated"
+	roleService       = "service_role"
+)
+
+var (
+	hmacMethods   = []string{"HS256"}
+	keySetMethods = []string{"ES256", "RS256", "EdDSA"}
+)
+
+// identity is what a verified token says. It is shared and never changed.
+type identity struct {
+	Grant // User, Name, Admin, Issued, Expires, Session
+
+	role    string
+	docs    docsClaim
+	hasDocs bool            // the claim was there, with or without a pattern
+	claims  json.RawMessage // all of them, for the callback
+	hash    tokenHash
+
+	// Of a ticket.
+	ticket bool
+	doc    string
+	mode   Mode
+
+	answer *answer // of a callback that judged the token itself
+}
+
+func (id *identity) grant() Grant { return id.Grant }
+
+// tokenHash names a token without being one.
+type tokenHash [sha256.Size]byte
+
+func hashToken(token string) tokenHash { return sha256.Sum256([]byte(token)) }
+
+// session is the name of a token's session where the token names none.
+func (h tokenHash) session() string { return "t-" + hex.EncodeToString(h[:12]) }
+
+// refuse is ErrToken with a few fixed words on the cause. Nothing of a token may be among them.
+func refuse(why string) error { return fmt.Errorf("%w: %s", ErrToken, why) }
+
+// A verifier checks the tokens of one issuer with one kind of key.
+type verifier struct {
+	name    string
+	methods []string
+	parser  *jwt.Parser
+	service *jwt.Parser // nil, or the rules for a service_role key, which has no audience
+
+	// One of the two.
+	secret []byte
+	keys   *keySet
+}
+
+func newVerifier(name string, methods []string, issuer, audience string) *verifier {
+	opts := parserOptions(methods)
+	if issuer != "" {
+		opts = append(opts, jwt.WithIssuer(issuer))
+	}
+	if audience != "" {
+		opts = append(opts, jwt.WithAudience(audience))
+	}
+	return &verifier{name: name, methods: methods, parser: jwt.NewParser(opts...)}
+}
+
+func parserOptions(methods []string) []jwt.ParserOption {
+	return []jwt.ParserOption{jwt.WithValidMethods(methods), jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(Leeway), jwt.WithStrictDecoding()}
+}
+
+// acceptServiceRole lets the project's own service key in. Its issuer is "supabase" whatever the project.
+func (v *verifier) acceptServiceRole() {
+	v.service = jwt.NewParser(append(parserOptions(v.methods), jwt.WithIssuer("supabase"))...)
+}
+
+// header is what is read of a token's header. Unknown members are ignored, jku, jwk, x5u and x5c among them.
+type header struct {
+	alg, kid string
+	hasKid   bool
+}
+
+// verify checks a token and reads its claims. The error is ErrToken, ErrExpired or ErrUnavailable.
+func (a *Auth) verify(ctx context.Context, token string) (*identity, error) {
+	hash := hashToken(token)
+	if id := a.verified.get(hash); id != nil {
+		return id, nil
+	}
+	generation := a.verified.generation()
+	h, err := inspect(token)
+	if err != nil {
+		return nil, err
+	}
+	var id *identity
+	if h.kid == ticketKid {
+		if id, err = a.tickets.verify(token); err != nil {
+			return nil, err
+		}
+	} else {
+		claims, err := a.check(ctx, token, h)
+		if err != nil {
+			return nil, err
+		}
+		if id, err = a.read(claims, token, hash); err != nil {
+			return nil, err
+		}
+	}
+	a.verified.put(hash, id, generation)
+	return id, nil
+}
+
+// check tries the verifiers that know the token's algorithm: one, or two where two issuers sign alike. The best error wins.
+func (a *Auth) check(ctx context.Context, token string, h header) (jwt.MapClaims, error) {
+	var best error
+	for _, v := range a.verifiers {
+		if !slices.Contains(v.methods, h.alg) {
+			continue
+		}
+		claims, err := v.check(ctx, token, h)
+		if err == nil {
+			return claims, nil
+		}
+		if best == nil || errors.Is(err, ErrExpired) || errors.Is(err, ErrUnavailable) && !errors.Is(best, ErrExpired) {
+			best = err
+		}
+	}
+	if best == nil {
+		return nil, refuse("not signed the way this server accepts")
+	}
+	return nil, best
+}
+
+func (v *verifier) check(ctx context.Context, token string, h header) (jwt.MapClaims, error) {
+	keyfunc := func(*jwt.Token) (any, error) { return v.secret, nil }
+	if v.keys != nil {
+		if err := v.keys.have(ctx, h); err != nil {
+			return nil, err
+		}
+		keyfunc = v.keys.keyfunc.Keyfunc
+	}
+	claims := jwt.MapClaims{}
+	_, err := v.parser.ParseWithClaims(token, claims, keyfunc)
+	if err != nil && v.service != nil && claims["role"] == roleService {
+		claims = jwt.MapClaims{}
+		_, err = v.service.ParseWithClaims(token, claims, keyfunc)
+	}
+	if err != nil {
+		if exp, ok := claims["exp"].(float64); ok && (exp < 0 || exp > lastTime) {
+			return nil, refuse("claims") // no time at all, though it compares like one
+		}
+		return nil, explain(err)
+	}
+	return claims, nil
+}
+
+// explain turns an error of the jwt library into ours. The library's words can quote a token, so they end here.
+func explain(err error) error {
+	expired := errors.Is(err, jwt.ErrTokenExpired)
+	for _, c := range []struct {
+		is  error
+		why string
+	}{
+		{jwt.ErrTokenMalformed, "malformed"},
+		{jwt.ErrTokenSignatureInvalid, "signature"},
+		{jwt.ErrTokenUnverifiable, "no key for it"},
+		{jwt.ErrTokenInvalidIssuer, "issuer"},
+		{jwt.ErrTokenInvalidAudience, "audience"},
+		{jwt.ErrTokenNotValidYet, "not valid yet"},
+		{jwt.ErrTokenUsedBeforeIssued, "issued in the future"},
+		{jwt.ErrTokenRequiredClaimMissing, "a claim is missing"},
+	} {
+		if errors.Is(err, c.is) {
+			return refuse(c.why)
+		}
+	}
+	if expired {
+		return ErrExpired
+	}
+	return refuse("claims")
+}
+
+// inspect checks the form of a token before anything else looks at it, and reads its header: three non-empty parts of
+// base64url without padding or line breaks (which Go's decoder would skip), JSON objects without a name given twice, no crit.
+func inspect(token string) (header, error) {
+	dots := 0
+	for i := 0; i < len(token); i++ {
+		switch c := token[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
+		case c == '.':
+			dots++
+		default:
+			return header{}, refuse("malformed")
+		}
+	}
+	parts := strings.Split(token, ".")
+	if dots != 2 || parts[0] == "" || parts[1] == "" || parts[2] == "" {
+		return header{}, refuse("malformed")
+	}
+	var raw [2][]byte
+	for i := range raw {
+		var err error
+		if raw[i], err = base64.RawURLEncoding.Strict().DecodeString(parts[i]); err != nil {
+			return header{}, refuse("malformed")
+		}
+		if err := checkObject(raw[i]); err != nil {
+			return header{}, err
+		}
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(raw[0], &fields); err != nil {
+		return header{}, refuse("malformed")
+	}
+	if _, ok := fields["crit"]; ok {
+		return header{}, refuse("demands an extension")
+	}
+	// RFC 8725 §3.11: a token made for something else says so in typ.
+	if typ, ok := fields["typ"]; ok {
+		s, _ := typ.(string)
+		s = strings.TrimPrefix(strings.ToLower(s), "application/")
+		if s != "jwt" && s != "at+jwt" && s != ticketType {
+			return header{}, refuse("made for another purpose")
+		}
+	}
+	var h header
+	var ok bool
+	if h.alg, ok = fields["alg"].(string); !ok {
+		return header{}, refuse("malformed")
+	}
+	if kid, there := fields["kid"]; there {
+		if h.kid, h.hasKid = kid.(string); !h.hasKid {
+			return header{}, refuse("malformed")
+		}
+	}
+	return h, nil
+}
+
+// checkObject demands one JSON object in valid UTF-8, in which no object gives a name twice.
+func checkObject(data []byte) error {
+	if !utf8.Valid(data) {
+		return refuse("malformed")
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	t, err := d.Token()
+	if err != nil || t != json.Delim('{') {
+		return refuse("malformed")
+	}
+	if err := checkMembers(d, 0); err != nil {
+		return err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return refuse("malformed")
+	}
+	return nil
+}
+
+// checkMembers reads an object to its end, its brace having been read.
+func checkMembers(d *json.Decoder, depth int) error {
+	seen := make(map[string]bool, 16)
+	for {
+		t, err := d.Token()
+		if err != nil {
+			return refuse("malformed")
+		}
+		if t == json.Delim('}') {
+			return nil
+		}
+		name := t.(string) // the decoder lets nothing else stand here
+		if seen[name] {
+			return refuse("a name is given twice")
+		}
+		seen[name] = true
+		if err := checkValue(d, depth); err != nil {
+			return err
+		}
+	}
+}
+
+func checkValue(d *json.Decoder, depth int) error {
+	t, err := d.Token()
+	if err != nil || depth > 32 {
+		return refuse("malformed")
+	}
+	switch t {
+	case json.Delim('{'):
+		return checkMembers(d, depth+1)
+	case json.Delim('['):
+		for d.More() {
+			if err := checkValue(d, depth+1); err != nil {
+				return err
+			}
+		}
+		if _, err := d.Token(); err != nil {
+			return refuse("malformed")
+		}
+	}
+	return nil
+}
+
+// read takes from verified claims what a grant needs.
+func (a *Auth) read(claims jwt.MapClaims, token string, hash tokenHash) (*identity, error) {
+	id := &identity{hash: hash}
+	exp, err := claims.GetExpirationTime()
+	if err != nil || exp == nil || exp.Unix() < 0 || exp.Unix() > lastTime {
+		return nil, refuse("claims")
+	}
+	id.Expires = exp.Time
+	if iat, err := claims.GetIssuedAt(); err == nil && iat != nil {
+		id.Issued = iat.Time
+	}
+
+	id.role = roleAuthenticated
+	if role, ok := claims["role"]; ok {
+		if id.role, ok = role.(string); !ok {
+			return nil, refuse("role")
+		}
+	}
+	switch id.role {
+	case roleAnonymous:
+		return nil, refuse("the anon key is not a user's token")
+	case roleService:
+		if !a.trusts(claims) {
+			return nil, refuse("the service_role key is not a user's token")
+		}
+		id.Admin = true
+		if _, ok := claims["sub"]; !ok {
+			claims["sub"] = roleService
+		}
+	case "":
+		id.role = roleAuthenticated
+	}
+	if anonymous, _ := claims["is_anonymous"].(bool); anonymous && !a.anonymous {
+		id.role = roleAnonymous
+	}
+
+	sub, _ := claims["sub"].(string)
+	if !validName(sub, maxUser) {
+		return nil, refuse("sub")
+	}
+	id.User = sub
+	id.Session = hash.session()
+	for _, name := range []string{"session_id", "sid"} {
+		if s, ok := claims[name].(string); ok && validName(s, 128) {
+			id.Session = s
+			break
+		}
+	}
+	id.Name = displayName(claims)
+	id.docs, id.hasDocs = readDocsClaim(claims, a.claim)
+	if a.callback != nil {
+		id.claims, _ = base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
+	}
+	return id, nil
+}
+
+// trusts reports whether a service_role key makes an administrator. The verifier that let it in without an audience did so
+// only where the settings say so; a token with an audience of its own and this role is judged by the same setting.
+func (a *Auth) trusts(claims jwt.MapClaims) bool {
+	for _, v := range a.verifiers {
+		if v.service != nil {
+			return claims["iss"] == "supabase"
+		}
+	}
+	return false
+}
+
+// validName accepts 1 to max bytes of text without controls or white space around it: it must survive a header unchanged.
+func validName(s string, max int) bool {
+	return s != "" && len(s) <= max && utf8.ValidString(s) && strings.TrimSpace(s) == s && !strings.ContainsFunc(s, unicode.IsControl)
+}
+
+// displayName finds how a user wants to be called. user_metadata is the user's own to write: it serves for nothing else.
+func displayName(claims jwt.MapClaims) string {
+	pick := func(m map[string]any, names ...string) string {
+		for _, n := range names {
+			if s, ok := m[n].(string); ok {
+				return cleanName(s)
+			}
+		}
+		return ""
+	}
+	if m, ok := claims["user_metadata"].(map[string]any); ok {
+		if s := pick(m, "full_name", "name", "user_name", "preferred_username"); s != "" {
+			return s
+		}
+	}
+	return pick(claims, "name", "preferred_username", "nickname")
+}
+
+// cleanName drops controls and keeps at most 100 characters.
+func cleanName(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == utf8.RuneError {
+			return -1
+		}
+		return r
+	}, s)
+	if r := []rune(s); len(r) > 100 {
+		s = string(r[:100])
+	}
+	return strings.TrimSpace(s)
+}
+
+// inForce reports whether a token that was good is still good now.
+func (id *identity) inForce(now time.Time) bool {
+	return id.Expires.IsZero() || now.Before(id.Expires.Add(Leeway))
+}
