@@ -1,0 +1,102 @@
+package snapshot
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+
+	"yjet/stream"
+)
+
+// putState stores state as chunks ysnap.NN.<doc>.<attempt>.<i>, counting i from first.
+func (s *Store) putState(ctx context.Context, doc stream.Doc, attempt string, first int, state []byte) ([]blobRef, error) {
+	size := min(inlineMax, s.log.MaxUpdate())
+	parts := make([]blobRef, 0, len(state)/size+1)
+	for i := first; len(state) > 0 || i == first; i++ {
+		chunk := state[:min(size, len(state))]
+		state = state[len(chunk):]
+		p := blobRef{Subject: s.log.ChunkSubject(doc, attempt, i), Bytes: len(chunk), Sum: sumOf(chunk)}
+		if _, err := s.log.PutBlob(ctx, p.Subject, stream.Blob{Header: map[string]string{hdrSum: p.Sum}, Data: chunk}); err != nil {
+			return parts, fmt.Errorf("store chunk %s: %w", p.Subject, err)
+		}
+		parts = append(parts, p)
+	}
+	return parts, nil
+}
+
+// getBlob reads a blob and checks it. A blob that is not there or not whole is errDamaged.
+func (s *Store) getBlob(ctx context.Context, ref blobRef) ([]byte, error) {
+	b, ok, err := s.log.GetBlob(ctx, ref.Subject)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", ref.Subject, err)
+	}
+	if !ok {
+		return nil, fmt.Errorf("%w: %s is missing", errDamaged, ref.Subject)
+	}
+	if got := sumOf(b.Data); len(b.Data) != ref.Bytes || got != ref.Sum {
+		return nil, fmt.Errorf("%w: %s has %d bytes with checksum %s, want %d with %s", errDamaged, ref.Subject, len(b.Data), got, ref.Bytes, ref.Sum)
+	}
+	return b.Data, nil
+}
+
+// getState reads the chunks of a state, a few at a time, and checks the whole.
+func (s *Store) getState(ctx context.Context, parts []blobRef, size int, sum string) ([]byte, error) {
+	chunks := make([][]byte, len(parts))
+	errs := make([]error, len(parts))
+	slots := make(chan struct{}, 4)
+	var wg sync.WaitGroup
+	for i := range parts {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			chunks[i], errs[i] = s.getBlob(ctx, parts[i])
+		})
+	}
+	wg.Wait()
+	state := make([]byte, 0, size)
+	for i, c := range chunks {
+		if errs[i] != nil {
+			return nil, errs[i]
+		}
+		state = append(state, c...)
+	}
+	if got := sumOf(state); len(state) != size || got != sum {
+		return nil, fmt.Errorf("%w: state has %d bytes with checksum %s, want %d with %s", errDamaged, len(state), got, size, sum)
+	}
+	return state, nil
+}
+
+// state reads the state of a head.
+func (s *Store) state(ctx context.Context, h *head) ([]byte, error) {
+	if len(h.info.Parts) == 0 {
+		return h.inline, nil
+	}
+	return s.getState(ctx, h.info.Parts, h.info.Bytes, h.info.Sum)
+}
+
+// snapHead reads the head from the leader. Nil: there is none. A head that does not decode is errDamaged, and its revision
+// is told so that a new one can take its place.
+func (s *Store) snapHead(ctx context.Context, doc stream.Doc) (h *head, rev stream.Seq, err error) {
+	b, ok, err := s.log.SnapHead(ctx, doc)
+	if err != nil {
+		return nil, 0, fmt.Errorf("read snapshot head of %q: %w", doc, err)
+	}
+	if !ok {
+		return nil, 0, nil
+	}
+	h, err = decodeHead(b)
+	return h, b.Rev, err
+}
+
+// attemptOf is the attempt in a blob's subject: the last token but one of a chunk, the last of a segment.
+func attemptOf(subject string) string {
+	t := strings.Split(subject, ".")
+	if len(t) < 4 {
+		return ""
+	}
+	if t[0] == "yhist" {
+		return t[len(t)-1]
+	}
+	return t[len(t)-2]
+}

@@ -1,0 +1,421 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"slices"
+	"time"
+
+	"yjet/internal/yjs"
+	"yjet/stream"
+)
+
+// foldMode says what makes a fold worth its cost.
+type foldMode int
+
+const (
+	whenOpen  foldMode = iota // the tail of an open document has grown
+	whenQuiet                 // its last session is gone
+	whenStale                 // the sweep found a tail older than a day
+	always                    // somebody asked
+)
+
+// errEnough: the tail is too short for a fold.
+var errEnough = errors.New("snapshot: nothing to fold")
+
+// Fold folds the document now. The fold covers the returned sequence; 0: the document has no record.
+func (s *Store) Fold(ctx context.Context, doc stream.Doc) (stream.Seq, error) {
+	for range 4 {
+		n, err := s.fold(ctx, doc, always)
+		if !errors.Is(err, ErrRaced) {
+			return n, err
+		}
+	}
+	return 0, fmt.Errorf("fold %q: %w", doc, ErrRaced)
+}
+
+// compaction is one fold of one document by this process.
+type compaction struct {
+	s    *Store
+	doc  stream.Doc
+	mode foldMode
+	lg   *slog.Logger
+
+	attempt string
+	view    *view
+	next    *head
+	state   []byte
+	wrote   []string // subjects of this attempt, for taking back
+	folds   int      // states written beside the fold itself
+	stands  bool     // our head is stored, or may be: nothing of the attempt is taken back
+}
+
+// fold does the six steps. A crash between any two leaves more data, never less; whoever folds next goes on from there.
+func (s *Store) fold(ctx context.Context, doc stream.Doc, mode foldMode) (stream.Seq, error) {
+	if s.isPaused(doc) {
+		return 0, ErrPaused
+	}
+	if !s.begin() {
+		return 0, ErrClosed
+	}
+	defer s.work.Done()
+	start := time.Now()
+	c := &compaction{s: s, doc: doc, mode: mode, lg: s.lg.With("doc", doc), attempt: stream.NewAttempt()}
+	for _, step := range []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"read", c.read},            // 1. the state at N, complete
+		{"history", c.writeHistory}, // 2. the records up to N, packed, if history is kept
+		{"chunks", c.writeChunks},   // 3. the state, then the head that makes all of it current,
+		{"head", c.writeHead},       //    guarded by the revision that was read
+		{"compare", c.readBack},     // 4. what others will read is what was meant
+		{"trim", c.trim},            // 5. the log below N goes; record N stays
+		{"remove", c.removeStale},   // 6. what the new head no longer names goes
+	} {
+		err := s.fail(doc, step.name)
+		if err == nil {
+			err = step.do(ctx)
+		}
+		switch {
+		case errors.Is(err, errEnough):
+			return c.view.covered(), nil
+		case err != nil:
+			c.takeBack(err)
+			s.metrics.folds.WithLabelValues(outcome(err)).Inc()
+			return 0, fmt.Errorf("fold %q, step %s: %w", doc, step.name, err)
+		}
+	}
+	s.metrics.folds.WithLabelValues("done").Inc()
+	s.metrics.foldSeconds.Observe(time.Since(start).Seconds())
+	s.learned(doc, len(c.state))
+	s.mended(doc, "snapshot")
+	c.lg.Debug("document folded", "seq", c.next.upto, "bytes", len(c.state), "records", len(c.view.records), "took", time.Since(start))
+	return c.next.upto, nil
+}
+
+// begin counts a fold under way, unless the Store is closing.
+func (s *Store) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.work.Add(1)
+	return true
+}
+
+func (s *Store) fail(doc stream.Doc, step string) error {
+	if s.failpoint == nil {
+		return nil
+	}
+	return s.failpoint(doc, step)
+}
+
+func outcome(err error) string {
+	switch {
+	case errors.Is(err, ErrRaced):
+		return "raced"
+	case errors.Is(err, errDamaged), errors.Is(err, stream.ErrLost):
+		return "damaged"
+	}
+	return "failed"
+}
+
+// covered is the sequence that the snapshot of the view covers.
+func (v *view) covered() stream.Seq {
+	if v == nil || v.head == nil {
+		return 0
+	}
+	return v.head.upto
+}
+
+// read is step 1: state and records through N, where N is the leader's head; then the state of the new fold, proven.
+func (c *compaction) read(ctx context.Context) (err error) {
+	if c.view, err = c.s.read(ctx, c.doc, 0, c.worth); err != nil {
+		return err
+	}
+	v := c.view
+	if v.target <= v.covered() && !v.rebuilt {
+		return errEnough
+	}
+	// Whatever else was known of the document is written again: the head is replaced as a whole.
+	c.next = &head{upto: max(v.target, v.covered()), epoch: c.s.epoch(c.doc)}
+	if v.head != nil {
+		c.next.info = v.head.info
+		c.next.info.History = slices.Clone(v.head.info.History)
+		c.next.info.Folds = slices.Clone(v.head.info.Folds)
+		c.next.info.Holes = slices.Clone(v.head.info.Holes)
+		c.next.info.Parts = nil
+	}
+	i := &c.next.info
+	i.Version, i.Attempt = formatVersion, c.attempt
+	for k := range v.records {
+		r := &v.records[k]
+		i.Records++
+		i.Updates += uint64(max(r.Merged, 1))
+		i.TimeMS = max(i.TimeMS, r.Time.UnixMilli())
+		if i.FirstMS == 0 {
+			i.FirstMS = r.Time.UnixMilli()
+		}
+	}
+	i.Holes = append(i.Holes, v.holes...)
+	i.Writers = writersOf(v.check.Counters(time.Now().Add(-writerMemory)))
+
+	good, bad := decodable(v.records)
+	i.Quarantined += bad
+	if c.state, err = compacted(v.base, good); err != nil {
+		return err
+	}
+	i.Bytes, i.Sum = len(c.state), sumOf(c.state)
+	return prove(c.state, v.base, good)
+}
+
+// worth stops the reading where a fold would not pay, before a large state is fetched for nothing.
+func (c *compaction) worth(v *view) error {
+	snap := 0
+	if v.head != nil {
+		snap = v.head.info.Bytes
+	}
+	if v.target == 0 || v.target <= v.covered() {
+		if !v.trimmed && v.head != nil { // somebody crashed between head and trim
+			c.view = v
+			if err := c.trimTo(context.WithoutCancel(c.s.ctx), v.head.upto); err != nil {
+				c.lg.Warn("log not trimmed; the next fold does it", "err", err)
+			}
+		}
+		c.view = v
+		return errEnough
+	}
+	var old bool
+	if len(v.records) > 0 {
+		old = time.Since(v.records[0].Stored) > staleAfter
+	}
+	enough := true
+	switch c.mode {
+	case whenOpen:
+		enough = v.bytes > max(openBytes, snap/2) || len(v.records) > openRecords
+	case whenQuiet:
+		enough = v.head == nil || v.bytes > snap/16 || old
+	case whenStale:
+		enough = old
+	}
+	c.s.learned(c.doc, snap)
+	if !enough {
+		c.view = v
+		return errEnough
+	}
+	return nil
+}
+
+// writeHistory is step 2: what compaction takes out of the log goes into segments first.
+func (c *compaction) writeHistory(ctx context.Context) error {
+	if err := c.packHistory(ctx); err != nil {
+		return err
+	}
+	if err := c.retain(ctx); err != nil || len(c.next.info.Folds) == 0 {
+		return err
+	}
+	// Read after the head: a version whose fold is listed there has its name already.
+	versions, err := c.s.versionSeqs(ctx, c.doc)
+	if err != nil {
+		return err
+	}
+	c.next.dropFolds(versions)
+	return nil
+}
+
+// writeChunks is the first half of step 3. A state that fits rides in the head.
+func (c *compaction) writeChunks(ctx context.Context) error {
+	c.next.inline = c.state
+	if len(c.state) <= min(inlineMax, c.s.log.MaxUpdate()-infoMax) {
+		if b, err := c.next.encode(); err != nil {
+			return err
+		} else if len(b.Header[hdrInfo]) <= infoMax {
+			return nil
+		}
+	}
+	parts, err := c.s.putState(ctx, c.doc, c.attempt, 0, c.state)
+	c.wroteParts(parts)
+	c.next.inline, c.next.info.Parts = nil, parts
+	return err
+}
+
+// writeHead is the second half of step 3, the moment at which the fold becomes current.
+func (c *compaction) writeHead(ctx context.Context) error {
+	if err := c.s.markShard(ctx, c.doc, c.next.upto); err != nil {
+		return err
+	}
+	rev, err := c.s.putHead(ctx, c.doc, c.next, c.view.rev)
+	if err != nil {
+		// Any error but a lost race may hide a head that was stored after all.
+		c.stands = !errors.Is(err, ErrRaced)
+		return err
+	}
+	c.stands = true
+	c.next.rev = rev
+	return nil
+}
+
+// putHead stores h where the head has revision expect. ErrRaced: it has another by now, and it is not ours.
+func (s *Store) putHead(ctx context.Context, doc stream.Doc, h *head, expect stream.Seq) (stream.Seq, error) {
+	b, err := h.encode()
+	if err != nil {
+		return 0, err
+	}
+	rev, err := s.log.PutSnapHead(ctx, doc, b, expect)
+	if !errors.Is(err, stream.ErrConflict) {
+		return rev, err
+	}
+	// A client that lost the answer of its first try sees its second one refused: then the head is ours.
+	now, _, rerr := s.snapHead(ctx, doc)
+	if rerr == nil && now != nil && now.info.Attempt == h.info.Attempt && now.info.Sum == h.info.Sum && now.rev != expect {
+		return now.rev, nil
+	}
+	return 0, ErrRaced
+}
+
+// readBack is step 4: nothing is purged before what others will read was compared with what was meant.
+func (c *compaction) readBack(ctx context.Context) error {
+	h, _, err := c.s.snapHead(ctx, c.doc)
+	if err != nil {
+		return err
+	}
+	if h == nil || h.upto < c.next.upto {
+		return fmt.Errorf("%w: the head just written is not there", errDamaged)
+	}
+	if h.info.Attempt != c.next.info.Attempt {
+		return ErrRaced // a later fold took ours in and will trim
+	}
+	state, err := c.s.state(ctx, h)
+	if err != nil {
+		return err
+	}
+	if sumOf(state) != c.next.info.Sum || len(state) != len(c.state) {
+		return fmt.Errorf("%w: the fold reads back differently", errDamaged)
+	}
+	for _, seg := range c.next.info.History {
+		if attemptOf(seg.Subject) != c.attempt {
+			continue
+		}
+		if _, err := c.s.segment(ctx, seg); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// trim is step 5.
+func (c *compaction) trim(ctx context.Context) error { return c.trimTo(ctx, c.next.upto) }
+
+// trimTo removes the document's records below keep. The log lets two purges run at a time in a shard.
+func (c *compaction) trimTo(ctx context.Context, keep stream.Seq) error {
+	if err := c.s.log.Trim(ctx, c.doc, keep); err != nil {
+		return err
+	}
+	c.s.metrics.trims.Inc()
+	return nil
+}
+
+// removeStale is step 6. What is left behind by an error here is the sweep's.
+func (c *compaction) removeStale(ctx context.Context) error {
+	keep := c.next.names()
+	for name := range c.view.head.names() {
+		if keep[name] {
+			continue
+		}
+		if err := c.s.log.RemoveBlob(ctx, name); err != nil {
+			c.lg.Debug("stale blob stays for the sweep", "subject", name, "err", err)
+		}
+	}
+	return nil
+}
+
+// takeBack removes this attempt's own blobs after an error, when no head can name them.
+func (c *compaction) takeBack(err error) {
+	if c.stands || errors.Is(err, errCrash) || len(c.wrote) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.s.ctx, 10*time.Second)
+	defer cancel()
+	for _, name := range c.wrote {
+		if err := c.s.log.RemoveBlob(ctx, name); err != nil {
+			c.lg.Debug("blob of an abandoned fold stays for the sweep", "subject", name, "err", err)
+			return
+		}
+	}
+}
+
+func (c *compaction) wroteParts(parts []blobRef) {
+	for _, p := range parts {
+		c.wrote = append(c.wrote, p.Subject)
+	}
+}
+
+// errCrash is what a failpoint returns to end a fold as a crash would.
+var errCrash = errors.New("snapshot: crash of a test")
+
+// stored is the limit for what is in the log already: only its form is checked, its size was the door's business.
+var stored = yjs.Limits{Structs: math.MaxInt32, DeleteRanges: math.MaxInt32, Clients: math.MaxInt32, Roots: math.MaxInt32, SubDocs: math.MaxInt32}
+
+// decodable picks the updates that decode. The others were appended by other programs past every check; they are kept in
+// the history and left out of every state, here as in the rooms.
+func decodable(recs []stream.Record) (updates [][]byte, bad int) {
+	var u yjs.Update
+	updates = make([][]byte, 0, len(recs))
+	for i := range recs {
+		if err := u.Parse(recs[i].Update, limitsFor(&recs[i])); err != nil {
+			bad++
+			continue
+		}
+		updates = append(updates, recs[i].Update)
+	}
+	return updates, bad
+}
+
+// limitsFor: records of our own passed the door; records of other programs meet the same limits here that they meet in a room.
+func limitsFor(r *stream.Record) yjs.Limits {
+	if r.Sum == (stream.Sum{}) {
+		return yjs.Limits{}
+	}
+	return stored
+}
+
+// compacted folds base and updates: merged, joined, deleted content dropped. That is what joiners are served.
+func compacted(base []byte, updates [][]byte) ([]byte, error) {
+	return yjs.Compact(withBase(base, updates)...)
+}
+
+// joined folds without losing anything but the borders between runs.
+func joined(base []byte, updates [][]byte) ([]byte, error) {
+	return yjs.Join(withBase(base, updates)...)
+}
+
+func withBase(base []byte, updates [][]byte) [][]byte {
+	if base == nil {
+		return updates
+	}
+	return append([][]byte{base}, updates...)
+}
+
+// prove compares a fold with what went into it: every struct and every delete of every part must be in the result.
+func prove(result, base []byte, updates [][]byte) error {
+	var u yjs.Update
+	var have yjs.State
+	if err := u.Parse(result, stored); err != nil {
+		return fmt.Errorf("snapshot: the fold does not decode: %w", err)
+	}
+	have.Add(&u)
+	for i, part := range withBase(base, updates) {
+		if err := u.Parse(part, stored); err != nil {
+			return fmt.Errorf("snapshot: part %d of the fold does not decode: %w", i, err)
+		}
+		if !have.Contains(&u) {
+			return fmt.Errorf("snapshot: part %d of %d is missing in the fold; the log is kept as it is", i, len(updates))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,189 @@
+package snapshot
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"yjet/stream"
+)
+
+// Version is a named moment. Its state has a fold of its own, so that it outlives the history around it.
+type Version struct {
+	Name    string     `json:"name"`
+	Seq     stream.Seq `json:"seq"`
+	Time    time.Time  `json:"time"` // of the moment
+	User    string     `json:"user,omitempty"`
+	Created time.Time  `json:"created"`
+}
+
+// ErrExists: the document has a version of that name.
+var ErrExists = errors.New("snapshot: a version of that name exists")
+
+// ErrVersionName: a version's name is 1 to 100 bytes of UTF-8 without control characters.
+var ErrVersionName = errors.New("snapshot: bad version name: want 1 to 100 bytes of text")
+
+func versionsPrefix(doc stream.Doc) string { return "version." + doc.Token() + "." }
+
+func versionKey(doc stream.Doc, name string) (string, error) {
+	d, err := stream.ParseDoc(name)
+	if err != nil || len(name) > 100 || !utf8.ValidString(name) {
+		return "", ErrVersionName
+	}
+	return versionsPrefix(doc) + d.Token(), nil
+}
+
+// Versions lists the named moments of doc, newest moment first.
+func (s *Store) Versions(ctx context.Context, doc stream.Doc) ([]Version, error) {
+	entries, err := s.log.MetaList(ctx, versionsPrefix(doc))
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Version, 0, len(entries))
+	for _, e := range entries {
+		var v Version
+		if err := json.Unmarshal(e.Value, &v); err != nil {
+			s.lg.Warn("version entry does not decode", "key", e.Key, "err", err)
+			continue
+		}
+		list = append(list, v)
+	}
+	slices.SortFunc(list, func(a, b Version) int {
+		if a.Seq != b.Seq {
+			return int(b.Seq) - int(a.Seq)
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	return list, nil
+}
+
+// Version is the named moment. ErrNotFound: there is none of that name.
+func (s *Store) Version(ctx context.Context, doc stream.Doc, name string) (Version, error) {
+	key, err := versionKey(doc, name)
+	if err != nil {
+		return Version{}, err
+	}
+	e, ok, err := s.log.MetaGet(ctx, key)
+	if err != nil {
+		return Version{}, err
+	}
+	if !ok {
+		return Version{}, fmt.Errorf("%w: version %q of %q", ErrNotFound, name, doc)
+	}
+	var v Version
+	return v, json.Unmarshal(e.Value, &v)
+}
+
+// PutVersion names a moment of doc. The name is taken first and the fold stored after it, so that a fold by another server
+// that finds the one also finds the other.
+func (s *Store) PutVersion(ctx context.Context, doc stream.Doc, name string, m Moment, user string) (Version, error) {
+	key, err := versionKey(doc, name)
+	if err != nil {
+		return Version{}, err
+	}
+	st, err := s.At(ctx, doc, m)
+	if err != nil {
+		return Version{}, err
+	}
+	if st.Seq == 0 {
+		return Version{}, fmt.Errorf("%w: %q had no record at that moment", ErrNotFound, doc)
+	}
+	v := Version{Name: name, Seq: st.Seq, Time: st.Time.UTC(), User: user, Created: time.Now().UTC().Truncate(time.Millisecond)}
+	js, err := json.Marshal(v)
+	if err != nil {
+		return Version{}, err
+	}
+	var fresh uint64
+	if _, err := s.log.MetaPut(ctx, key, js, &fresh); errors.Is(err, stream.ErrConflict) {
+		return Version{}, fmt.Errorf("%w: %q", ErrExists, name)
+	} else if err != nil {
+		return Version{}, err
+	}
+	if err := s.pin(ctx, doc, st); err != nil {
+		return Version{}, errors.Join(err, s.log.MetaDelete(context.WithoutCancel(ctx), key))
+	}
+	return v, nil
+}
+
+// DeleteVersion takes the name away; the fold goes with the next one that replaces the head.
+func (s *Store) DeleteVersion(ctx context.Context, doc stream.Doc, name string) error {
+	if _, err := s.Version(ctx, doc, name); err != nil {
+		return err
+	}
+	key, err := versionKey(doc, name)
+	if err != nil {
+		return err
+	}
+	return s.log.MetaDelete(ctx, key)
+}
+
+// pin lists the state in the head as a fold of its own.
+func (s *Store) pin(ctx context.Context, doc stream.Doc, st State) error {
+	for range 5 {
+		h, _, err := s.snapHead(ctx, doc)
+		if err != nil {
+			return err
+		}
+		if h == nil || h.upto < st.Seq {
+			// The moment is still in the log; fold first, so that there is a head to list it in.
+			if _, err := s.Fold(ctx, doc); err != nil {
+				return err
+			}
+			continue
+		}
+		if h.fold(st.Seq) != nil {
+			return nil
+		}
+		err = s.amend(ctx, doc, h, func(c *compaction) error {
+			return c.addFold(ctx, st.Seq, st.Time.UnixMilli(), st.Update)
+		})
+		if !errors.Is(err, ErrRaced) {
+			return err
+		}
+	}
+	return ErrRaced
+}
+
+// amend writes the head again with another list beside the same state.
+func (s *Store) amend(ctx context.Context, doc stream.Doc, h *head, change func(*compaction) error) error {
+	if !s.begin() {
+		return ErrClosed
+	}
+	defer s.work.Done()
+	next := *h
+	next.info.Attempt = stream.NewAttempt()
+	next.info.History, next.info.Folds = slices.Clone(h.info.History), slices.Clone(h.info.Folds)
+	c := &compaction{s: s, doc: doc, mode: always, lg: s.lg.With("doc", doc), attempt: next.info.Attempt, view: &view{head: h, rev: h.rev}, next: &next}
+	err := change(c)
+	if err == nil && len(next.info.Parts) == 0 {
+		// The state is inline; a list that has outgrown the header moves it into chunks.
+		c.state = next.inline
+		err = c.writeChunks(ctx)
+	}
+	if err == nil {
+		err = c.writeHead(ctx)
+	}
+	if err != nil {
+		c.takeBack(err)
+		return err
+	}
+	return c.removeStale(ctx)
+}
+
+// versionSeqs are the sequences that versions of doc stand for.
+func (s *Store) versionSeqs(ctx context.Context, doc stream.Doc) (map[stream.Seq]bool, error) {
+	list, err := s.Versions(ctx, doc)
+	if err != nil {
+		return nil, err
+	}
+	seqs := make(map[stream.Seq]bool, len(list))
+	for _, v := range list {
+		seqs[v.Seq] = true
+	}
+	return seqs, nil
+}
