@@ -1,0 +1,184 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Entry is one update to append.
+type Entry struct {
+	User, Conn string    // who and by which connection; at most 1 KiB each
+	Merged     int       // updates folded into this one; 0 and 1 mean one
+	Time       time.Time // imports only: when it was made
+	Update     []byte    // must not change until done is called
+}
+
+// Writer appends to one document. Open one per opening of a room; its records count from 1 under its own random name, so
+// that a missing one is noticed. At most one Append is under way per Writer.
+type Writer struct {
+	shard   *shard
+	doc     Doc
+	token   string
+	subject string
+	id      uint64
+
+	mu    sync.Mutex
+	n     uint64 // counted so far
+	busy  bool
+	spent error // why nothing can be appended any more
+}
+
+// Writer opens a writer. It costs nothing in NATS and needs no closing.
+func (l *Log) Writer(doc Doc) *Writer {
+	token := doc.Token()
+	s := l.shardOf(token)
+	return &Writer{shard: s, doc: doc, token: token, subject: s.subject(kindLog, token), id: randomWriter()}
+}
+
+// Append stores the entries in order, all or none, retrying with back-off until ctx ends. It never blocks.
+//
+// done is called exactly once, from the committer's goroutine: it must not block, and may call Append again. It gets the
+// sequence of each entry, or an error. ErrTooLarge and ErrIdentity: nothing was sent, the Writer may go on. Any other error:
+// the Writer is spent, open another; after ErrGaveUp the entries may be stored nevertheless.
+//
+// An Append of several entries is one atomic batch: at most 1,000, and together not above 64 MiB.
+func (w *Writer) Append(ctx context.Context, entries []Entry, done func(seqs []Seq, err error)) {
+	p := &pending{ctx: ctx, w: w, entries: entries, done: done, since: time.Now()}
+	w.mu.Lock()
+	if w.busy {
+		w.mu.Unlock()
+		panic("stream: Append while another is under way on the same Writer")
+	}
+	w.busy = true
+	p.refused = w.spent
+	if p.refused == nil {
+		p.refused = w.check(entries)
+	}
+	p.first = w.n + 1
+	if p.refused == nil {
+		w.n += uint64(len(entries))
+	}
+	w.mu.Unlock()
+	for i := range entries {
+		p.bytes += len(entries[i].Update)
+	}
+	w.shard.submit(p)
+}
+
+func (w *Writer) check(entries []Entry) error {
+	if len(entries) == 0 || len(entries) > maxBatch {
+		return fmt.Errorf("stream: %d entries in one append, want 1 to %d", len(entries), maxBatch)
+	}
+	limit, total := w.shard.l.MaxUpdate(), 0
+	for i := range entries {
+		if err := entries[i].check(limit); err != nil {
+			return err
+		}
+		total += len(entries[i].Update)
+	}
+	if len(entries) > 1 && total > maxAppendBytes {
+		return fmt.Errorf("%w: %d bytes in one append of several entries, at most %d", ErrTooLarge, total, maxAppendBytes)
+	}
+	return nil
+}
+
+func (e *Entry) check(limit int) error {
+	if len(e.Update) > limit {
+		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(e.Update), limit)
+	}
+	if len(escapeHeader(e.User)) > maxIdentity || len(escapeHeader(e.Conn)) > maxIdentity {
+		return ErrIdentity
+	}
+	return nil
+}
+
+// finish ends an append: the Writer is free again, or spent.
+func (p *pending) finish(seqs []Seq, err error) {
+	w := p.w
+	w.mu.Lock()
+	w.busy = false
+	if err != nil && p.refused == nil && w.spent == nil {
+		w.spent = fmt.Errorf("%w: this writer is spent", ErrGaveUp)
+	}
+	w.mu.Unlock()
+	p.done(seqs, err)
+}
+
+// message makes entry i, to be acknowledged at reply. extra header fields can be set on it.
+func (p *pending) message(i int, reply string, extra int) *nats.Msg {
+	e := &p.entries[i]
+	sum := Sum{CRC: checksum(e.Update), Writer: p.w.id, N: p.first + uint64(i)}
+	return &nats.Msg{Subject: p.w.subject, Reply: reply, Header: e.header(p.w.doc, p.w.token, sum, extra), Data: e.Update}
+}
+
+// AppendIfNew stores an update only where the document has no record: the compare-and-set of seeding. ErrConflict: it has
+// one. It retries until ctx ends (ErrGaveUp: it may be stored nevertheless).
+func (l *Log) AppendIfNew(ctx context.Context, doc Doc, e Entry) (Seq, error) {
+	if err := e.check(l.MaxUpdate()); err != nil {
+		return 0, err
+	}
+	if f := l.fault.Load(); f != nil {
+		return 0, f
+	}
+	token := doc.Token()
+	s := l.shardOf(token)
+	if err := s.behindErr(); err != nil {
+		return 0, err
+	}
+	sum := Sum{CRC: checksum(e.Update), Writer: randomWriter(), N: 1}
+	m := &nats.Msg{Subject: s.subject(kindLog, token), Header: e.header(doc, token, sum, 1), Data: e.Update}
+	m.Header["Nats-Expected-Last-Subject-Sequence"] = []string{"0"}
+	for attempt := 0; ; attempt++ {
+		seq, err := publish(ctx, l.nc, m)
+		switch {
+		case err == nil:
+			l.stored(1, len(e.Update))
+			return seq, nil
+		case errors.Is(err, ErrConflict):
+			// What is there may be our own: an attempt whose acknowledgement was lost.
+			if attempt == 0 {
+				return 0, fmt.Errorf("%w: %q has records", ErrConflict, doc)
+			}
+			r, ok, rerr := l.lastRecord(ctx, s, token)
+			if rerr == nil && ok && r.Sum == sum {
+				return r.Seq, nil
+			} else if rerr == nil {
+				return 0, fmt.Errorf("%w: %q has records", ErrConflict, doc)
+			}
+		case errors.Is(err, ErrFault):
+			l.setFault(err)
+			return 0, err
+		case errors.Is(err, ErrTooLarge):
+			return 0, err
+		}
+		if pause(ctx, backoff(attempt)) != nil {
+			l.m.gaveUp.Inc()
+			return 0, fmt.Errorf("%w: %q: %w", ErrGaveUp, doc, err)
+		}
+	}
+}
+
+// publish sends a message to a stream and awaits its acknowledgement, once.
+func publish(ctx context.Context, nc *nats.Conn, m *nats.Msg) (Seq, error) {
+	ctx, cancel := context.WithTimeout(ctx, ackWait)
+	defer cancel()
+	a, err := nc.RequestMsgWithContext(ctx, m)
+	if err != nil {
+		if errors.Is(err, nats.ErrMaxPayload) {
+			return 0, fmt.Errorf("%w: %d bytes", ErrTooLarge, len(m.Data))
+		}
+		return 0, err
+	}
+	seq, _, err := parseAck(a)
+	return seq, err
+}
+
+func expect(h nats.Header, seq Seq) {
+	h["Nats-Expected-Last-Subject-Sequence"] = []string{strconv.FormatUint(uint64(seq), 10)}
+}

@@ -1,0 +1,23 @@
+// Package stream keeps every document as a log of opaque updates in NATS JetStream, carries the live feed of what was
+// stored, and holds presence, snapshots' bytes and small facts beside it. It is the only room that sees a NATS type.
+//
+// What must hold:
+//
+//   - Append reports success only after the record is stored; in the durable mode, on disk. The live feed shows a record
+//     only after that, too.
+//   - One commit is under way per document. Nothing later of a document is sent until what came before is stored or given
+//     up, so record k+1 is never in a log that lacks the record k it may need.
+//   - A Tail delivers the records of one document in sequence order, each once, none left out, and does not show the join
+//     between what was stored and what arrives. What the live feed loses is found (by the order, by acknowledgements, by
+//     comparing heads) and read from the log.
+//   - A hole in the log is never silent: records carry a checksum and a writer's count, and Checker reads them.
+//   - Names and header values from strangers never reach a subject or a header line unescaped.
+//
+// Subjects and headers are described where they are written: subject.go, record.go, config.go, blob.go, presence.go.
+//
+// Goroutines: a Log starts one committer per shard, a few that deliver the live feed, and one keeper that compares heads;
+// repairs of gaps run in at most eight more, which end when there is nothing to repair. Close ends and awaits them all. A
+// Writer, a Tail or a document has none of its own.
+//
+// What an update means is not known here.
+package stream

@@ -1,0 +1,154 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Health is what /health and /readyz ask for.
+type Health struct {
+	Connected  bool
+	Durability string        // "disk", "process" or "unknown"
+	RTT        time.Duration // to the NATS server and back
+	Err        error         // why nothing can be stored now, or nil
+}
+
+const (
+	stuckAfter = 3 * time.Second // an append that waits longer makes the server unready
+	probeFresh = 2 * time.Second // a store that took something this recently is not probed
+	probeWait  = 3 * time.Second
+	faultHold  = 5 * time.Second // a store fault lasts at least this long
+)
+
+// Health tells whether edits can be stored. Where nobody appended lately, it stores a probe in ymeta. It takes at most some
+// seconds, less where ctx ends.
+func (l *Log) Health(ctx context.Context) Health {
+	h := Health{Connected: l.nc.IsConnected() && l.bulk.IsConnected(), Durability: l.cfg.Durability}
+	if h.Durability == "" {
+		h.Durability = "unknown"
+	}
+	if l.ctx.Err() != nil {
+		h.Err = ErrClosed
+		return h
+	}
+	if !h.Connected {
+		h.Err = fmt.Errorf("stream: no connection to NATS: %w", nats.ErrDisconnected)
+		return h
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeWait)
+	defer cancel()
+	start := time.Now()
+	if err := l.nc.FlushWithContext(ctx); err != nil {
+		h.Err = fmt.Errorf("stream: NATS does not answer: %w", err)
+		return h
+	}
+	h.RTT = time.Since(start)
+	if f := l.fault.Load(); f != nil {
+		h.Err = f
+		return h
+	}
+	for _, s := range l.shards {
+		if err := s.behindErr(); err != nil {
+			h.Err = err
+			return h
+		}
+		if at := s.oldest.Load(); at != 0 {
+			if waited := time.Since(time.Unix(0, at)); waited > stuckAfter {
+				h.Err = fmt.Errorf("stream: an append to %s waits for %v to be stored", s.stream, waited.Round(time.Millisecond))
+				return h
+			}
+		}
+	}
+	h.Err = l.probe(ctx)
+	return h
+}
+
+// probe stores something, unless something was stored just now. Callers share one probe.
+func (l *Log) probe(ctx context.Context) error {
+	if time.Since(time.Unix(0, l.lastAck.Load())) < probeFresh {
+		return nil
+	}
+	l.probeMu.Lock()
+	defer l.probeMu.Unlock()
+	if time.Since(l.probedAt) < probeFresh {
+		return l.probeErr
+	}
+	l.probeErr = l.store(ctx)
+	l.probedAt = time.Now()
+	return l.probeErr
+}
+
+func (l *Log) store(ctx context.Context) error {
+	m := nats.NewMsg("$KV." + metaBucket + ".probe." + l.node)
+	m.Data = []byte(time.Now().UTC().Format(time.RFC3339Nano))
+	_, err := publish(ctx, l.nc, m)
+	if errors.Is(err, ErrFault) {
+		l.setFault(err)
+	}
+	if err != nil {
+		return fmt.Errorf("stream: a probe was not stored: %w", err)
+	}
+	return nil
+}
+
+// stored notes a success outside of the committers.
+func (l *Log) stored(records, bytes int) {
+	l.m.records.Add(float64(records))
+	l.m.bytes.Add(float64(bytes))
+	l.lastAck.Store(time.Now().UnixNano())
+}
+
+// fault is a store error while it lasts: the node acknowledges nothing.
+type fault struct {
+	err   error
+	since time.Time // of the newest report
+}
+
+func (f *fault) Error() string { return f.err.Error() }
+func (f *fault) Unwrap() error { return f.err }
+
+// setFault stops appends on all shards. They go on when, some seconds after the last report, a probe is stored.
+func (l *Log) setFault(err error) {
+	l.m.faults.Inc()
+	l.faultMu.Lock()
+	defer l.faultMu.Unlock()
+	first := l.fault.Swap(&fault{err: err, since: time.Now()}) == nil
+	if !first {
+		return
+	}
+	l.log.Error("the store reported an error: nothing is acknowledged until it takes messages again", "err", err)
+	l.repairMu.Lock()
+	defer l.repairMu.Unlock()
+	if l.ctx.Err() == nil {
+		l.running.Go(l.recover)
+	}
+}
+
+func (l *Log) recover() {
+	for pause(l.ctx, time.Second) == nil {
+		f := l.fault.Load()
+		if time.Since(f.since) < faultHold {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(l.ctx, probeWait)
+		err := l.store(ctx)
+		cancel()
+		if err != nil {
+			continue
+		}
+		l.faultMu.Lock()
+		cleared := l.fault.CompareAndSwap(f, nil)
+		l.faultMu.Unlock()
+		if cleared {
+			l.log.Warn("the store takes messages again")
+			for _, s := range l.shards {
+				s.nudge()
+			}
+			return
+		}
+	}
+}

@@ -1,0 +1,117 @@
+package stream
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	compareEvery = 60 * time.Second
+	compareBatch = 1000 // subjects asked for at a time; NATS answers at most 1,024
+)
+
+// keep is the Log's keeper: it compares the heads of all open documents, each minute and when asked.
+func (l *Log) keep() {
+	tick := time.NewTicker(compareEvery)
+	defer tick.Stop()
+	// Up to here each shard was compared. A document that is opened later is compared then.
+	upTo := make([]Seq, len(l.shards))
+	for {
+		select {
+		case <-tick.C:
+		case <-l.compare:
+		case <-l.ctx.Done():
+			return
+		}
+		for i := range l.shards {
+			ctx, cancel := context.WithTimeout(l.ctx, 30*time.Second)
+			next, err := l.compareShard(ctx, l.shards[i], upTo[i])
+			cancel()
+			if err != nil && l.ctx.Err() == nil {
+				l.log.Warn("heads could not be compared", "stream", l.shards[i].stream, "err", err)
+			} else {
+				upTo[i] = next
+			}
+		}
+	}
+}
+
+func (l *Log) compareSoon() {
+	select {
+	case l.compare <- struct{}{}:
+	default:
+	}
+}
+
+// compareShard asks for the last record of each open document of a shard, as far as it is newer than from, and has those
+// tails checked that are not there yet. It returns the sequence up to which all is known to be well or being repaired.
+//
+// Any replica may answer: this is the net under the order of the feed and the acknowledgements, and the next round will ask
+// again.
+func (l *Log) compareShard(ctx context.Context, s *shard, from Seq) (upTo Seq, err error) {
+	f := l.feeds[s.index()%len(l.feeds)]
+	open := map[string][]*Tail{}
+	f.mu.RLock()
+	for sub, t := range f.subs {
+		if t.shard == s && sub == t.subs[0] {
+			subject := s.subject(kindLog, t.doc.Token())
+			open[subject] = append(open[subject], t)
+		}
+	}
+	f.mu.RUnlock()
+	if len(open) == 0 {
+		return from, nil
+	}
+	r, err := l.newReader(compareBatch)
+	if err != nil {
+		return from, err
+	}
+	defer r.close()
+	subjects := make([]string, 0, min(len(open), compareBatch))
+	ask := func() error {
+		defer func() { subjects = subjects[:0] }()
+		for at := from; ; {
+			a, err := r.get(ctx, s.stream, getRequest{Multi: subjects, Seq: at + 1, UpTo: upTo, MaxBytes: 8 << 20}, func(m *nats.Msg) bool {
+				seq, err := strconv.ParseUint(get(m.Header, hdrSeq), 10, 64)
+				if err != nil {
+					return true
+				}
+				at = Seq(seq)
+				for _, t := range open[get(m.Header, hdrSubject)] {
+					if t.Seq() < Seq(seq) {
+						t.repair("head")
+					}
+				}
+				return true
+			})
+			if err != nil {
+				return err
+			}
+			if a.none {
+				return nil
+			}
+			if upTo == 0 {
+				upTo = a.upTo
+			}
+			if a.pending == 0 {
+				return nil
+			}
+		}
+	}
+	for subject := range open {
+		if subjects = append(subjects, subject); len(subjects) == compareBatch {
+			if err := ask(); err != nil {
+				return from, err
+			}
+		}
+	}
+	if len(subjects) > 0 {
+		if err := ask(); err != nil {
+			return from, err
+		}
+	}
+	return max(upTo, from), nil
+}

@@ -1,0 +1,228 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	replayBatch = 512     // records asked for at a time: writers wait while NATS reads them
+	replayBytes = 1 << 20 // and their bytes; one more record may come
+	lagWait     = 3 * time.Second
+)
+
+// Head asks the leader for the document's last sequence. Zero: it has no record; it is new, or was erased.
+func (l *Log) Head(ctx context.Context, doc Doc) (Seq, error) {
+	token := doc.Token()
+	s := l.shardOf(token)
+	m, ok, err := l.leaderGet(ctx, s.stream, getRequest{LastFor: s.subject(kindLog, token)})
+	if err != nil || !ok {
+		return 0, err
+	}
+	return m.seq, nil
+}
+
+func (l *Log) lastRecord(ctx context.Context, s *shard, token string) (Record, bool, error) {
+	m, ok, err := l.leaderGet(ctx, s.stream, getRequest{LastFor: s.subject(kindLog, token)})
+	if err != nil || !ok {
+		return Record{}, false, err
+	}
+	return m.record(), true, nil
+}
+
+// RecordAt reads one record of the document from the leader: the first with a sequence of at least from.
+func (l *Log) RecordAt(ctx context.Context, doc Doc, from Seq) (Record, bool, error) {
+	token := doc.Token()
+	s := l.shardOf(token)
+	m, ok, err := l.leaderGet(ctx, s.stream, getRequest{Seq: from, NextFor: s.subject(kindLog, token)})
+	if err != nil || !ok {
+		return Record{}, false, err
+	}
+	return m.record(), true, nil
+}
+
+// Replay yields the stored records of doc with after < Seq ≤ upto, in order; upto 0 stands for the head at the call. Each
+// record is there that the leader holds; those that were trimmed are not, which only a snapshot can tell from damage. Prev is
+// not set. An error ends it.
+func (l *Log) Replay(ctx context.Context, doc Doc, after, upto Seq) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		if upto == 0 {
+			head, err := l.Head(ctx, doc)
+			if err != nil {
+				yield(Record{}, err)
+				return
+			}
+			upto = head
+		}
+		if after >= upto {
+			return
+		}
+		token := doc.Token()
+		s := l.shardOf(token)
+		subject := s.subject(kindLog, token)
+		r, err := l.newReader(replayBatch)
+		if err != nil {
+			yield(Record{}, err)
+			return
+		}
+		defer r.close()
+		failures, lagging := 0, time.Time{}
+		for after < upto {
+			stopped := false
+			var broken error
+			req := getRequest{Seq: after + 1, NextFor: subject, Batch: replayBatch, MaxBytes: replayBytes}
+			before := after
+			a, err := r.get(ctx, s.stream, req, func(m *nats.Msg) bool {
+				rec, err := recordOf(m.Header, m.Data)
+				if err != nil {
+					broken = fmt.Errorf("read %q after %d: %w", doc, after, err)
+					return false
+				}
+				rec.Prev = 0 // in such an answer the header tells something else
+				if rec.Seq > upto {
+					after = upto
+					return false
+				}
+				if rec.Seq <= after {
+					return true
+				}
+				after = rec.Seq
+				l.m.replayRecords.Inc()
+				if !rec.Intact() {
+					l.m.damaged.Inc()
+				}
+				if !yield(rec, nil) {
+					stopped = true
+				}
+				return !stopped && after < upto
+			})
+			switch {
+			case stopped:
+				return
+			case broken != nil:
+				yield(Record{}, broken)
+				return
+			case err != nil && !transient(err), err != nil && ctx.Err() != nil:
+				yield(Record{}, fmt.Errorf("read %q after %d: %w", doc, after, err))
+				return
+			case err != nil:
+				failures++
+				if cause := pause(ctx, backoff(failures)); cause != nil {
+					yield(Record{}, fmt.Errorf("read %q after %d: %w (%w)", doc, after, err, cause))
+					return
+				}
+				continue
+			case after > before || a.pending > 0:
+				failures, lagging = 0, time.Time{}
+				continue
+			}
+			// Nothing more here, and the head is not reached. The replica that answered may lag, or the record may have been
+			// trimmed meanwhile: the leader knows.
+			m, ok, err := l.leaderGet(ctx, s.stream, getRequest{Seq: after + 1, NextFor: subject})
+			switch {
+			case err != nil:
+				yield(Record{}, err)
+				return
+			case !ok || m.seq > upto:
+				return
+			}
+			if lagging.IsZero() {
+				lagging = time.Now()
+			}
+			if time.Since(lagging) < lagWait {
+				failures++
+				if cause := pause(ctx, backoff(failures)); cause != nil {
+					yield(Record{}, cause)
+					return
+				}
+				continue
+			}
+			// The replica does not come by it: go on with the leader, record by record.
+			after = m.seq
+			l.m.replayRecords.Inc()
+			if !yield(m.record(), nil) {
+				return
+			}
+		}
+	}
+}
+
+// Trim removes the document's records below keep; record keep stays. At most one removal runs per shard at a time: it holds
+// writers up.
+func (l *Log) Trim(ctx context.Context, doc Doc, keep Seq) error {
+	if keep == 0 {
+		return errors.New("stream: trim below sequence 0")
+	}
+	token := doc.Token()
+	s := l.shardOf(token)
+	return l.purge(ctx, s, s.stream, s.subject(kindLog, token), keep)
+}
+
+// Erase removes everything of the document: log, snapshots, history, presence. The caller has told everybody before, and
+// calls it again when what was on its way has landed.
+func (l *Log) Erase(ctx context.Context, doc Doc) error {
+	token := doc.Token()
+	s := l.shardOf(token)
+	snap, hist := streamName(kindSnap, s.index()), streamName(kindHist, s.index())
+	for _, p := range []struct{ stream, subject string }{
+		{s.stream, s.subject(kindLog, token)},
+		{snap, s.subject(kindSnap, token)},
+		{snap, s.subject(kindSnap, token) + ".>"},
+		{hist, s.subject(kindHist, token) + ".>"},
+		{"KV_" + presBucket, "$KV." + presBucket + "." + token + ".*"},
+	} {
+		if err := l.purge(ctx, s, p.stream, p.subject, 0); err != nil {
+			return fmt.Errorf("erase %q: %w", doc, err)
+		}
+	}
+	return nil
+}
+
+func (l *Log) purge(ctx context.Context, s *shard, stream, filter string, below Seq) error {
+	select {
+	case s.trims <- struct{}{}:
+		defer func() { <-s.trims }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	req := struct {
+		Filter string `json:"filter"`
+		Seq    Seq    `json:"seq,omitempty"`
+	}{filter, below}
+	err := retry(ctx, func(ctx context.Context) error { return l.request(ctx, "STREAM.PURGE."+stream, req, nil) })
+	if err != nil {
+		return fmt.Errorf("purge %s below %d: %w", filter, below, err)
+	}
+	return nil
+}
+
+// LogOnly is the Filler of a log without snapshots: everything is in the log, from its first record on.
+func LogOnly(l *Log) Filler { return logOnly{l} }
+
+type logOnly struct{ l *Log }
+
+func (f logOnly) Fill(ctx context.Context, doc Doc, have Seq) (Filled, error) {
+	head, err := f.l.Head(ctx, doc)
+	if err != nil {
+		return Filled{}, err
+	}
+	out := Filled{Head: head}
+	if have >= head {
+		return out, nil
+	}
+	for r, err := range f.l.Replay(ctx, doc, have, head) {
+		if err != nil {
+			return Filled{}, err
+		}
+		out.Records = append(out.Records, r)
+	}
+	if n := len(out.Records); n == 0 || out.Records[n-1].Seq != head {
+		return Filled{}, fmt.Errorf("%w: %q ends before its head %d", ErrLost, doc, head)
+	}
+	return out, nil
+}

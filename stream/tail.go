@@ -1,0 +1,438 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Filled is what storage holds of a document past a place: maybe a folded state, then the records after it, none left out,
+// up to Head. Where Base is nil, the records begin right after the place that was asked for.
+type Filled struct {
+	Base    []byte // nil: not needed
+	Upto    Seq    // Base covers the records through Upto
+	Records []Record
+	Head    Seq // the leader's head when it was read; 0: the document has no record
+}
+
+// Filler reads what storage holds past have, in this order: the head from the leader, the log, the snapshot head from the
+// leader; again until what it has reaches the head. Errors that wrap ErrLost, ErrDamaged or ErrErased end the Tail; others
+// are tried again.
+type Filler interface {
+	Fill(ctx context.Context, doc Doc, have Seq) (Filled, error)
+}
+
+// Sink receives one open document. Calls are made one at a time, from a few goroutines that many documents share (during
+// Tail, from its caller's): none may block. A Sink may call the methods of its Tail.
+type Sink interface {
+	Base(update []byte, upto Seq)                             // a folded state to take in: the first load, or what a gap fell into
+	Record(r Record)                                          // in sequence order, each once, none left out
+	Flush()                                                   // the end of a burst: write to the sockets now
+	Aware(node string, payload []byte)                        // another server's awareness update
+	Message(node string, payload []byte, h map[string]string) // a custom message of another server or program
+	Failed(err error)                                         // the Tail has ended: ErrLost, ErrDamaged, ErrErased
+}
+
+// Tail follows one document. It owns no goroutine; what it lost is read by the Log's repair workers.
+type Tail struct {
+	l      *Log
+	doc    Doc
+	shard  *shard
+	feed   *feed
+	filler Filler
+	sink   Sink
+	subs   [3]*nats.Subscription
+
+	seq      atomic.Uint64
+	expected atomic.Uint64
+	awaiting atomic.Bool // an expectation is noted in the feed
+	closed   atomic.Bool
+
+	mu      sync.Mutex // held during calls of the sink
+	filling bool       // live records are kept back
+	kept    []Record
+	keptLen int  // bytes of kept
+	spilled bool // more came than may be kept: it has to be read from the log
+	dirty   bool // the sink has something to flush
+
+	repairing repairState // guarded by the Log's repairMu
+
+	// Owned by whoever repairs.
+	failures int
+	since    time.Time
+}
+
+// repairState keeps it to one repair per Tail.
+type repairState uint8
+
+const (
+	whole        repairState = iota
+	repairQueued             // for a worker, or until it is tried again
+	repairRuns
+	repairAgain // runs, and something was asked for since
+)
+
+const (
+	maxKept      = 4096
+	maxKeptBytes = 8 << 20
+	maxRepairs   = 8 // repair workers of a Log
+)
+
+// Tail subscribes first, reads what is stored through f, and returns when s has everything up to the head; from then on s
+// gets what is stored by anybody, until Close or Failed. It tries again until ctx ends.
+func (l *Log) Tail(ctx context.Context, doc Doc, f Filler, s Sink) (*Tail, error) {
+	token := doc.Token()
+	sh := l.shardOf(token)
+	t := &Tail{l: l, doc: doc, shard: sh, feed: l.feeds[sh.index()%len(l.feeds)], filler: f, sink: s, filling: true, repairing: repairRuns}
+	for i, kind := range []string{kindLive, kindAware, kindMsg} {
+		ch := t.feed.soft
+		if kind == kindLive {
+			ch = t.feed.live
+		}
+		sub, err := l.nc.ChanSubscribe(sh.subject(kind, token), ch)
+		if err != nil {
+			t.unsubscribe()
+			return nil, fmt.Errorf("subscribe to %q: %w", doc, err)
+		}
+		t.subs[i] = sub
+	}
+	// What arrives before this line belongs to nobody and is dropped; it is stored, and the head is read after.
+	t.feed.mu.Lock()
+	for _, sub := range t.subs {
+		t.feed.subs[sub] = t
+	}
+	t.feed.mu.Unlock()
+	l.m.tails.Inc()
+	// The server must know of the subscription before the head is read.
+	err := retry(ctx, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, readWait)
+		defer cancel()
+		return flush(ctx, l.nc)
+	})
+	for attempt := 0; err == nil; attempt++ {
+		var done bool
+		if done, err = t.fill(ctx); done || err != nil && final(err) {
+			break
+		}
+		if err == nil && attempt < 3 {
+			continue
+		}
+		if cause := pause(ctx, backoff(attempt)); cause != nil {
+			err = errors.Join(err, cause)
+		} else {
+			err = nil
+		}
+	}
+	if err != nil {
+		t.Close()
+		return nil, fmt.Errorf("open %q: %w", doc, err)
+	}
+	t.repaired()
+	return t, nil
+}
+
+// flush makes sure that the server has seen what was sent. A connection that is away counts as transient.
+func flush(ctx context.Context, nc *nats.Conn) error {
+	if !nc.IsConnected() {
+		return nats.ErrDisconnected
+	}
+	return nc.FlushWithContext(ctx)
+}
+
+// final errors end a Tail.
+func final(err error) bool {
+	return errors.Is(err, ErrLost) || errors.Is(err, ErrDamaged) || errors.Is(err, ErrErased)
+}
+
+// Seq is the sequence of the newest record that the sink has.
+func (t *Tail) Seq() Seq { return Seq(t.seq.Load()) }
+
+// Expect tells the Tail that seq is stored: unless it comes by within 100 ms, it is read from the log.
+func (t *Tail) Expect(seq Seq) {
+	if t.Seq() >= seq || t.closed.Load() {
+		return
+	}
+	for {
+		old := t.expected.Load()
+		if old >= uint64(seq) || t.expected.CompareAndSwap(old, uint64(seq)) {
+			break
+		}
+	}
+	if t.awaiting.CompareAndSwap(false, true) {
+		t.feed.expect(t, seq)
+	}
+}
+
+// Check compares with the head soon, and reads what is missing.
+func (t *Tail) Check() { t.repair("head") }
+
+// Close ends it. A call of the sink may be under way when Close returns; none begins after.
+func (t *Tail) Close() {
+	if t.closed.Swap(true) {
+		return
+	}
+	t.feed.mu.Lock()
+	for _, sub := range t.subs {
+		delete(t.feed.subs, sub)
+	}
+	t.feed.mu.Unlock()
+	t.unsubscribe()
+	t.l.m.tails.Dec()
+}
+
+func (t *Tail) unsubscribe() {
+	for _, sub := range t.subs {
+		if sub != nil {
+			sub.Unsubscribe()
+		}
+	}
+}
+
+// live takes a record from the feed, and tells whether the sink is to be flushed for the first time in this burst.
+func (t *Tail) live(r Record) (dirtied bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed.Load() {
+		return false
+	}
+	if t.filling {
+		t.keep(r)
+		return false
+	}
+	switch have := t.Seq(); {
+	case r.Seq <= have:
+		t.l.m.liveDuplicates.Inc()
+		return false
+	case r.Prev != have:
+		t.filling = true
+		t.keep(r)
+		t.repair("order")
+		return false
+	}
+	t.deliver(r)
+	dirtied, t.dirty = !t.dirty, true
+	return dirtied
+}
+
+func (t *Tail) keep(r Record) {
+	if t.spilled || len(t.kept) >= maxKept || t.keptLen+len(r.Update) > maxKeptBytes && len(t.kept) > 0 {
+		t.kept, t.keptLen, t.spilled = nil, 0, true
+		return
+	}
+	t.kept = append(t.kept, r)
+	t.keptLen += len(r.Update)
+}
+
+func (t *Tail) deliver(r Record) {
+	t.seq.Store(uint64(r.Seq))
+	t.sink.Record(r)
+}
+
+func (t *Tail) soft(m *nats.Msg, node string) (dirtied bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed.Load() {
+		return false
+	}
+	if m.Sub == t.subs[1] {
+		t.sink.Aware(node, m.Data)
+	} else {
+		h := make(map[string]string, len(m.Header))
+		for k, v := range m.Header {
+			if k != hdrNode && len(v) > 0 {
+				h[k] = unescapeHeader(v[0])
+			}
+		}
+		t.sink.Message(node, m.Data, h)
+	}
+	dirtied, t.dirty = !t.dirty, true
+	return dirtied
+}
+
+func (t *Tail) flush() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.dirty && !t.closed.Load() {
+		t.sink.Flush()
+	}
+	t.dirty = false
+}
+
+// fill reads once what storage has past our place and hands it to the sink. done: nothing is missing any more, and live
+// records go straight through again.
+func (t *Tail) fill(ctx context.Context) (done bool, err error) {
+	have := t.Seq()
+	got, err := t.filler.Fill(ctx, t.doc, have)
+	if err != nil {
+		return false, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed.Load() {
+		return true, nil
+	}
+	switch {
+	case got.Head == 0 && have > 0:
+		return false, fmt.Errorf("%w: %q had record %d and has none", ErrErased, t.doc, have)
+	case got.Head < have:
+		return false, fmt.Errorf("%w: %q ends at %d and had record %d", ErrLost, t.doc, got.Head, have)
+	}
+	for _, r := range t.kept {
+		if r.Prev == 0 && have > 0 && r.Seq > have {
+			return false, fmt.Errorf("%w: %q had record %d and begins anew at %d", ErrErased, t.doc, have, r.Seq)
+		}
+	}
+	// Without a known gap the live feed went on meanwhile: what it brought is skipped.
+	if got.Base != nil && got.Upto > t.Seq() {
+		t.seq.Store(uint64(got.Upto))
+		t.sink.Base(got.Base, got.Upto)
+		t.dirty = true
+	}
+	for _, r := range got.Records {
+		if r.Seq > t.Seq() {
+			t.deliver(r)
+			t.dirty = true
+		}
+	}
+	if t.Seq() < got.Head {
+		err = fmt.Errorf("stream: %q was read to %d, want %d", t.doc, t.Seq(), got.Head)
+	}
+	i := 0
+	for ; err == nil && i < len(t.kept); i++ {
+		r := t.kept[i]
+		if r.Seq <= t.Seq() {
+			continue
+		}
+		if r.Prev != t.Seq() {
+			break
+		}
+		t.deliver(r)
+		t.dirty = true
+	}
+	if n := copy(t.kept, t.kept[i:]); n == 0 {
+		t.kept, t.keptLen = nil, 0
+	} else {
+		t.kept = t.kept[:n]
+	}
+	done = err == nil && len(t.kept) == 0 && !t.spilled
+	t.spilled = false
+	t.filling = !done
+	if t.dirty {
+		t.sink.Flush()
+		t.dirty = false
+	}
+	return done, err
+}
+
+// repair has a worker fill the gap. It may be called under any lock.
+func (t *Tail) repair(foundBy string) {
+	if t.closed.Load() {
+		return
+	}
+	l := t.l
+	l.repairMu.Lock()
+	defer l.repairMu.Unlock()
+	switch t.repairing {
+	case whole:
+		l.m.gaps.WithLabelValues(foundBy).Inc()
+		t.enqueueLocked()
+	case repairRuns:
+		t.repairing = repairAgain
+	}
+}
+
+// enqueueLocked needs repairMu.
+func (t *Tail) enqueueLocked() {
+	l := t.l
+	if l.ctx.Err() != nil {
+		return
+	}
+	t.repairing = repairQueued
+	l.repairQ = append(l.repairQ, t)
+	if l.repairs < maxRepairs {
+		l.repairs++
+		l.running.Go(l.repairLoop)
+	}
+}
+
+// repaired ends a repair; what was asked for meanwhile needs another.
+func (t *Tail) repaired() {
+	t.l.repairMu.Lock()
+	defer t.l.repairMu.Unlock()
+	if t.repairing == repairAgain {
+		t.enqueueLocked()
+	} else {
+		t.repairing = whole
+	}
+}
+
+// repairLoop is a repair worker: it ends when nothing is to be repaired.
+func (l *Log) repairLoop() {
+	for {
+		l.repairMu.Lock()
+		if len(l.repairQ) == 0 || l.ctx.Err() != nil {
+			l.repairs--
+			l.repairMu.Unlock()
+			return
+		}
+		t := l.repairQ[0]
+		l.repairQ[0] = nil
+		l.repairQ = l.repairQ[1:]
+		t.repairing = repairRuns
+		l.repairMu.Unlock()
+		t.repairNow()
+	}
+}
+
+func (t *Tail) repairNow() {
+	if t.closed.Load() {
+		return
+	}
+	if t.since.IsZero() {
+		t.since = time.Now()
+	}
+	ctx, cancel := context.WithTimeout(t.l.ctx, time.Minute)
+	defer cancel()
+	done, err := t.fill(ctx)
+	switch {
+	case done:
+		t.l.m.repairSeconds.Observe(time.Since(t.since).Seconds())
+		t.failures, t.since = 0, time.Time{}
+		t.repaired()
+		return
+	case t.l.ctx.Err() != nil:
+		return
+	case err != nil && final(err):
+		t.fail(err)
+		return
+	}
+	// Not there yet, or storage does not answer: let others have the worker meanwhile.
+	t.failures++
+	if err != nil {
+		t.l.log.Warn("gap in the live feed not read yet", "doc", t.doc, "seq", t.Seq(), "err", err)
+	}
+	t.l.repairMu.Lock()
+	t.repairing = repairQueued
+	t.l.repairMu.Unlock()
+	time.AfterFunc(backoff(t.failures-1), func() {
+		t.l.repairMu.Lock()
+		defer t.l.repairMu.Unlock()
+		t.enqueueLocked()
+	})
+}
+
+func (t *Tail) fail(err error) {
+	t.l.m.tailFailures.Inc()
+	t.l.log.Error("document cannot be followed any more", "doc", t.doc, "seq", t.Seq(), "err", err)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.closed.Load() {
+		t.Close()
+		t.sink.Failed(err)
+	}
+}
