@@ -260,7 +260,11 @@ const reasons = {
   'token-invalid': 'The token of this link is not accepted here.',
   forbidden: 'You have no right to this document.',
   'read-only': 'You may read this document, not change it.',
-  'document-deleted': 'This document has been deleted.'
+  revoked: 'Your access to this document was taken back.',
+  'origin-refused': 'This server does not accept pages of this address.',
+  'document-deleted': 'This document has been deleted.',
+  'document-full': 'This document is as large as this server allows. Your text is still in this tab.',
+  'bad-document-name': 'A document cannot have this name.'
 }
 
 function closeReason (code, reason) {

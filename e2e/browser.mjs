@@ -1,0 +1,90 @@
+// Drives Chromium for the page tests: one JSON object a line on stdin, one answer a line on stdout, as
+// driver.mjs does. Every `page` lives in a browser context of its own, so that nothing but the server joins them.
+import * as readline from 'node:readline'
+import { chromium } from 'playwright-core'
+
+const pages = new Map()
+let browser
+
+const get = name => {
+  const p = pages.get(name)
+  if (!p) throw new Error(`no page ${name}`)
+  return p
+}
+
+const ops = {
+  async start ({ executable }) {
+    browser = await chromium.launch({
+      executablePath: executable,
+      args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--disable-dev-shm-usage']
+    })
+    return browser.version()
+  },
+  async page ({ page, width = 1180, height = 760, dark = false, phone = false, like }) {
+    const context = like
+      ? get(like).page.context()
+      : await browser.newContext({ viewport: { width, height }, colorScheme: dark ? 'dark' : 'light', hasTouch: phone, isMobile: phone, permissions: ['clipboard-read', 'clipboard-write'] })
+    const p = { page: await context.newPage(), problems: [] }
+    p.page.setDefaultTimeout(20000)
+    p.page.on('console', m => { if (m.type() === 'error' || m.type() === 'warning') p.problems.push(`${m.type()}: ${m.text()}`) })
+    p.page.on('pageerror', e => p.problems.push(`uncaught: ${e.message}`))
+    p.page.on('requestfailed', r => p.problems.push(`failed: ${r.url()} ${r.failure()?.errorText}`))
+    p.requests = []
+    p.page.on('request', r => p.requests.push(r.url()))
+    pages.set(page, p)
+  },
+  go: async ({ page, url }) => { await get(page).page.goto(url) },
+  url: ({ page }) => get(page).page.url(),
+  title: ({ page }) => get(page).page.title(),
+  problems: ({ page }) => get(page).problems.splice(0),
+  requests: ({ page }) => get(page).requests,
+  click: async ({ page, selector }) => { await get(page).page.click(selector) },
+  fill: async ({ page, selector, text }) => { await get(page).page.fill(selector, text) },
+  choose: async ({ page, selector, value }) => { await get(page).page.selectOption(selector, value) },
+  type: async ({ page, text, delay = 0 }) => { await get(page).page.keyboard.type(text, { delay }) },
+  press: async ({ page, key }) => { await get(page).page.keyboard.press(key) },
+  paste: async ({ page, text }) => { await get(page).page.keyboard.insertText(text) },
+  wait: async ({ page, selector, timeout = 15000 }) => { await get(page).page.waitForSelector(selector, { timeout }) },
+  gone: async ({ page, selector, timeout = 15000 }) => { await get(page).page.waitForSelector(selector, { state: 'detached', timeout }) },
+  value: ({ page, selector }) => get(page).page.inputValue(selector),
+  attr: ({ page, selector, name }) => get(page).page.getAttribute(selector, name),
+  inner: ({ page, selector }) => get(page).page.innerText(selector),
+  all: ({ page, selector, name }) => get(page).page.$$eval(selector, (els, n) => els.map(e => n ? e.getAttribute(n) : e.textContent), name),
+  eval: ({ page, code }) => get(page).page.evaluate(code),
+  // text is what the editor holds, without other people's carets.
+  text: ({ page }) => get(page).page.evaluate(readText),
+  async hasText ({ page, text, timeout = 15000 }) {
+    try {
+      await get(page).page.waitForFunction(([read, want]) => eval(`(${read})`)() === want, [readText.toString(), text], { timeout, polling: 20 })
+    } catch {
+      throw new Error(`the editor holds ${JSON.stringify(await get(page).page.evaluate(readText))}, want ${JSON.stringify(text)}`)
+    }
+  },
+  shot: async ({ page, path }) => { await get(page).page.screenshot({ path }) },
+  offline: async ({ page, on }) => { await get(page).page.context().setOffline(on) },
+  reload: async ({ page }) => { await get(page).page.reload() },
+  stop: async () => { await browser?.close() }
+}
+
+function readText () {
+  return Array.from(document.querySelectorAll('.cm-content > .cm-line'), line => {
+    const copy = line.cloneNode(true)
+    for (const x of copy.querySelectorAll('.caret, .cm-placeholder, img')) x.remove()
+    return copy.textContent
+  }).join('\n')
+}
+
+readline.createInterface({ input: process.stdin }).on('line', async line => {
+  const { id, op, ...args } = JSON.parse(line)
+  let answer
+  try {
+    if (!ops[op]) throw new Error(`no operation ${op}`)
+    answer = { id, result: (await ops[op](args)) ?? null }
+  } catch (e) {
+    answer = { id, error: String(e?.message ?? e) }
+  }
+  process.stdout.write(JSON.stringify(answer) + '\n')
+}).on('close', async () => {
+  await browser?.close().catch(() => {})
+  process.exit(0)
+})

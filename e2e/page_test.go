@@ -1,0 +1,239 @@
+package e2e
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// newBrowser starts headless Chromium.
+func newBrowser(t testing.TB) *driver {
+	t.Helper()
+	var path string
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "chrome"} {
+		if p, err := exec.LookPath(name); err == nil {
+			path = p
+			break
+		}
+	}
+	if path == "" {
+		missing(t, "no chromium on PATH")
+	}
+	b := newScript(t, "browser.mjs")
+	b.do("start", M{"executable": path})
+	t.Cleanup(func() { b.call("stop", nil, nil) })
+	return b
+}
+
+// shots is where screenshots go: YJET_SHOTS or a directory that ends with the test.
+func shots(t testing.TB) string {
+	if dir := os.Getenv("YJET_SHOTS"); dir != "" {
+		os.MkdirAll(dir, 0o755)
+		return dir
+	}
+	return t.TempDir()
+}
+
+// checkPage fails the test where a page logged an error or asked anybody but the server for anything.
+func checkPage(t testing.TB, b *driver, s *server, page string) {
+	t.Helper()
+	for _, p := range ask[[]string](b, "problems", M{"page": page}) {
+		t.Errorf("page %s: %s", page, p)
+	}
+	for _, r := range ask[[]string](b, "requests", M{"page": page}) {
+		if u, err := url.Parse(r); err != nil || (u.Host != s.host && u.Scheme != "data" && u.Scheme != "blob") {
+			t.Errorf("page %s asked for %s, want nothing but the server", page, r)
+		}
+	}
+}
+
+func TestPageInTwoBrowsers(t *testing.T) {
+	t.Parallel()
+	b := newBrowser(t)
+	s := startDev(t)
+	dir := shots(t)
+	shot := func(page, name string) { b.do("shot", M{"page": page, "path": filepath.Join(dir, name+".png")}) }
+
+	b.do("page", M{"page": "ann"})
+	b.do("go", M{"page": "ann", "url": s.url("/")})
+	b.do("wait", M{"page": "ann", "selector": "#create"})
+	shot("ann", "home")
+	b.do("click", M{"page": "ann", "selector": "#create"})
+	b.do("wait", M{"page": "ann", "selector": "#saved[data-state=saved]"})
+	room := ask[string](b, "url", M{"page": "ann"})
+	if u, _ := url.Parse(room); !regexp.MustCompile(`^/[a-z]+-[a-z]+-[0-9]+$`).MatchString(u.Path) {
+		t.Errorf("a new room is %s, want two words and a number", room)
+	}
+
+	b.do("page", M{"page": "bob", "dark": true, "phone": true, "width": 390, "height": 780})
+	b.do("go", M{"page": "bob", "url": room})
+	b.do("wait", M{"page": "bob", "selector": "#saved[data-state=saved]"})
+
+	// Names: each is seen by the other, changes included.
+	b.do("click", M{"page": "ann", "selector": ".avatar.me"})
+	b.do("fill", M{"page": "ann", "selector": "#me-name", "text": "Ann <b>Other</b>"})
+	b.do("press", M{"page": "ann", "key": "Enter"})
+	b.do("wait", M{"page": "bob", "selector": `.avatar[data-name="Ann <b>Other</b>"]`})
+	b.do("wait", M{"page": "ann", "selector": `.people[data-count="2"]`})
+
+	// Both type; both end equal, and both are told that it is on disk.
+	b.do("click", M{"page": "ann", "selector": ".cm-content"})
+	b.do("type", M{"page": "ann", "text": "# Plan\nfrom ann"})
+	b.do("hasText", M{"page": "bob", "text": "# Plan\nfrom ann"})
+	b.do("click", M{"page": "bob", "selector": ".cm-line:last-child"})
+	b.do("press", M{"page": "bob", "key": "End"})
+	b.do("type", M{"page": "bob", "text": " and bob"})
+	b.do("hasText", M{"page": "ann", "text": "# Plan\nfrom ann and bob"})
+	b.do("wait", M{"page": "ann", "selector": `.caret .caret-label`})
+	b.do("wait", M{"page": "bob", "selector": `.caret .caret-label`})
+	if labels := ask[[]string](b, "all", M{"page": "bob", "selector": ".caret-label"}); !slices.Contains(labels, "Ann <b>Other</b>") {
+		t.Errorf("bob sees carets of %q, want Ann's name as text", labels)
+	}
+	for _, p := range []string{"ann", "bob"} {
+		b.do("wait", M{"page": p, "selector": "#saved[data-state=saved]"})
+	}
+	shot("ann", "room")
+	shot("bob", "phone-dark")
+
+	// Undo takes back one's own words only.
+	b.do("press", M{"page": "ann", "key": "Control+z"})
+	b.do("eval", M{"page": "ann", "code": "1"})
+	if text := ask[string](b, "text", M{"page": "ann"}); !strings.Contains(text, "bob") {
+		t.Errorf("ann's undo left %q, want bob's words kept", text)
+	}
+	b.do("press", M{"page": "ann", "key": "Control+y"})
+	b.do("hasText", M{"page": "bob", "text": "# Plan\nfrom ann and bob"})
+
+	// The language is part of the document.
+	b.do("choose", M{"page": "ann", "selector": "select", "value": "javascript"})
+	b.do("wait", M{"page": "bob", "selector": ".cm-editor.code .cm-lineNumbers"})
+	shot("ann", "code")
+	b.do("choose", M{"page": "ann", "selector": "select", "value": "markdown"})
+	b.do("wait", M{"page": "bob", "selector": ".cm-editor.prose"})
+
+	// The snippets name this room and this server.
+	b.do("click", M{"page": "ann", "selector": "#share"})
+	shot("ann", "share")
+	b.do("click", M{"page": "ann", "selector": "#from-code"})
+	u, _ := url.Parse(room)
+	for n, name := range []string{"WebsocketProvider", "YPartyKitProvider", "YProvider", "HocuspocusProvider", "createYjsProvider"} {
+		b.do("click", M{"page": "ann", "selector": fmt.Sprintf("#snippet-%d", n)})
+		code := ask[string](b, "inner", M{"page": "ann", "selector": "#snippet-panel"})
+		if !strings.Contains(code, name) || !strings.Contains(code, s.host) || !strings.Contains(code, strings.Trim(u.Path, "/")) {
+			t.Errorf("snippet %d is %q, want %s of this server and room", n, code, name)
+		}
+	}
+	shot("ann", "snippets")
+	b.do("press", M{"page": "ann", "key": "Escape"})
+
+	// The log holds what the page shows.
+	var f struct{ Page string }
+	unmarshal(t, rebuild(t, s.nats, strings.Trim(u.Path, "/")).Fingerprint, &f)
+	if want := "# Plan\nfrom ann and bob"; f.Page != want {
+		t.Errorf("the log holds %q, want %q", f.Page, want)
+	}
+
+	// Recent rooms on the start page; the other one is alone again.
+	b.do("go", M{"page": "ann", "url": s.url("/")})
+	b.do("wait", M{"page": "ann", "selector": fmt.Sprintf(`.recent a[href="%s"]`, u.Path)})
+	b.do("wait", M{"page": "bob", "selector": `.people[data-count="1"]`, "timeout": 5000})
+	b.do("gone", M{"page": "bob", "selector": ".caret", "timeout": 5000})
+	shot("ann", "home-recent")
+	for _, p := range []string{"ann", "bob"} {
+		checkPage(t, b, s, p)
+	}
+}
+
+func TestPageTellsTheTruthAboutSaving(t *testing.T) {
+	t.Parallel()
+	b := newBrowser(t)
+	s := startDev(t)
+	dir := shots(t)
+	b.do("page", M{"page": "ann"})
+	b.do("go", M{"page": "ann", "url": s.url("/notes/caf%C3%A9")})
+	b.do("wait", M{"page": "ann", "selector": "#saved[data-state=saved]"})
+	b.do("click", M{"page": "ann", "selector": ".cm-content"})
+	b.do("type", M{"page": "ann", "text": "one"})
+	b.do("wait", M{"page": "ann", "selector": "#saved[data-state=saved]"})
+
+	s.kill()
+	b.do("wait", M{"page": "ann", "selector": "#saved[data-state=connecting]"})
+	b.do("type", M{"page": "ann", "text": " two"})
+	b.do("wait", M{"page": "ann", "selector": "#saved[data-state=offline]"})
+	b.do("shot", M{"page": "ann", "path": filepath.Join(dir, "offline.png")})
+	time.Sleep(500 * time.Millisecond)
+	if state := ask[string](b, "attr", M{"page": "ann", "selector": "#saved", "name": "data-state"}); state != "offline" {
+		t.Errorf("with the server gone the mark is %q, want offline", state)
+	}
+	s.start()
+	b.do("wait", M{"page": "ann", "selector": "#saved[data-state=saved]", "timeout": 30000})
+	var f struct{ Page string }
+	unmarshal(t, rebuild(t, s.nats, "notes/café").Fingerprint, &f)
+	if f.Page != "one two" {
+		t.Errorf("the mark said saved and the log holds %q, want %q", f.Page, "one two")
+	}
+	for _, p := range ask[[]string](b, "problems", M{"page": "ann"}) {
+		if !strings.Contains(p, "ERR_CONNECTION_REFUSED") && !strings.Contains(p, "WebSocket") {
+			t.Errorf("page: %s", p)
+		}
+	}
+}
+
+// What strangers put into the document and into awareness reaches the page as text or not at all.
+func TestPageShowsStrangersAsText(t *testing.T) {
+	t.Parallel()
+	b := newBrowser(t)
+	s := startDev(t)
+	d := newDriver(t)
+	evil := `<img src=x onerror="document.title='owned'">`
+	d.open(s, "eve", "yws31", "strangers", M{"user": M{"name": evil, "color": "red;background-image:url(https://evil.example/x)"}})
+	d.open(s, "odd", "yws31", "strangers", M{"user": M{"name": "\u202egnihton", "color": 7}})
+	d.do("setAwareness", M{"client": "odd", "field": "cursor", "value": M{"anchor": M{"type": "nonsense"}, "head": 3}})
+	d.open(s, "nul", "yws31", "strangers", M{"user": M{"name": M{"toString": 1}}})
+	b.do("page", M{"page": "ann"})
+	b.do("go", M{"page": "ann", "url": s.url("/strangers")})
+	b.do("wait", M{"page": "ann", "selector": `.people[data-count="4"]`})
+	b.do("click", M{"page": "ann", "selector": ".cm-content"})
+	b.do("type", M{"page": "ann", "text": "fine " + evil})
+	b.do("hasText", M{"page": "ann", "text": "fine " + evil})
+	if title := ask[string](b, "title", M{"page": "ann"}); title != "strangers · yjet" {
+		t.Errorf("title is %q", title)
+	}
+	if n := len(ask[[]string](b, "all", M{"page": "ann", "selector": ".people img, .caret img"})); n != 0 {
+		t.Errorf("a stranger's name became %d elements", n)
+	}
+	for _, style := range ask[[]string](b, "all", M{"page": "ann", "selector": ".avatar", "name": "style"}) {
+		if !regexp.MustCompile(`^--who: #[0-9a-f]{6};$`).MatchString(style) {
+			t.Errorf("an avatar's style is %q, want a colour of six digits", style)
+		}
+	}
+	checkPage(t, b, s, "ann")
+}
+
+func TestPageSaysWhyItIsRefused(t *testing.T) {
+	t.Parallel()
+	b := newBrowser(t)
+	s := startJWT(t)
+	b.do("page", M{"page": "ann"})
+	b.do("go", M{"page": "ann", "url": s.url("/private#token=" + mint(t, map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}))})
+	b.do("wait", M{"page": "ann", "selector": ".banner:not([hidden])"})
+	if text := ask[string](b, "inner", M{"page": "ann", "selector": ".banner"}); !strings.Contains(text, "expired") {
+		t.Errorf("the page says %q, want that the token has expired", text)
+	}
+	b.do("shot", M{"page": "ann", "path": filepath.Join(shots(t), "refused.png")})
+	b.do("page", M{"page": "bob"})
+	b.do("go", M{"page": "bob", "url": s.url("/private?token=" + mint(t, nil))})
+	b.do("wait", M{"page": "bob", "selector": "#saved[data-state=saved]"})
+	if u := ask[string](b, "url", M{"page": "bob"}); strings.Contains(u, "token") {
+		t.Errorf("the address bar still holds the token: %s", u)
+	}
+	b.do("reload", M{"page": "bob"})
+	b.do("wait", M{"page": "bob", "selector": "#saved[data-state=saved]"})
+}
