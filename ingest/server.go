@@ -3,11 +3,16 @@ package ingest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"net/netip"
+	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"yjet/auth"
@@ -52,20 +57,168 @@ type WebhookOptions struct {
 }
 
 // Server is the http.Handler of the public address. Safe for concurrent use.
-type Server struct{}
+type Server struct {
+	// Set by New, then only read.
+	o       Options
+	limits  Limits
+	log     *slog.Logger
+	metrics *metrics
+	rooms   *rooms
+	keeper  *presenceKeeper
+	gate    *gate
+	ctx     context.Context // ends when the server is cut off
+	cancel  context.CancelFunc
+	started time.Time
+	node    string
+
+	wg       sync.WaitGroup // readers, writers, folds, the clock
+	clock    atomic.Int64   // unix seconds, for what need not be exact
+	number   atomic.Uint64  // of the last connection
+	draining atomic.Bool
+	fault    atomic.Pointer[error] // the store reported an error: nothing is acknowledged
+
+	mu    sync.Mutex
+	conns map[*conn]struct{}
+}
 
 // New builds a Server. End it with Drain.
 func New(o Options) (*Server, error) {
 	if o.Log == nil || o.Snapshots == nil || o.Auth == nil {
 		return nil, errors.New("ingest: Log, Snapshots and Auth are required")
 	}
-	return nil, errors.New("ingest: not built yet")
+	switch o.OnExpiry {
+	case "":
+		o.OnExpiry = "keep"
+	case "keep", "close":
+	default:
+		return nil, fmt.Errorf("ingest: OnExpiry is %q, want keep or close", o.OnExpiry)
+	}
+	if o.DrainPeriod == 0 {
+		o.DrainPeriod = 5 * time.Second
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{o: o, limits: o.Limits.withDefaults(), log: o.Logger, started: time.Now(), node: o.Log.Node(), conns: map[*conn]struct{}{}}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.clock.Store(time.Now().Unix())
+	s.metrics = newMetrics(o.Metrics, s)
+	s.rooms = newRooms(s)
+	s.gate = newGate(s.limits)
+	s.keeper = newPresenceKeeper(s)
+	s.wg.Add(1)
+	go s.tick()
+	return s, nil
 }
 
+func (s *Server) seconds() int64 { return s.clock.Load() }
+
 // ServeHTTP routes sockets and requests.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {}
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if websocket.IsWebSocketUpgrade(r) {
+		s.serveSocket(w, r)
+		return
+	}
+	segments, err := normalise(r.URL.EscapedPath())
+	if err != nil {
+		refuse(w, causeMalformed)
+		return
+	}
+	s.serveRequest(w, r, segments)
+}
+
+// serveRequest answers what is not a socket.
+func (s *Server) serveRequest(w http.ResponseWriter, r *http.Request, segments []string) {
+	first := ""
+	if len(segments) > 0 {
+		first = segments[0]
+	}
+	switch {
+	case len(segments) == 1 && first == "health":
+		s.serveHealth(w, r)
+	case len(segments) == 1 && first == "healthz":
+		s.serveAlive(w, r)
+	case len(segments) == 1 && first == "readyz":
+		s.serveReady(w, r)
+	case first == "metrics" || first == "debug":
+		if s.o.Admin == nil {
+			http.NotFound(w, r)
+			return
+		}
+		s.o.Admin.ServeHTTP(w, r)
+	case first == "api":
+		s.serveAPI(w, r, segments[1:])
+	case s.o.Page != nil:
+		s.o.Page.ServeHTTP(w, r)
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+// refuse answers a request that a socket would have been closed for.
+func refuse(w http.ResponseWriter, cs *cause) {
+	if cs.http == http.StatusServiceUnavailable || cs.http == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", "5")
+	}
+	writeError(w, cs.http, cs.reason, cs.message())
+}
+
+// forget takes a connection that has ended out of the server and logs it.
+func (s *Server) forget(c *conn, d dialect) {
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+	s.gate.leave(c.ip)
+	s.metrics.disconnected(d.name(), causeOf(c.err).reason)
+	s.wg.Done()
+}
 
 // Drain stops taking connections, lets commits under way end and their
 // acknowledgements go out, then closes all connections over the drain period in
 // random order, and waits for them. When ctx ends first, what is left is cut off.
-func (s *Server) Drain(ctx context.Context) error { return nil }
+func (s *Server) Drain(ctx context.Context) error {
+	s.draining.Store(true)
+	s.mu.Lock()
+	conns := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	s.mu.Unlock()
+	rand.Shuffle(len(conns), func(i, j int) { conns[i], conns[j] = conns[j], conns[i] })
+	period := s.o.DrainPeriod
+	if deadline, ok := ctx.Deadline(); ok {
+		period = min(period, time.Until(deadline)/2)
+	}
+	s.log.Info("draining", "connections", len(conns), "period", period)
+	start := time.Now()
+	for i, c := range conns {
+		due := start.Add(period * time.Duration(i) / time.Duration(len(conns)))
+		if wait := time.Until(due); wait > 0 {
+			t := time.NewTimer(wait)
+			select {
+			case <-t.C:
+			case <-ctx.Done():
+				t.Stop()
+			}
+		}
+		c.drainSessions(ctx)
+		c.close(causeDraining)
+	}
+	s.rooms.settle(ctx)
+	s.cancel()
+	done := make(chan struct{})
+	go func() { s.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		s.mu.Lock()
+		for c := range s.conns {
+			c.fail(causeDraining)
+		}
+		s.mu.Unlock()
+		<-done
+	}
+	s.keeper.close()
+	s.rooms.close()
+	return ctx.Err()
+}

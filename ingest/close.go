@@ -1,0 +1,90 @@
+package ingest
+
+import (
+	"errors"
+	"net/http"
+
+	"yjet/auth"
+	"yjet/stream"
+)
+
+// A cause is why a connection or a session ends, or is refused. It is an error;
+// what carries more detail wraps it. Its reason is what clients, logs and
+// metrics read: short, fixed, without names.
+type cause struct {
+	reason string
+	http   int // status where it is known before the upgrade, or over HTTP
+	party  int // close codes: 0 means that the connection stays (told within the protocol)
+	yws    int // y-websocket and y-sweet: 4400 to 4499 stop a current y-websocket for good
+	hp     int
+	silent bool // no close frame: nobody is there to read it
+}
+
+func (c *cause) Error() string { return c.reason }
+
+// Every way to end. Codes as measured on the providers: those below 4400 and
+// above 4499 are retried by all of them, so a refusal that a retry cannot cure
+// is a 44xx wherever one is understood.
+var (
+	causeNoToken      = &cause{reason: "token-required", http: http.StatusUnauthorized, party: 1008, yws: 4401}
+	causeToken        = &cause{reason: "token-invalid", http: http.StatusUnauthorized, party: 1008, yws: 4401}
+	causeExpired      = &cause{reason: "token-expired", http: http.StatusUnauthorized, party: 1008, yws: 4401}
+	causeForbidden    = &cause{reason: "forbidden", http: http.StatusForbidden, party: 1008, yws: 4403}
+	causeRevoked      = &cause{reason: "revoked", http: http.StatusForbidden, party: 1008, yws: 4403}
+	causeOrigin       = &cause{reason: "origin-refused", http: http.StatusForbidden, party: 1008, yws: 4403, hp: 4403}
+	causeMalformed    = &cause{reason: "malformed", http: http.StatusBadRequest, party: 1008, yws: 4400, hp: 4400}
+	causeRoomRequired = &cause{reason: "room-required", http: http.StatusBadRequest, party: 1008, yws: 4400, hp: 4400}
+	causeName         = &cause{reason: "bad-document-name", http: http.StatusBadRequest, party: 1008, yws: 4400}
+	causeTooLarge     = &cause{reason: "message-too-large", http: http.StatusRequestEntityTooLarge, party: 1009, yws: 4413, hp: 1009}
+	causeInternal     = &cause{reason: "internal-error", http: http.StatusInternalServerError, party: 1011, yws: 1011, hp: 1011}
+	causeOverloaded   = &cause{reason: "overloaded", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
+	causeTooMany      = &cause{reason: "too-many-connections", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
+	causeUnavailable  = &cause{reason: "auth-unavailable", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
+	causeDraining     = &cause{reason: "draining", http: http.StatusServiceUnavailable, party: 1012, yws: 1012, hp: 1012}
+	causeSlow         = &cause{reason: "slow-consumer", http: http.StatusServiceUnavailable, party: 4513, yws: 4513, hp: 4513}
+	causeDeleted      = &cause{reason: "document-deleted", http: http.StatusNotFound, party: 1008, yws: 4404}
+	causeDamaged      = &cause{reason: "document-damaged", http: http.StatusConflict, party: 1011, yws: 4409, hp: 4409}
+	causeFull         = &cause{reason: "document-full", http: http.StatusRequestEntityTooLarge, party: 1009, yws: 4413}
+	causeReadOnly     = &cause{reason: "read-only", http: http.StatusForbidden}
+	causeStorage      = &cause{reason: "storage-unavailable", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
+	causeTooFast      = &cause{reason: "sends-too-fast", http: http.StatusTooManyRequests, party: 1013, yws: 1013, hp: 1013}
+	causeNeverAuth    = &cause{reason: "authentication-timeout", http: http.StatusRequestTimeout, party: 4508, yws: 4508, hp: 4408}
+	causeQueueFull    = &cause{reason: "too-much-before-authentication", http: http.StatusRequestEntityTooLarge, party: 4413, yws: 4413, hp: 4205}
+
+	// How a client's own going looks. Clean: its close frame came.
+	causeLeft = &cause{reason: "left", party: 1000, yws: 1000, hp: 1000}
+	causeGone = &cause{reason: "connection-lost", silent: true}
+	causeDead = &cause{reason: "no-answer", silent: true}
+)
+
+// causeOf finds the cause in err. What is none is an internal error.
+func causeOf(err error) *cause {
+	var c *cause
+	switch {
+	case errors.As(err, &c):
+		return c
+	case errors.Is(err, auth.ErrNoToken):
+		return causeNoToken
+	case errors.Is(err, auth.ErrExpired):
+		return causeExpired
+	case errors.Is(err, auth.ErrToken):
+		return causeToken
+	case errors.Is(err, auth.ErrForbidden):
+		return causeForbidden
+	case errors.Is(err, auth.ErrRevoked):
+		return causeRevoked
+	case errors.Is(err, auth.ErrUnavailable):
+		return causeUnavailable
+	case errors.Is(err, stream.ErrName):
+		return causeName
+	case errors.Is(err, stream.ErrTooLarge):
+		return causeTooLarge
+	case errors.Is(err, stream.ErrErased):
+		return causeDeleted
+	case errors.Is(err, stream.ErrLost), errors.Is(err, stream.ErrDamaged):
+		return causeDamaged
+	case errors.Is(err, stream.ErrGaveUp), errors.Is(err, stream.ErrFault):
+		return causeStorage
+	}
+	return causeInternal
+}

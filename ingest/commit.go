@@ -1,0 +1,332 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"yjet/internal/yjs"
+	"yjet/stream"
+)
+
+// errors2 says which cause err is.
+func errors2(cs *cause, err error) error { return fmt.Errorf("%w: %w", cs, err) }
+
+// commits is the writing side of a room: one group of updates on its way to the
+// log, and the next one, which gathers meanwhile. Groups are numbered from 1, and
+// are stored and delivered in that order. Guarded by room.mu.
+type commits struct {
+	writer   *stream.Writer
+	ctx      context.Context // of the writer: ends when an append is given up
+	cancel   context.CancelFunc
+	accepted *yjs.State // stored, and what is under way; nil: as stored
+	inflight *group
+	gather   []pending
+	bytes    int                   // of inflight and gather
+	last     uint64                // number of the last group begun: the one that gathers, or the newest
+	awaited  []*group              // stored, not yet delivered by the tail
+	reached  uint64                // all groups up to this number are stored and delivered
+	full     []chan struct{}       // senders that wait for room
+	idlers   []chan struct{}       // who waits until nothing is under way
+	ackers   map[*session]struct{} // sessions with acknowledgements to come
+	recover  bool                  // an append was given up: after the next that is stored, ask all writers
+}
+
+// A pending update waits for the next group. Those of one connection that are
+// neighbours are merged; two people's never are.
+type pending struct {
+	from    *session // nil: from HTTP
+	user    string
+	conn    string
+	updates [][]byte
+	size    int
+	last    int            // index of its last entry in the append
+	reply   chan<- written // from HTTP: told the fate, has room for it
+}
+
+// written is the fate of an update that came over HTTP.
+type written struct {
+	seq stream.Seq
+	err error
+}
+
+// A group is one append.
+type group struct {
+	number  uint64
+	updates []pending
+	size    int
+	started time.Time
+	seq     stream.Seq // of its last record, once stored
+}
+
+func (c *commits) open(r *room) {
+	c.writer = r.srv.o.Log.Writer(r.doc)
+	c.ctx, c.cancel = context.WithCancel(r.srv.ctx)
+	c.accepted = nil
+}
+
+func (c *commits) busy() bool {
+	return c.inflight != nil || len(c.gather) > 0 || len(c.awaited) > 0
+}
+
+// add takes in a record of the tail.
+func (c *commits) add(u *yjs.Update) {
+	if c.accepted != nil {
+		c.accepted.Add(u)
+	}
+}
+
+// state is what the log will hold when all that is under way is stored.
+func (r *room) acceptedState() *yjs.State {
+	if r.commit.accepted == nil {
+		r.commit.accepted = r.stored.Clone()
+	}
+	return r.commit.accepted
+}
+
+// groupOf answers the number of the newest group that carries anything, 0 if all
+// there was has been delivered.
+func (r *room) newestGroup() uint64 {
+	c := &r.commit
+	if c.reached >= c.last {
+		return 0
+	}
+	return c.last
+}
+
+// queue puts an update that is ready into the next group and answers the group's
+// number. u must be parsed from b, and b belongs to the room from now on. Callers
+// hold the lock, then call next and launch.
+func (r *room) queue(s *session, user, conn string, u *yjs.Update, b []byte) uint64 {
+	c := &r.commit
+	r.acceptedState().Add(u)
+	if len(c.gather) == 0 {
+		c.last++
+	}
+	c.bytes += len(b)
+	if n := len(c.gather) - 1; n >= 0 && s != nil && c.gather[n].from == s && c.gather[n].size+len(b) <= mergeMax && len(c.gather[n].updates) < 1000 {
+		p := &c.gather[n]
+		p.updates = append(p.updates, b)
+		p.size += len(b)
+		return c.last
+	}
+	c.gather = append(c.gather, pending{from: s, user: user, conn: conn, updates: [][]byte{b}, size: len(b)})
+	return c.last
+}
+
+// mergeMax bounds what neighbours grow to by being merged.
+const mergeMax = 256 << 10
+
+// next takes the gathered updates as the group to launch, unless one is on its
+// way. Callers hold the lock, and launch the group after unlocking.
+func (r *room) next() *group {
+	c := &r.commit
+	if c.inflight != nil || len(c.gather) == 0 || c.writer == nil || r.failed != nil {
+		return nil
+	}
+	g := &group{number: c.last, updates: c.gather, started: time.Now()}
+	for i := range g.updates {
+		g.size += g.updates[i].size
+	}
+	c.gather = nil
+	c.inflight = g
+	return g
+}
+
+// launch appends a group. The caller does not hold the lock.
+func (r *room) launch(g *group) {
+	if g == nil {
+		return
+	}
+	entries, err := r.entries(g)
+	r.mu.Lock()
+	writer, ctx := r.commit.writer, r.commit.ctx
+	r.mu.Unlock()
+	if err != nil {
+		r.committed(g, nil, err)
+		return
+	}
+	writer.Append(ctx, entries, func(seqs []stream.Seq, err error) { r.committed(g, seqs, err) })
+}
+
+// entries merges what waited of one connection, and cuts what is larger than the
+// server takes in one message.
+func (r *room) entries(g *group) ([]stream.Entry, error) {
+	entries := make([]stream.Entry, 0, len(g.updates))
+	for i := range g.updates {
+		p := &g.updates[i]
+		u := p.updates[0]
+		if len(p.updates) > 1 {
+			var err error
+			if u, err = yjs.Merge(p.updates...); err != nil {
+				return nil, err
+			}
+		}
+		if limit := r.srv.o.Log.MaxUpdate(); len(u) > limit {
+			parts, err := yjs.Split(u, limit)
+			if err != nil {
+				return nil, errors2(causeTooLarge, err)
+			}
+			for i, part := range parts {
+				n := 1
+				if i == len(parts)-1 {
+					n = len(p.updates)
+				}
+				entries = append(entries, stream.Entry{User: p.user, Conn: p.conn, Merged: n, Update: part})
+			}
+		} else {
+			entries = append(entries, stream.Entry{User: p.user, Conn: p.conn, Merged: len(p.updates), Update: u})
+		}
+		p.last = len(entries) - 1
+	}
+	return entries, nil
+}
+
+// committed is told the fate of a group, in the committer's goroutine.
+func (r *room) committed(g *group, seqs []stream.Seq, err error) {
+	if err != nil {
+		r.givenUp(g, err)
+		return
+	}
+	var last stream.Seq
+	for _, seq := range seqs {
+		last = max(last, seq)
+	}
+	r.srv.metrics.appended(len(g.updates), g.size, time.Since(g.started))
+	r.mu.Lock()
+	c := &r.commit
+	for _, p := range g.updates {
+		if p.reply != nil {
+			p.reply <- written{seq: seqs[p.last]}
+		}
+	}
+	g.seq = last
+	g.updates = nil
+	c.inflight = nil
+	c.bytes -= g.size
+	c.awaited = append(c.awaited, g)
+	tail := r.tail
+	r.delivered()
+	late := len(c.awaited) > 0
+	if c.recover {
+		c.recover = false
+		for s := range r.sessions {
+			s.ask(false)
+		}
+	}
+	next := r.next()
+	r.release()
+	r.unlock()
+	if late {
+		tail.Expect(last)
+	}
+	r.launch(next)
+}
+
+// release lets waiting senders go on. Callers hold the lock.
+func (r *room) release() {
+	if r.commit.bytes < r.srv.limits.RoomBytes {
+		for _, ch := range r.commit.full {
+			close(ch)
+		}
+		r.commit.full = nil
+	}
+}
+
+// crowded answers a channel to wait for when too much is under way, nil else.
+// Callers hold the lock.
+func (r *room) crowded() chan struct{} {
+	if r.commit.bytes < r.srv.limits.RoomBytes {
+		return nil
+	}
+	ch := make(chan struct{})
+	r.commit.full = append(r.commit.full, ch)
+	return ch
+}
+
+// delivered settles the groups whose records have come by. Callers hold the lock.
+func (r *room) delivered() {
+	c := &r.commit
+	n := 0
+	for n < len(c.awaited) && c.awaited[n].seq <= r.seq {
+		c.reached = c.awaited[n].number
+		n++
+	}
+	if n == 0 {
+		return
+	}
+	c.awaited = append(c.awaited[:0], c.awaited[n:]...)
+	if !c.busy() {
+		if len(r.sessions) == 0 {
+			c.accepted = nil // as stored again
+		}
+		for _, ch := range c.idlers {
+			close(ch)
+		}
+		c.idlers = nil
+	}
+	r.settle()
+}
+
+// settle sends the acknowledgements that are due. Callers hold the lock.
+func (r *room) settle() {
+	if r.srv.fault.Load() != nil {
+		return
+	}
+	for s := range r.commit.ackers {
+		s.settle()
+	}
+}
+
+// givenUp drops a group that could not be stored, and with it all that waits
+// behind it: it may need the lost one. The document's writers are sent away; their
+// providers still have what they typed and send it again when they come back. The
+// writer is new from here on, so that what may yet turn up in the log is not
+// taken for a repetition.
+func (r *room) givenUp(g *group, err error) {
+	if errors.Is(err, stream.ErrFault) {
+		r.srv.storeFault(err)
+	}
+	cs := causeOf(err)
+	r.mu.Lock()
+	c := &r.commit
+	if r.srv.ctx.Err() != nil {
+		cs = causeDraining
+	}
+	r.log.Error("updates not stored", "updates", len(g.updates), "bytes", g.size, "reason", cs.reason, "err", err)
+	r.srv.metrics.appendFailed(cs.reason)
+	guilty := map[*session]bool{}
+	for _, p := range g.updates {
+		guilty[p.from] = true
+	}
+	c.cancel()
+	dropped := append(append([]pending(nil), g.updates...), c.gather...)
+	c.inflight, c.gather, c.bytes = nil, nil, 0
+	c.reached = c.last // nothing is under way; what is awaited counts as delivered when it comes
+	c.awaited = nil
+	c.open(r)
+	c.recover = true
+	var away []*session
+	for s := range r.sessions {
+		if s.grant.Mode != writeMode {
+			continue
+		}
+		if cs == causeTooLarge && !guilty[s] {
+			s.ask(false)
+			continue
+		}
+		s.dropAcks()
+		away = append(away, s)
+	}
+	r.release()
+	r.unlock()
+	for _, p := range dropped {
+		if p.reply != nil {
+			p.reply <- written{err: errors2(cs, err)}
+		}
+	}
+	for _, s := range away {
+		s.end(errors2(cs, err))
+	}
+}

@@ -1,0 +1,532 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// A conn is one socket: a reader in its own goroutine, a bounded queue of frames
+// that are ready to be written, and a writer that exists only while the socket
+// does not take them at once.
+type conn struct {
+	// Set before the reader starts, then only read.
+	srv    *Server
+	id     string // node.number, the log's Yjet-Conn
+	ip     string
+	origin string
+	token  string // never logged
+	route  route
+	ws     *websocket.Conn
+	wire   *wire
+	ctx    context.Context // ends, with its cause, when the connection does
+	cancel context.CancelCauseFunc
+	opened time.Time
+	log    *slog.Logger
+
+	lastIn   atomic.Int64 // unix seconds: anything came, pongs included
+	lastOut  atomic.Int64 // an application message was queued
+	lastPing atomic.Int64
+	waiting  atomic.Int32 // the reader waits for us: its silence is not the client's
+	limit    atomic.Int64 // bytes a message may have
+
+	// Owned by the reader.
+	messages, bytes bucket
+	slowSince       time.Time // since when it is read slowly
+	exempt          bool      // the message under way does not count as bytes
+
+	mu       sync.Mutex
+	speaks   dialect
+	sessions []*session
+	q        [][]byte // whole frames, or the parts of one next to each other; shared, never changed
+	spare    [][]byte
+	size     int // bytes in q and being written, without exempt ones
+	frames   int
+	outSize  int // of size and frames, what the writer has taken
+	outCount int
+	listed   bool // somebody will call flush
+	writing  bool
+	behind   bool // sessions missed broadcasts: they catch up when the queue is empty
+	closing  bool
+	err      error // why
+}
+
+func (c *conn) dialect() dialect {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.speaks
+}
+
+func (c *conn) setDialect(d dialect) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.speaks = d
+}
+
+// run is the whole life of the connection.
+func (c *conn) run() {
+	err := c.guard(c.read)
+	c.close(err)
+	c.mu.Lock()
+	err, sessions, d := c.err, c.sessions, c.speaks
+	c.mu.Unlock()
+	clean := causeOf(err) != causeGone && causeOf(err) != causeDead
+	for _, s := range sessions {
+		s.leave(clean)
+	}
+	d.ended(c)
+	c.linger()
+	c.srv.forget(c, d)
+}
+
+// guard turns a panic into an internal error: it ends one connection, not the
+// process.
+func (c *conn) guard(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.srv.metrics.panics.Inc()
+			c.log.Error("panic in a connection", "panic", p, "stack", string(debug.Stack()))
+			err = causeInternal
+		}
+	}()
+	return f()
+}
+
+var messagePool = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b }}
+
+// read takes messages until the connection ends and answers why it did.
+func (c *conn) read() error {
+	c.ws.SetPingHandler(func(data string) error {
+		c.heard()
+		c.put(append(appendHeader(make([]byte, 0, len(data)+2), framePong, len(data)), data...), false)
+		c.flush()
+		return c.pace(1, 0)
+	})
+	c.ws.SetPongHandler(func(string) error { c.heard(); return nil })
+	c.ws.SetCloseHandler(func(int, string) error { return nil })
+	c.wire.patience = c.srv.limits.MessageWait
+	c.wire.arm = c.readBy
+	c.readBy(c.opened.Add(c.srv.limits.FirstWait))
+	if err := c.dialect().open(c); err != nil {
+		return err
+	}
+	first := true
+	for {
+		c.ws.SetReadLimit(c.limit.Load())
+		kind, r, err := c.ws.NextReader()
+		if err != nil {
+			return c.readError(err, first)
+		}
+		bp := messagePool.Get().(*[]byte)
+		c.wire.inMessage = !first
+		b, err := readAll(r, (*bp)[:0])
+		c.wire.inMessage = false
+		if err != nil {
+			return c.readError(err, first)
+		}
+		if first || c.wire.armed {
+			first, c.wire.armed = false, false
+			c.readBy(time.Time{})
+		}
+		c.heard()
+		d := c.dialect()
+		c.srv.metrics.received(d.name(), len(b))
+		c.exempt = false
+		err = d.message(c, kind == websocket.TextMessage, b)
+		n := float64(len(b))
+		if cap(b) <= 64<<10 {
+			*bp = b
+			messagePool.Put(bp)
+		}
+		if err != nil {
+			return err
+		}
+		if c.exempt {
+			n = 0
+		}
+		if err := c.pace(1, n); err != nil {
+			return err
+		}
+	}
+}
+
+func readAll(r io.Reader, b []byte) ([]byte, error) {
+	for {
+		if len(b) == cap(b) {
+			b = append(b, 0)[:len(b)]
+		}
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		if err == io.EOF {
+			return b, nil
+		}
+		if err != nil {
+			return b, err
+		}
+	}
+}
+
+// readError says what an error of the socket means.
+func (c *conn) readError(err error, first bool) error {
+	var ce *websocket.CloseError
+	switch {
+	case c.ctx.Err() != nil:
+		return context.Cause(c.ctx)
+	case errors.Is(err, websocket.ErrReadLimit):
+		return causeTooLarge
+	case errors.As(err, &ce) && ce.Code != websocket.CloseAbnormalClosure && ce.Code != websocket.CloseProtocolError && ce.Code != websocket.CloseInvalidFramePayloadData:
+		return causeLeft
+	case errors.Is(err, os.ErrDeadlineExceeded) && first:
+		return causeNeverAuth
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return causeDead
+	case isNetworkError(err):
+		return causeGone
+	}
+	return causeMalformed // the frame itself was wrong
+}
+
+func isNetworkError(err error) bool {
+	var ce *websocket.CloseError
+	var ne net.Error
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.As(err, &ne) ||
+		errors.As(err, &ce) && ce.Code == websocket.CloseAbnormalClosure
+}
+
+func (c *conn) heard() { c.lastIn.Store(c.srv.seconds()) }
+
+// readBy sets the deadline of the next read, unless the connection is closing
+// and the reader is to be woken.
+func (c *conn) readBy(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closing {
+		c.wire.SetReadDeadline(t)
+	}
+}
+
+// pace makes a client that sends too fast wait, and ends it when that does not
+// help for long.
+func (c *conn) pace(messages, bytes float64) error {
+	now := time.Now()
+	wait := max(c.messages.take(messages, now), c.bytes.take(bytes, now))
+	if wait == 0 {
+		if !c.slowSince.IsZero() && c.messages.have > c.messages.burst/4 && c.bytes.have > c.bytes.burst/4 {
+			c.slowSince = time.Time{}
+		}
+		return nil
+	}
+	if c.slowSince.IsZero() {
+		c.slowSince = now
+	} else if now.Sub(c.slowSince) > c.srv.limits.RateWait {
+		return causeTooFast
+	}
+	return c.sleep(wait)
+}
+
+// sleep waits in the reader without letting the client look dead.
+func (c *conn) sleep(d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	return c.await(func(done <-chan struct{}) {
+		select {
+		case <-t.C:
+		case <-done:
+		}
+	})
+}
+
+// await runs f, which may block until done, in the reader's goroutine.
+func (c *conn) await(f func(done <-chan struct{})) error {
+	c.waiting.Add(1)
+	f(c.ctx.Done())
+	c.heard()
+	c.waiting.Add(-1)
+	if c.ctx.Err() != nil {
+		return context.Cause(c.ctx)
+	}
+	return nil
+}
+
+// put queues a frame. It reports whether the caller has to see to it that flush
+// is called, and whether the queue has passed its soft limit. An exempt frame
+// (an answer to a step 1) does not count.
+func (c *conn) put(frame []byte, exempt bool) (list, over bool) {
+	return c.put2(frame, nil, exempt)
+}
+
+// put2 queues one frame of two parts, so that a large shared payload is not
+// copied for each connection.
+func (c *conn) put2(head, payload []byte, exempt bool) (list, over bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing || len(head) == 0 {
+		return false, false
+	}
+	c.q = append(c.q, head)
+	if len(payload) > 0 {
+		c.q = append(c.q, payload)
+	}
+	c.frames++
+	if !exempt {
+		c.size += len(head) + len(payload)
+	}
+	if first := head[0]; first != framePing && first != framePong {
+		c.lastOut.Store(c.srv.seconds())
+	}
+	list = !c.listed && !c.writing
+	c.listed = c.listed || list
+	return list, c.frames > c.srv.limits.QueueFrames || c.size > c.srv.limits.QueueSoft
+}
+
+// send queues a frame and writes what the socket takes.
+func (c *conn) send(frame []byte) {
+	if frame == nil {
+		return
+	}
+	c.put(frame, false)
+	c.flush()
+}
+
+// overfull reports whether the queue has passed the hard limit.
+func (c *conn) overfull() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.size > c.srv.limits.QueueHard
+}
+
+// fellBehind notes that a session of the connection missed a broadcast.
+func (c *conn) fellBehind() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.behind = true
+}
+
+var writePool = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b }}
+
+// flush writes what is queued as far as the socket takes it without waiting; the
+// rest goes to a goroutine.
+func (c *conn) flush() {
+	c.mu.Lock()
+	c.listed = false
+	if c.writing {
+		c.mu.Unlock()
+		return
+	}
+	c.writing = true
+	c.mu.Unlock()
+	for {
+		q := c.takeQueue()
+		if q == nil {
+			return
+		}
+		rest, err := c.tryQueue(q)
+		if err != nil {
+			c.fail(causeGone)
+			return
+		}
+		if rest != nil {
+			c.srv.wg.Add(1)
+			go c.drain(rest)
+			return
+		}
+		c.wrote(q)
+	}
+}
+
+// takeQueue takes all that waits. With nothing left it ends the writing and
+// answers nil.
+func (c *conn) takeQueue() [][]byte {
+	c.mu.Lock()
+	if len(c.q) == 0 {
+		c.writing = false
+		closing, behind := c.closing, c.behind
+		c.behind = false
+		c.mu.Unlock()
+		if closing {
+			c.wire.halfClose()
+		} else if behind {
+			c.srv.wg.Add(1)
+			go c.catchUp()
+		}
+		return nil
+	}
+	q := c.q
+	c.q, c.spare = c.spare, nil
+	c.outSize, c.outCount = c.size, c.frames
+	c.mu.Unlock()
+	return q
+}
+
+// wrote gives back what q occupied.
+func (c *conn) wrote(q [][]byte) {
+	clear(q)
+	c.mu.Lock()
+	c.size -= c.outSize
+	c.frames -= c.outCount
+	if cap(q) <= 16 {
+		c.spare = q[:0]
+	}
+	c.mu.Unlock()
+}
+
+// tryQueue writes without waiting and answers what the socket did not take.
+func (c *conn) tryQueue(q [][]byte) (rest [][]byte, err error) {
+	if c.wire.raw == nil {
+		return append([][]byte(nil), q...), nil
+	}
+	if len(q) == 1 {
+		n, err := c.wire.tryWrite(q[0])
+		if err != nil || n == len(q[0]) {
+			return nil, err
+		}
+		return [][]byte{q[0][n:]}, nil
+	}
+	for len(q) > 0 {
+		bp := writePool.Get().(*[]byte)
+		b, k := (*bp)[:0], 0
+		for k < len(q) && len(b)+len(q[k]) <= 64<<10 {
+			b = append(b, q[k]...)
+			k++
+		}
+		p := b
+		if k == 0 { // a large one, as it is
+			p, k = q[0], 1
+		}
+		n, err := c.wire.tryWrite(p)
+		if n < len(p) && err == nil {
+			rest = append(rest, append([]byte(nil), p[n:]...))
+			rest = append(rest, q[k:]...)
+		}
+		*bp = b
+		writePool.Put(bp)
+		if err != nil || rest != nil {
+			return rest, err
+		}
+		q = q[k:]
+	}
+	return nil, nil
+}
+
+// drain writes rest and all that comes meanwhile, waiting for the socket; one
+// that takes nothing for too long is dropped.
+func (c *conn) drain(rest [][]byte) {
+	defer c.srv.wg.Done()
+	for q := rest; q != nil; q = c.takeQueue() {
+		for _, p := range q {
+			for len(p) > 0 {
+				c.wire.SetWriteDeadline(time.Now().Add(c.srv.limits.WriteWait))
+				n, err := c.wire.Conn.Write(p[:min(len(p), 64<<10)])
+				p = p[n:]
+				if err == nil || n > 0 && c.wire.raw != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+					continue
+				}
+				if errors.Is(err, os.ErrDeadlineExceeded) {
+					c.srv.metrics.slow.Inc()
+					c.fail(causeSlow)
+				} else {
+					c.fail(causeGone)
+				}
+				return
+			}
+		}
+		c.wrote(q)
+	}
+}
+
+// catchUp brings sessions that missed broadcasts up to date.
+func (c *conn) catchUp() {
+	defer c.srv.wg.Done()
+	c.mu.Lock()
+	sessions := append([]*session(nil), c.sessions...)
+	c.mu.Unlock()
+	for _, s := range sessions {
+		s.catchUp()
+	}
+}
+
+// close ends the connection for a reason: what is queued goes out first, then a
+// close frame. The reader does the rest. It may be called from anywhere but
+// under the conn's own lock, and more than once: the first reason stays.
+func (c *conn) close(err error) {
+	cs := causeOf(err)
+	d := c.dialect()
+	var bye []byte
+	if !cs.silent {
+		bye = append(d.goodbye(c, cs), closeFrame(d.code(cs), cs.reason)...)
+	}
+	c.mu.Lock()
+	if c.closing {
+		c.mu.Unlock()
+		return
+	}
+	c.closing, c.err = true, err
+	if bye != nil {
+		c.q = append(c.q, bye)
+	}
+	c.wire.SetReadDeadline(time.Unix(1, 0)) // wakes the reader
+	c.mu.Unlock()
+	c.cancel(err)
+	c.flush()
+}
+
+func closeFrame(code int, reason string) []byte {
+	if code == 0 {
+		code = websocket.CloseInternalServerErr
+	}
+	b := appendHeader(nil, frameClose, 2+len(reason))
+	return append(append(b, byte(code>>8), byte(code)), reason...)
+}
+
+// fail ends the connection at once, without a word.
+func (c *conn) fail(err error) {
+	c.mu.Lock()
+	if !c.closing {
+		c.closing, c.err = true, err
+	}
+	c.q = nil
+	c.mu.Unlock()
+	c.cancel(err)
+	c.wire.Conn.Close()
+}
+
+// linger reads on until the peer has seen the close frame: closing a socket with
+// unread data in it would take the frame away again.
+func (c *conn) linger() {
+	defer c.wire.Conn.Close()
+	c.mu.Lock()
+	silent := causeOf(c.err).silent
+	c.mu.Unlock()
+	if silent {
+		return
+	}
+	c.wire.SetReadDeadline(time.Now().Add(2 * time.Second))
+	io.CopyN(io.Discard, c.wire.Conn, 64<<20)
+}
+
+// join and part keep the list of sessions of the connection.
+func (c *conn) join(s *session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sessions = append(c.sessions, s)
+}
+
+func (c *conn) part(s *session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, o := range c.sessions {
+		if o == s {
+			c.sessions = append(c.sessions[:i:i], c.sessions[i+1:]...)
+			return
+		}
+	}
+}

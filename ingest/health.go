@@ -1,0 +1,168 @@
+package ingest
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+)
+
+// health is the answer of /health. No document is named in it.
+type health struct {
+	Status     string        `json:"status"` // ok, degraded, draining
+	Version    string        `json:"version"`
+	Uptime     int64         `json:"uptimeSeconds"`
+	Durability string        `json:"durability"`
+	Reason     string        `json:"reason,omitempty"` // why it is not ok
+	NATS       natsHealth    `json:"nats"`
+	Metrics    healthMetrics `json:"metrics"`
+}
+
+type natsHealth struct {
+	Connected bool    `json:"connected"`
+	Durable   bool    `json:"durable"`
+	RTT       float64 `json:"rttMs"`
+}
+
+type healthMetrics struct {
+	Sessions   int            `json:"activeSessions"`
+	Documents  int            `json:"activeDocuments"`
+	ByProtocol map[string]int `json:"sessionsByProtocol"`
+	Updates    uint64         `json:"updatesTotal"`
+	Bytes      uint64         `json:"bytesTotal"`
+	AppendP99  float64        `json:"appendP99Ms"`
+}
+
+// serveHealth answers 200 when all is well, else 503, with the same body.
+func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
+	h, ok := s.health(r.Context())
+	code := http.StatusOK
+	if !ok {
+		code = http.StatusServiceUnavailable
+	}
+	writeJSON(w, code, h)
+}
+
+func (s *Server) health(ctx context.Context) (health, bool) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	l := s.o.Log.Health(ctx)
+	h := health{
+		Status: "ok", Version: s.o.Version, Uptime: int64(time.Since(s.started).Seconds()), Durability: l.Durability,
+		NATS:    natsHealth{l.Connected, l.Durability == "disk", float64(l.RTT.Microseconds()) / 1000},
+		Metrics: healthMetrics{ByProtocol: map[string]int{}, Updates: read(s.metrics.updates), Bytes: read(s.metrics.updateBytes)},
+	}
+	s.mu.Lock()
+	for c := range s.conns {
+		c.mu.Lock()
+		n := len(c.sessions)
+		if n > 0 {
+			h.Metrics.Sessions += n
+			h.Metrics.ByProtocol[c.speaks.name()] += n
+		}
+		c.mu.Unlock()
+	}
+	s.mu.Unlock()
+	h.Metrics.Documents = s.rooms.count()
+	h.Metrics.AppendP99 = float64(s.metrics.appendRecent.p99().Microseconds()) / 1000
+	switch fault := s.fault.Load(); {
+	case s.draining.Load():
+		h.Status = "draining"
+	case fault != nil:
+		h.Status, h.Reason = "degraded", "store fault: "+(*fault).Error()
+	case l.Err != nil:
+		h.Status, h.Reason = "degraded", "store: "+l.Err.Error()
+	case !l.Connected:
+		h.Status, h.Reason = "degraded", "not connected to NATS"
+	}
+	return h, h.Status == "ok"
+}
+
+// serveAlive answers that the process runs.
+func (s *Server) serveAlive(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Write([]byte("ok\n"))
+}
+
+// serveReady answers 200 when new clients may be sent here.
+func (s *Server) serveReady(w http.ResponseWriter, r *http.Request) {
+	reason := ""
+	if h, ok := s.health(r.Context()); !ok {
+		reason = h.Status + ": " + h.Reason
+	} else if err := s.o.Auth.Ready(); err != nil {
+		reason = "auth: " + err.Error()
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if reason != "" {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		w.Write([]byte(reason + "\n"))
+		return
+	}
+	w.Write([]byte("ready\n"))
+}
+
+// storeFault notes that the store reported an error. From here on nothing is
+// acknowledged: what the store says it has may not be there after the next start.
+func (s *Server) storeFault(err error) {
+	if s.fault.CompareAndSwap(nil, &err) {
+		s.log.Error("the store reported an error: nothing is acknowledged until this server has been restarted and the data checked (yjet verify)", "err", err)
+	}
+}
+
+// latencies keeps the last commits' times.
+type latencies struct {
+	mu   sync.Mutex
+	ring [512]time.Duration
+	n    int
+}
+
+func (l *latencies) add(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ring[l.n%len(l.ring)] = d
+	l.n++
+}
+
+func (l *latencies) p99() time.Duration {
+	l.mu.Lock()
+	all := slices.Clone(l.ring[:min(l.n, len(l.ring))])
+	l.mu.Unlock()
+	if len(all) == 0 {
+		return 0
+	}
+	slices.Sort(all)
+	return all[len(all)*99/100]
+}
+
+func read(c prometheus.Counter) uint64 {
+	var m dto.Metric
+	if c.Write(&m) != nil {
+		return 0
+	}
+	return uint64(m.GetCounter().GetValue())
+}
+
+func writeJSON(w http.ResponseWriter, code int, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		http.Error(w, "", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(code)
+	w.Write(append(b, '\n'))
+}
+
+// writeError answers an error as all of /api does.
+func writeError(w http.ResponseWriter, status int, code, message string) {
+	if status == 0 {
+		status = http.StatusInternalServerError
+	}
+	writeJSON(w, status, map[string]any{"error": map[string]string{"code": code, "message": message}})
+}

@@ -1,0 +1,3 @@
+package ingest
+
+func newHocuspocus(c *conn) dialect { return newYWS(c) }

@@ -1,0 +1,152 @@
+package ingest
+
+import (
+	"bytes"
+	"encoding/json"
+	"time"
+)
+
+// party is the dialect of PartyKit's clients on /parties/{party}/{room} and
+// /party/{room}: y-partykit and y-partyserver, which are y-websocket with text
+// frames beside it, and plain partysocket, which may speak JSON only.
+//
+// y-partykit cuts a message above 1,000,000 bytes into chunks:
+//
+//	text    y-pk-batch#{"id":"z","type":"start","size":2500023,"count":3}
+//	binary  count times
+//	text    y-pk-batch#{"id":"z","type":"end","size":2500023,"count":3}
+//
+// y-partyserver sends custom messages as text: __YPS: and whatever follows.
+type party struct {
+	*yws
+	batch *batch
+	yps   bool // it has sent a custom message
+}
+
+// A batch is a message under way in chunks.
+type batch struct {
+	marker
+	data  []byte
+	got   int
+	until time.Time
+}
+
+type marker struct {
+	ID    string `json:"id"`
+	Type  string `json:"type"`
+	Size  int    `json:"size"`
+	Count int    `json:"count"`
+}
+
+const (
+	batchPrefix  = "y-pk-batch#"
+	customPrefix = "__YPS:"
+	batchWait    = 60 * time.Second
+)
+
+func newParty(c *conn) *party {
+	d := &party{yws: newYWS(c)}
+	d.self = d
+	return d
+}
+
+func (d *party) name() string       { return "party" }
+func (d *party) code(cs *cause) int { return cs.party }
+
+// open lets a client that takes text in at once and tells it what it may do: it
+// may be one that only listens. Without a token it may still send one.
+func (d *party) open(c *conn) error {
+	if !d.texts {
+		return nil
+	}
+	if d.token == "" && !c.srv.o.Auth.Open() {
+		return nil
+	}
+	if err := d.enter(c); err != nil {
+		return err
+	}
+	c.readBy(time.Time{})
+	c.send(jsonGrant(d.s, false))
+	return nil
+}
+
+func (d *party) message(c *conn, text bool, b []byte) error {
+	if !text {
+		if d.batch != nil {
+			return d.chunk(c, b)
+		}
+		return d.yws.message(c, false, b)
+	}
+	switch {
+	case bytes.HasPrefix(b, []byte(batchPrefix)):
+		return d.mark(c, b[len(batchPrefix):])
+	case bytes.HasPrefix(b, []byte(customPrefix)):
+		d.yps = true
+		if d.s == nil {
+			if err := d.enter(c); err != nil {
+				return err
+			}
+		}
+		d.s.publish(b[len(customPrefix):], "text")
+		return nil
+	}
+	return d.yws.message(c, true, b)
+}
+
+// mark takes a start or end marker.
+func (d *party) mark(c *conn, b []byte) error {
+	var m marker
+	if err := json.Unmarshal(b, &m); err != nil || m.Type != "start" && m.Type != "end" {
+		return d.dropBatch(c, "marker")
+	}
+	if m.Type == "start" {
+		if d.batch != nil {
+			d.dropBatch(c, "start within a batch")
+		}
+		if m.Size < 0 || m.Count < 0 || m.Count > m.Size {
+			return d.dropBatch(c, "counts")
+		}
+		if m.Size > c.srv.limits.Message {
+			return causeTooLarge
+		}
+		d.batch = &batch{marker: m, until: time.Now().Add(batchWait)}
+		return nil
+	}
+	done := d.batch
+	d.batch = nil
+	if done == nil || done.ID != m.ID || done.Size != m.Size || done.Count != m.Count || done.got != m.Count || len(done.data) != m.Size {
+		return d.dropBatch(c, "end does not fit")
+	}
+	return d.yws.message(c, false, done.data)
+}
+
+// chunk takes one piece. Pieces are never read as messages.
+func (d *party) chunk(c *conn, b []byte) error {
+	p := d.batch
+	p.got++
+	if p.got > p.Count || len(p.data)+len(b) > p.Size || time.Now().After(p.until) {
+		return d.dropBatch(c, "more than announced")
+	}
+	c.exempt = true // counted by its size, which has a limit
+	p.data = append(p.data, b...)
+	return nil
+}
+
+// dropBatch gives a batch up and asks for what it held with a step 1.
+func (d *party) dropBatch(c *conn, why string) error {
+	d.batch = nil
+	c.srv.metrics.dropped("batch")
+	c.log.Debug("batch dropped", "conn", c.id, "why", why)
+	if d.s != nil {
+		d.s.askAgain()
+	}
+	return nil
+}
+
+// custom passes a custom message on to clients that know such.
+func (d *party) custom(_ *session, payload []byte, _ map[string]string) []byte {
+	if !d.texts {
+		return nil
+	}
+	return textFrame(append([]byte(customPrefix), payload...))
+}

@@ -1,0 +1,115 @@
+package ingest
+
+import (
+	"context"
+	"encoding/json"
+	"hash/maphash"
+	"sync"
+	"time"
+
+	"yjet/stream"
+)
+
+// A presenceKeeper writes who is here into the presence bucket, which late
+// joiners of other servers read and which outlives a server. Its few goroutines
+// each own a part of the keys, so that what happens to one key happens in order.
+type presenceKeeper struct {
+	srv  *Server
+	seed maphash.Seed
+	work []chan presenceOp
+	wg   sync.WaitGroup
+}
+
+// presenceOp is one put, or with gone set one delete.
+type presenceOp struct {
+	doc    stream.Doc
+	client uint64
+	gone   bool
+	value  stream.Presence
+}
+
+type presenceKey struct {
+	doc    stream.Doc
+	client uint64
+}
+
+func newPresenceKeeper(s *Server) *presenceKeeper {
+	k := &presenceKeeper{srv: s, seed: maphash.MakeSeed(), work: make([]chan presenceOp, 4)}
+	for i := range k.work {
+		k.work[i] = make(chan presenceOp, 4096)
+		k.wg.Add(1)
+		go k.run(k.work[i])
+	}
+	return k
+}
+
+// put notes that an id of ours is here. It never waits: what does not fit is left
+// to the next time.
+func (k *presenceKeeper) put(r *room, client uint64, p *presence) {
+	k.do(presenceOp{doc: r.doc, client: client, value: stream.Presence{
+		User: p.user, Client: client, Clock: p.clock, Node: k.srv.node, Since: p.since, State: p.state,
+	}})
+}
+
+// remove notes that an id of ours has gone.
+func (k *presenceKeeper) remove(doc stream.Doc, client uint64) {
+	k.do(presenceOp{doc: doc, client: client, gone: true})
+}
+
+func (k *presenceKeeper) do(op presenceOp) {
+	h := maphash.Comparable(k.seed, presenceKey{op.doc, op.client})
+	select {
+	case k.work[h%uint64(len(k.work))] <- op:
+	default:
+		k.srv.metrics.dropped("presence")
+	}
+}
+
+// run does the work of one channel until it is closed.
+func (k *presenceKeeper) run(work <-chan presenceOp) {
+	defer k.wg.Done()
+	revisions := map[presenceKey]uint64{} // of our own last puts: a delete must not hit another server's
+	for op := range work {
+		key := presenceKey{op.doc, op.client}
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		if op.gone {
+			if rev, ok := revisions[key]; ok {
+				delete(revisions, key)
+				if err := k.srv.o.Log.DeletePresence(ctx, op.doc, op.client, rev); err != nil {
+					k.srv.metrics.dropped("presence") // it runs out by itself
+				}
+			}
+		} else {
+			op.value.Name, op.value.Color = nameAndColor(op.value.State)
+			rev, err := k.srv.o.Log.PutPresence(ctx, op.doc, op.value)
+			if err == nil {
+				revisions[key] = rev
+			} else {
+				k.srv.metrics.dropped("presence")
+			}
+		}
+		cancel()
+	}
+}
+
+// nameAndColor reads what editors agree on: a state's field user.
+func nameAndColor(state []byte) (name, color string) {
+	var v struct {
+		User struct {
+			Name  string `json:"name"`
+			Color string `json:"color"`
+		} `json:"user"`
+	}
+	if json.Unmarshal(state, &v) != nil {
+		return "", ""
+	}
+	return v.User.Name, v.User.Color
+}
+
+// close ends the work after what is queued.
+func (k *presenceKeeper) close() {
+	for _, ch := range k.work {
+		close(ch)
+	}
+	k.wg.Wait()
+}

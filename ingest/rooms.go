@@ -1,0 +1,230 @@
+package ingest
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"time"
+
+	"yjet/stream"
+)
+
+// rooms are the open documents of this process.
+type rooms struct {
+	srv   *Server
+	loads chan struct{} // a token per document loading
+	folds chan struct{} // a token per fold being made
+
+	mu    sync.Mutex
+	byDoc map[stream.Doc]*room // guarded by mu
+}
+
+func newRooms(s *Server) *rooms {
+	return &rooms{srv: s, byDoc: map[stream.Doc]*room{}, loads: make(chan struct{}, s.limits.Loads), folds: make(chan struct{}, runtime.GOMAXPROCS(0))}
+}
+
+// open answers the room of a document, loaded. All who ask meanwhile share one
+// load. The caller owes a release.
+func (rs *rooms) open(ctx context.Context, doc stream.Doc) (*room, error) {
+	rs.mu.Lock()
+	r := rs.byDoc[doc]
+	if r == nil {
+		if len(rs.byDoc) >= rs.srv.limits.Documents {
+			rs.mu.Unlock()
+			return nil, causeOverloaded
+		}
+		r = &room{srv: rs.srv, doc: doc, log: rs.srv.log.With("doc", string(doc)), loaded: make(chan struct{})}
+		rs.byDoc[doc] = r
+		rs.srv.wg.Add(1)
+		go rs.load(r)
+	}
+	r.refs++
+	rs.mu.Unlock()
+	select {
+	case <-r.loaded:
+	case <-ctx.Done():
+		rs.release(r)
+		return nil, context.Cause(ctx)
+	}
+	if r.err != nil {
+		rs.release(r)
+		return nil, r.err
+	}
+	return r, nil
+}
+
+// load reads a document, when it is its turn.
+func (rs *rooms) load(r *room) {
+	defer rs.srv.wg.Done()
+	defer close(r.loaded)
+	ctx, cancel := context.WithTimeout(rs.srv.ctx, rs.srv.limits.LoadWait)
+	defer cancel()
+	start := time.Now()
+	select {
+	case rs.loads <- struct{}{}:
+		r.err = r.load(ctx)
+		<-rs.loads
+	case <-ctx.Done():
+		r.err = causeOverloaded
+	}
+	if r.err != nil {
+		if ctx.Err() != nil && causeOf(r.err) == causeInternal {
+			r.err = errors2(causeStorage, r.err)
+		}
+		r.log.Error("document could not be opened", "err", r.err)
+		rs.discard(r)
+		return
+	}
+	rs.srv.metrics.loaded(time.Since(start))
+}
+
+// release gives a room back.
+func (rs *rooms) release(r *room) {
+	rs.mu.Lock()
+	r.refs--
+	rs.mu.Unlock()
+}
+
+// discard takes a room that failed away, so that the next who comes opens the
+// document anew.
+func (rs *rooms) discard(r *room) {
+	rs.mu.Lock()
+	if rs.byDoc[r.doc] == r {
+		delete(rs.byDoc, r.doc)
+	}
+	rs.mu.Unlock()
+	r.shut()
+}
+
+// shut ends a room that nobody uses.
+func (r *room) shut() {
+	r.mu.Lock()
+	tail := r.tail
+	if r.commit.cancel != nil {
+		r.commit.cancel()
+	}
+	if r.aware.timer != nil {
+		r.aware.timer.Stop()
+	}
+	r.mu.Unlock()
+	if tail != nil {
+		tail.Close()
+	}
+}
+
+// all lists the rooms that are loaded.
+func (rs *rooms) all() []*room {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	list := make([]*room, 0, len(rs.byDoc))
+	for _, r := range rs.byDoc {
+		select {
+		case <-r.loaded:
+			list = append(list, r)
+		default:
+		}
+	}
+	return list
+}
+
+// find answers the room of a document if it is open, without a reference.
+func (rs *rooms) find(doc stream.Doc) *room {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	r := rs.byDoc[doc]
+	if r == nil {
+		return nil
+	}
+	select {
+	case <-r.loaded:
+		return r
+	default:
+		return nil
+	}
+}
+
+func (rs *rooms) count() int {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	return len(rs.byDoc)
+}
+
+// tick does what is due in every room, and forgets those nobody has used for a
+// while.
+func (rs *rooms) tick(now time.Time) {
+	for _, r := range rs.all() {
+		r.tick(now)
+	}
+	var quiet []*room
+	rs.mu.Lock()
+	for doc, r := range rs.byDoc {
+		select {
+		case <-r.loaded:
+		default:
+			continue
+		}
+		if r.refs == 0 && r.quiet(now) {
+			delete(rs.byDoc, doc)
+			quiet = append(quiet, r)
+		}
+	}
+	rs.mu.Unlock()
+	for _, r := range quiet {
+		r.shut()
+	}
+}
+
+// tick is called about once a second.
+func (r *room) tick(now time.Time) {
+	r.mu.Lock()
+	r.tickPresence(now)
+	if r.holders > 0 {
+		r.tickHeld(now)
+	}
+	for s := range r.commit.ackers {
+		s.reassure(now)
+	}
+	if g := r.commit.inflight; g != nil && now.Sub(g.started) > r.srv.limits.AppendWait {
+		r.commit.cancel() // the append answers with an error
+	}
+	g := r.next()
+	r.unlock()
+	r.launch(g)
+}
+
+// settled waits until nothing of the room is under way, at most for so long.
+func (r *room) settled(done <-chan struct{}, wait time.Duration) {
+	r.mu.Lock()
+	if !r.commit.busy() {
+		r.mu.Unlock()
+		return
+	}
+	ch := make(chan struct{})
+	r.commit.idlers = append(r.commit.idlers, ch)
+	r.mu.Unlock()
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-ch:
+	case <-t.C:
+	case <-done:
+	}
+}
+
+// settle waits until nothing is under way in any room.
+func (rs *rooms) settle(ctx context.Context) {
+	for _, r := range rs.all() {
+		r.settled(ctx.Done(), 2*time.Second)
+	}
+}
+
+// close ends all rooms.
+func (rs *rooms) close() {
+	rs.mu.Lock()
+	list := rs.byDoc
+	rs.byDoc = map[stream.Doc]*room{}
+	rs.mu.Unlock()
+	for _, r := range list {
+		r.shut()
+	}
+}

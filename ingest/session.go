@@ -1,0 +1,316 @@
+package ingest
+
+import (
+	"bytes"
+	"time"
+
+	"yjet/auth"
+	"yjet/internal/yjs"
+	"yjet/stream"
+)
+
+const writeMode = auth.ReadWrite
+
+// A session is one visit of one document over a conn.
+type session struct {
+	// Set before the session enters its room, then only read.
+	c    *conn
+	room *room
+	d    dialect
+	enc  *encoder
+	user string
+	came time.Time
+
+	// Owned by the reader (of Hocuspocus: by whoever handles the document's messages).
+	announced bool // an awareness frame has come
+	entered   bool
+
+	// Guarded by room.mu.
+	grant    auth.Grant
+	lag      *lag // not nil: it misses broadcasts until its connection's queue is empty
+	held     []held
+	heldSize int
+	heldNext uint64 // number of the next held update
+	asked    bool   // for what is held, a step 1 has gone out
+	acks     []ack
+	group    uint64 // newest group that carries anything of it
+	steps    []bool // our step 1s under way, oldest first; true: the answer is acknowledged
+	ids      map[uint64]struct{}
+	refusals int    // writes not taken
+	durable  []byte // the last question after what is saved that was answered
+	updates  int    // taken from it
+	left     bool
+}
+
+// lag is what a session had when it fell behind.
+type lag struct {
+	seq    stream.Seq
+	vector yjs.StateVector
+}
+
+// newSession makes a session of a document; it enters the room with enter or
+// sync. The caller holds a reference to the room, which the session takes over.
+func newSession(c *conn, r *room, d dialect, enc *encoder, grant auth.Grant) (*session, error) {
+	s := &session{c: c, room: r, d: d, enc: enc, user: grant.User, grant: grant, came: time.Now()}
+	r.mu.Lock()
+	err := r.failed
+	if err == nil && len(r.sessions) >= c.srv.limits.PerDocument {
+		err = causeTooMany
+	}
+	r.mu.Unlock()
+	if err != nil {
+		c.srv.rooms.release(r)
+		return nil, err
+	}
+	c.join(s)
+	c.srv.metrics.sessions.WithLabelValues(d.name()).Inc()
+	c.srv.log.Info("connected", "doc", string(r.doc), "user", s.user, "dialect", d.name(), "conn", c.id, "ip", c.ip)
+	return s, nil
+}
+
+// enter puts the session among those that get broadcasts: what the room holds
+// when it does, and everything after, reaches it. Callers hold the room's lock.
+func (s *session) enter() {
+	r := s.room
+	if s.entered || s.left {
+		return
+	}
+	s.entered = true
+	if r.sessions == nil {
+		r.sessions = map[*session]struct{}{}
+	}
+	r.sessions[s] = struct{}{}
+	r.idle = time.Time{}
+}
+
+// greet sends what follows the first answer: our own step 1, then all that is
+// known of who is here. Callers hold the room's lock.
+func (s *session) greet() {
+	s.ask(true)
+	if payload := s.room.everybody(); payload != nil {
+		s.room.put(s, s.enc.awareness(payload))
+	}
+}
+
+// ask sends a step 1; earns says whether the answer will be acknowledged where
+// the dialect acknowledges. Callers hold the room's lock.
+func (s *session) ask(earns bool) {
+	if s.enc.json || !s.entered || s.grant.Mode != writeMode && s.d.settled(s, true) == nil {
+		return // its answer would be thrown away
+	}
+	s.steps = append(s.steps, earns)
+	s.room.put(s, s.enc.sync(yjs.SyncStep1, s.room.stored.AppendVector(nil)))
+}
+
+// hello lets a session in whose first message was no step 1.
+func (s *session) hello() {
+	s.room.mu.Lock()
+	defer s.room.unlock()
+	if !s.entered {
+		s.enter()
+		s.greet()
+	}
+}
+
+// askAgain sends a step 1 because something of the client was lost on the way.
+func (s *session) askAgain() {
+	s.room.mu.Lock()
+	defer s.room.unlock()
+	if !s.left {
+		s.ask(false)
+	}
+}
+
+// publish sends a custom message to all others of the document, here, on other
+// servers, and to any program that listens. kind says how the payload came: text.
+func (s *session) publish(payload []byte, kind string) {
+	p := bytes.Clone(payload)
+	h := map[string]string{"Yjet-User": s.user, "Yjet-Conn": s.c.id, "Yjet-Kind": kind}
+	if err := s.c.srv.o.Log.PublishMessage(s.room.doc, p, h); err != nil {
+		s.c.srv.metrics.dropped("custom-message")
+	}
+	s.room.relay(s, p, h)
+}
+
+// sync answers a step 1 with what the vector lacks. The step 2 is queued under
+// the room's lock, together with entering, so that every later update follows it.
+func (s *session) sync(vector []byte) error {
+	v := yjs.StateVector{}
+	if len(vector) > 0 {
+		var err error
+		if v, err = yjs.DecodeStateVector(vector); err != nil {
+			return errors2(causeMalformed, err)
+		}
+	}
+	return s.c.await(func(<-chan struct{}) {
+		if err := s.answer(v); err != nil {
+			s.end(err)
+		}
+	})
+}
+
+func (s *session) answer(v yjs.StateVector) error {
+	r := s.room
+	for {
+		f, err := r.current(s.c.ctx)
+		if err != nil {
+			return err
+		}
+		payload := f.update
+		if payload == nil {
+			payload = emptyUpdate
+		} else if len(v) > 0 {
+			if payload, err = yjs.Diff(payload, v); err != nil {
+				return errors2(causeInternal, err)
+			}
+		}
+		r.mu.Lock()
+		if r.base.seq > f.seq {
+			r.mu.Unlock()
+			continue // folded on meanwhile: what lies between is no longer at hand
+		}
+		first := !s.entered
+		s.enter()
+		head, rest := s.enc.split(yjs.SyncStep2, payload)
+		if list, _ := s.c.put2(head, rest, true); list {
+			r.list(s.c)
+		}
+		for _, rec := range r.recs {
+			if rec.seq > f.seq {
+				r.put(s, s.enc.update(rec.update))
+			}
+		}
+		if first {
+			s.greet()
+		}
+		r.unlock()
+		return nil
+	}
+}
+
+// emptyUpdate says nothing: no structs, no deletes.
+var emptyUpdate = []byte{0, 0}
+
+// catchUp gives a session that fell behind all it missed, in one update. It runs
+// beside the reader, when the connection's queue has become empty.
+func (s *session) catchUp() {
+	r := s.room
+	for {
+		r.mu.Lock()
+		l := s.lag
+		if l == nil || s.left {
+			r.mu.Unlock()
+			return
+		}
+		base, seq := r.base, r.seq
+		var parts [][]byte
+		for _, rec := range r.recs {
+			if rec.seq > l.seq {
+				parts = append(parts, rec.update)
+			}
+		}
+		r.mu.Unlock()
+		var payload []byte
+		var err error
+		switch {
+		case base.seq > l.seq:
+			var f fold
+			if f, err = r.current(s.c.ctx); err == nil {
+				seq = f.seq
+				payload, err = yjs.Diff(f.update, l.vector)
+			}
+		case len(parts) > 0:
+			payload, err = yjs.Merge(parts...)
+		}
+		if err != nil {
+			s.end(err)
+			return
+		}
+		r.mu.Lock()
+		if r.base.seq > seq {
+			r.mu.Unlock()
+			continue
+		}
+		if payload != nil {
+			head, rest := s.enc.split(yjs.SyncUpdate, payload)
+			if list, _ := s.c.put2(head, rest, true); list {
+				r.list(s.c)
+			}
+		}
+		for _, rec := range r.recs {
+			if rec.seq > seq {
+				r.put(s, s.enc.update(rec.update))
+			}
+		}
+		if p := r.everybody(); p != nil {
+			r.put(s, s.enc.awareness(p))
+		}
+		s.lag = nil
+		r.unlock()
+		return
+	}
+}
+
+// end ends the session for a reason, and the connection with it unless the
+// dialect can say goodbye to one document alone. It may be called from anywhere
+// but under a lock.
+func (s *session) end(err error) {
+	cs := causeOf(err)
+	if frames, alone := s.d.denied(s, cs); alone {
+		s.c.send(frames)
+		s.leaveFor(cs, true)
+		return
+	}
+	s.c.close(err)
+}
+
+// leave takes the session out of its room. clean says that the client is gone
+// for certain; else its presence waits a little for it to return.
+func (s *session) leave(clean bool) {
+	s.c.mu.Lock()
+	err := s.c.err
+	s.c.mu.Unlock()
+	s.leaveFor(causeOf(err), clean)
+}
+
+func (s *session) leaveFor(cs *cause, clean bool) {
+	r := s.room
+	r.mu.Lock()
+	if s.left {
+		r.mu.Unlock()
+		return
+	}
+	s.left = true
+	delete(r.sessions, s)
+	delete(r.commit.ackers, s)
+	if len(s.held) > 0 {
+		r.holders--
+	}
+	s.held, s.acks = nil, nil
+	r.absent(s, clean)
+	last := len(r.sessions) == 0
+	if last {
+		r.idle = time.Now()
+	}
+	seq, since, updates := r.seq, r.since, s.updates
+	r.unlock()
+	s.c.part(s)
+	srv := s.c.srv
+	srv.metrics.sessions.WithLabelValues(s.d.name()).Dec()
+	srv.log.Info("left", "doc", string(r.doc), "user", s.user, "dialect", s.d.name(), "conn", s.c.id, "reason", cs.reason,
+		"took", time.Since(s.came).Round(time.Millisecond), "updates", updates)
+	if last {
+		srv.o.Snapshots.Hint(r.doc, seq, since.bytes, since.records, true)
+	}
+	srv.rooms.release(r)
+}
+
+// drainSessions waits until what the connection's sessions sent is settled.
+func (c *conn) drainSessions(ctx interface{ Done() <-chan struct{} }) {
+	c.mu.Lock()
+	sessions := append([]*session(nil), c.sessions...)
+	c.mu.Unlock()
+	for _, s := range sessions {
+		s.room.settled(ctx.Done(), 2*time.Second)
+	}
+}

@@ -1,0 +1,210 @@
+package ingest
+
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+	"strings"
+
+	"yjet/auth"
+	"yjet/internal/yjs"
+)
+
+// Text frames. Providers of the Yjs family speak binary, and most throw at a text
+// frame; so text goes out only to a client that is known to take it (text-safe by
+// its route) or that has sent a JSON frame itself.
+
+// incoming is a JSON text frame of a client.
+type incoming struct {
+	Type    string          `json:"type"` // sync, awareness, auth
+	Payload json.RawMessage `json:"payload"`
+}
+
+// fatal says whether a client that takes text is told before the connection ends.
+func (c *cause) fatal() bool { return !c.silent && c != causeLeft && c != causeDraining }
+
+// message is the sentence of a cause, for people.
+func (c *cause) message() string {
+	if m, ok := sentences[c]; ok {
+		return m
+	}
+	return strings.ReplaceAll(c.reason, "-", " ")
+}
+
+var sentences = map[*cause]string{
+	causeNoToken:      "a token is required: send it as ?token=, as Authorization: Bearer, or as the subprotocol bearer.<token>",
+	causeToken:        "the token is not valid here",
+	causeExpired:      "the token has expired: get a new one and connect again",
+	causeForbidden:    "this token has no right to the document",
+	causeRevoked:      "the right to the document was taken back",
+	causeOrigin:       "pages of this origin may not connect: the server's --origins lists who may",
+	causeMalformed:    "the message is not one of Yjs's protocols, or its update is damaged",
+	causeRoomRequired: "the path names no document",
+	causeName:         "document names have 1 to 255 bytes of UTF-8, no control characters and no . or .. segment",
+	causeTooLarge:     "the message or update is larger than the server takes",
+	causeOverloaded:   "the server has all it can take: try again later",
+	causeTooMany:      "too many connections: try again later",
+	causeUnavailable:  "rights cannot be asked for at the moment: try again later",
+	causeDraining:     "this server is about to stop: connect again",
+	causeSlow:         "the connection did not read what was sent",
+	causeDeleted:      "the document was deleted",
+	causeDamaged:      "the document's log is damaged",
+	causeFull:         "the document has reached its largest size: it can be read, not written",
+	causeReadOnly:     "the document may be read, not written, with this token",
+	causeStorage:      "updates cannot be stored at the moment: try again later",
+	causeTooFast:      "the connection sends faster than the server takes",
+	causeNeverAuth:    "nothing came that says who connects, or to what",
+}
+
+func jsonError(cs *cause, fatal bool) []byte {
+	return jsonFrame("error", map[string]any{"code": cs.reason, "message": cs.message(), "fatal": fatal}, "")
+}
+
+// jsonGrant tells a client what it may do.
+func jsonGrant(s *session, expiring bool) []byte {
+	p := map[string]any{"ok": true, "document": string(s.room.doc), "session": s.c.id}
+	permissions := []string{"read"}
+	if s.grant.Mode == writeMode {
+		permissions = append(permissions, "write")
+	}
+	p["permissions"] = permissions
+	if !s.grant.Expires.IsZero() {
+		p["expiresAt"] = s.grant.Expires.UnixMilli()
+	}
+	if expiring {
+		p["expiring"] = true
+	}
+	return jsonFrame("auth", p, s.user)
+}
+
+// jsonMessage takes a text frame: a JSON frame, or ping. Anything else is
+// answered once where the client takes text, and never a reason to close.
+func (d *yws) jsonMessage(c *conn, b []byte) error {
+	if string(bytes.TrimSpace(b)) == "ping" {
+		if d.texts {
+			c.send(textFrame([]byte("pong")))
+		}
+		return nil
+	}
+	var in incoming
+	if json.Unmarshal(b, &in) != nil || in.Type != "sync" && in.Type != "awareness" && in.Type != "auth" {
+		c.srv.metrics.dropped("unknown-text")
+		if d.texts && !d.scolded {
+			d.scolded = true
+			c.send(jsonError(causeMalformed, false))
+		}
+		return nil
+	}
+	d.texts = true
+	if in.Type == "auth" {
+		return d.jsonAuth(c, in.Payload)
+	}
+	if err := d.speakJSON(c); err != nil {
+		return err
+	}
+	if in.Type == "awareness" {
+		return d.jsonAwareness(c, in.Payload)
+	}
+	return d.jsonSync(c, in.Payload)
+}
+
+// speakJSON lets a client in that begins with JSON: it gets no binary at all.
+func (d *yws) speakJSON(c *conn) error {
+	if d.s == nil {
+		d.enc = jsonOnly
+		if err := d.enter(c); err != nil {
+			return err
+		}
+	}
+	d.s.room.mu.Lock()
+	if !d.s.entered {
+		d.s.enc = jsonOnly
+	}
+	d.s.room.mu.Unlock()
+	d.s.hello()
+	return nil
+}
+
+// jsonAuth takes a token in a frame: the first one of a connection that came
+// without, or a fresh one of the same subject.
+func (d *yws) jsonAuth(c *conn, payload []byte) error {
+	var in struct {
+		Token string `json:"token"`
+	}
+	if json.Unmarshal(payload, &in) != nil || in.Token == "" {
+		c.send(jsonError(causeToken, false))
+		return nil
+	}
+	if d.s == nil {
+		d.token = in.Token
+		if err := d.enter(c); err != nil { // its next frame tells how it speaks
+			return err
+		}
+		c.send(jsonGrant(d.s, false))
+		return nil
+	}
+	_, grant, err := c.authorize(string(d.s.room.doc), in.Token)
+	if err == nil && grant.User != d.s.user {
+		err = auth.ErrForbidden
+	}
+	if err != nil {
+		c.send(jsonError(causeOf(err), false))
+		return nil
+	}
+	d.s.regrant(grant)
+	c.send(jsonGrant(d.s, false))
+	return nil
+}
+
+// regrant gives a session fresh rights.
+func (s *session) regrant(g auth.Grant) {
+	s.room.mu.Lock()
+	defer s.room.unlock()
+	wasReader := s.grant.Mode != writeMode
+	s.grant = g
+	if wasReader && g.Mode == writeMode {
+		s.refusals = 0
+		s.ask(false) // what it could not write so far
+	}
+}
+
+func (d *yws) jsonAwareness(c *conn, payload []byte) error {
+	var in struct {
+		Client uint64          `json:"clientId"`
+		Clock  uint64          `json:"clock"`
+		State  json.RawMessage `json:"state"`
+	}
+	if err := json.Unmarshal(payload, &in); err != nil {
+		c.send(jsonError(causeMalformed, false))
+		return nil
+	}
+	e := yjs.AwarenessEntry{Client: in.Client, Clock: in.Clock}
+	if len(in.State) > 0 && string(in.State) != "null" {
+		e.State = in.State
+	}
+	return d.s.awareness(yjs.AppendAwareness(nil, []yjs.AwarenessEntry{e}))
+}
+
+// jsonSync takes an update, or answers a state vector, or both.
+func (d *yws) jsonSync(c *conn, payload []byte) error {
+	var in struct {
+		Vector *[]byte `json:"stateVector"`
+		Update []byte  `json:"update"`
+	}
+	if err := json.Unmarshal(payload, &in); err != nil {
+		c.send(jsonError(causeMalformed, false))
+		return nil
+	}
+	if in.Vector != nil {
+		if err := d.s.sync(*in.Vector); err != nil {
+			return err
+		}
+	}
+	if len(in.Update) > 0 {
+		return d.s.update(yjs.SyncUpdate, in.Update, ackJSON)
+	}
+	return nil
+}
+
+// quote is for messages that hold what a stranger sent.
+func quote(s string) string { return strconv.Quote(clip(s)) }

@@ -1,0 +1,118 @@
+package ingest
+
+import (
+	"bufio"
+	"crypto/tls"
+	"encoding/binary"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// WebSocket opcodes with the FIN bit, as the first byte of a frame (RFC 6455 §5.2).
+const (
+	frameText   = 0x81
+	frameBinary = 0x82
+	frameClose  = 0x88
+	framePing   = 0x89
+	framePong   = 0x8a
+)
+
+// appendHeader appends the header of an unmasked frame of n bytes.
+func appendHeader(dst []byte, first byte, n int) []byte {
+	switch {
+	case n < 126:
+		return append(dst, first, byte(n))
+	case n < 1<<16:
+		return append(dst, first, 126, byte(n>>8), byte(n))
+	}
+	return binary.BigEndian.AppendUint64(append(dst, first, 127), uint64(n))
+}
+
+// A wire is the network connection under a WebSocket. gorilla reads from it and
+// writes the handshake; from then on all writing is ours: frames are made once
+// and shared by all connections, and what gorilla would write by itself (pongs,
+// close frames after protocol errors) is swallowed, so that two writers never
+// mix.
+type wire struct {
+	net.Conn
+	raw      syscall.RawConn // nil under TLS
+	upgraded atomic.Bool
+
+	// Owned by the reader: a message has begun, so each read of the rest gets a
+	// deadline of its own.
+	inMessage bool
+	patience  time.Duration
+	armed     bool
+	arm       func(time.Time) // sets the read deadline unless the connection is closing
+}
+
+func (w *wire) Write(p []byte) (int, error) {
+	if w.upgraded.Load() {
+		return len(p), nil
+	}
+	return w.Conn.Write(p)
+}
+
+func (w *wire) Read(p []byte) (int, error) {
+	if w.inMessage && w.arm != nil {
+		w.armed = true
+		w.arm(time.Now().Add(w.patience))
+	}
+	return w.Conn.Read(p)
+}
+
+// tryWrite writes what the socket takes at once and never waits.
+func (w *wire) tryWrite(p []byte) (n int, err error) {
+	if w.raw == nil {
+		return 0, nil
+	}
+	cerr := w.raw.Write(func(fd uintptr) bool {
+		for {
+			n, err = syscall.Write(int(fd), p)
+			if err != syscall.EINTR {
+				return true
+			}
+		}
+	})
+	if n < 0 {
+		n = 0
+	}
+	if err == syscall.EAGAIN {
+		err = nil
+	}
+	if err == nil {
+		err = cerr
+	}
+	return n, err
+}
+
+// halfClose tells the peer that nothing more comes.
+func (w *wire) halfClose() {
+	switch c := w.Conn.(type) {
+	case *net.TCPConn:
+		c.CloseWrite()
+	case *tls.Conn:
+		c.CloseWrite()
+	}
+}
+
+// A hijacker puts a wire under the connection that gorilla takes over.
+type hijacker struct {
+	http.ResponseWriter
+	wire *wire
+}
+
+func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	c, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	h.wire = &wire{Conn: c}
+	if tcp, ok := c.(*net.TCPConn); ok {
+		h.wire.raw, _ = tcp.SyscallConn()
+	}
+	return h.wire, rw, nil
+}
