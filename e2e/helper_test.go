@@ -644,3 +644,6 @@ func unmarshal(t testing.TB, b []byte, v any) {
 		t.Fatalf("%v in %s", err, tailOf(string(b), 400))
 	}
 }
+
+// rawJSON is JSON as it came.
+type rawJSON = json.RawMessage

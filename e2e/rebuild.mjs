@@ -43,18 +43,20 @@ for (const s of streams.filter(s => /^YSNAP_\d+$/.test(s))) {
   if (!head) continue
   const parts = Number(head.header.get('Yjet-Parts') || 0)
   out.snapshot = { upto: Number(head.header.get('Yjet-Upto')), epoch: head.header.get('Yjet-Epoch'), parts }
+  if (head.header.get('Yjet-Sum') !== crc32c(head.data)) problems.push(`snapshot head: checksum ${head.header.get('Yjet-Sum')}, bytes give ${crc32c(head.data)}`)
   let update = head.data
   if (parts > 0) {
-    const list = JSON.parse(Buffer.from(head.data).toString('utf8'))
+    const info = JSON.parse(Buffer.from(head.data).toString('utf8'))
+    if (info.v !== 1) throw new Error(`snapshot format ${info.v} is not known here`)
     const bytes = []
-    for (const c of list.chunks ?? list.Chunks ?? []) {
-      const m = await last(s, c.subject ?? c.Subject)
-      if (!m) { problems.push(`chunk ${JSON.stringify(c)} is missing`); continue }
-      bytes.push(Buffer.from(m.data))
+    for (const c of info.parts) {
+      const m = await last(s, c.subject)
+      if (!m || crc32c(m.data) !== c.sum) problems.push(`chunk ${c.subject} is ${m ? 'damaged' : 'missing'}`)
+      else bytes.push(Buffer.from(m.data))
     }
+    if (bytes.length !== parts) problems.push(`snapshot of ${bytes.length} chunks, promised ${parts}`)
     update = Buffer.concat(bytes)
-  } else if (head.header.get('Yjet-Sum') && !head.header.get('Yjet-Sum').startsWith(crc32c(update))) {
-    problems.push(`snapshot head: checksum ${head.header.get('Yjet-Sum')}, bytes give ${crc32c(update)}`)
+    if (crc32c(update) !== info.sum) problems.push('snapshot: the chunks together do not have the promised checksum')
   }
   if (update.length > 0) Y.applyUpdate(doc, update)
 }
