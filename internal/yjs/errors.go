@@ -62,6 +62,6 @@ const (
 	reasonV2Feature  = "unknown feature byte"
 	reasonV2Column   = "column ends too early"
 	reasonV2Size     = "expands to too many bytes"
-	reasonEntry      = "invalid entry"
+	reasonBigint     = "a bigint where V1 has JSON"
 	reasonFrame      = "unknown message"
 )

@@ -1,0 +1,191 @@
+package yjs
+
+import (
+	"slices"
+	"testing"
+)
+
+// eachTrace runs f for each trace that is here.
+func eachTrace(b *testing.B, f func(b *testing.B, tr trace)) {
+	for _, name := range traceNames {
+		b.Run(name, func(b *testing.B) {
+			tr := loadTrace(b, name)
+			b.ReportAllocs()
+			f(b, tr)
+		})
+	}
+}
+
+func must(b testing.TB, u []byte, err error) []byte {
+	b.Helper()
+	if err != nil {
+		b.Fatal(err)
+	}
+	return u
+}
+
+func BenchmarkMergeAll(b *testing.B) {
+	eachTrace(b, func(b *testing.B, tr trace) {
+		b.SetBytes(int64(tr.bytes))
+		for b.Loop() {
+			_, err := Merge(tr.updates...)
+			must(b, nil, err)
+		}
+	})
+}
+
+func BenchmarkJoinAll(b *testing.B) {
+	eachTrace(b, func(b *testing.B, tr trace) {
+		var out []byte
+		for b.Loop() {
+			out = must2(b)(Join(tr.updates...))
+		}
+		b.ReportMetric(float64(len(out)), "out-bytes")
+	})
+}
+
+func BenchmarkCompactAll(b *testing.B) {
+	eachTrace(b, func(b *testing.B, tr trace) {
+		var out []byte
+		for b.Loop() {
+			out = must2(b)(Compact(tr.updates...))
+		}
+		b.ReportMetric(float64(len(out)), "out-bytes")
+	})
+}
+
+func must2(b testing.TB) func([]byte, error) []byte {
+	return func(u []byte, err error) []byte { b.Helper(); return must(b, u, err) }
+}
+
+// BenchmarkMergeInChunks merges a thousand updates at a time, then the results.
+func BenchmarkMergeInChunks(b *testing.B) {
+	eachTrace(b, func(b *testing.B, tr trace) {
+		for b.Loop() {
+			var chunks [][]byte
+			for c := range slices.Chunk(tr.updates, 1000) {
+				chunks = append(chunks, must2(b)(Merge(c...)))
+			}
+			must2(b)(Merge(chunks...))
+		}
+	})
+}
+
+// BenchmarkMergeOne merges one keystroke into all that was before it.
+func BenchmarkMergeOne(b *testing.B) {
+	eachTrace(b, func(b *testing.B, tr trace) {
+		merged := must2(b)(Merge(tr.updates...))
+		last := tr.updates[len(tr.updates)-1]
+		for b.Loop() {
+			must2(b)(Merge(merged, last))
+		}
+	})
+}
+
+// BenchmarkMergeOneCompacted is the same after compaction.
+func BenchmarkMergeOneCompacted(b *testing.B) {
+	eachTrace(b, func(b *testing.B, tr trace) {
+		compacted := must2(b)(Compact(tr.updates...))
+		last := tr.updates[len(tr.updates)-1]
+		for b.Loop() {
+			must2(b)(Merge(compacted, last))
+		}
+	})
+}
+
+func BenchmarkVectorOf(b *testing.B) {
+	eachTrace(b, func(b *testing.B, tr trace) {
+		merged := must2(b)(Merge(tr.updates...))
+		b.SetBytes(int64(len(merged)))
+		for b.Loop() {
+			if _, err := VectorOf(merged); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkDiffKnown asks for what a peer lacks that has everything.
+func BenchmarkDiffKnown(b *testing.B) {
+	eachTrace(b, func(b *testing.B, tr trace) {
+		merged := must2(b)(Merge(tr.updates...))
+		b.SetBytes(int64(len(merged)))
+		for b.Loop() {
+			must2(b)(Diff(merged, tr.vector))
+		}
+	})
+}
+
+// keystroke is one typed letter in the middle of automerge-paper's session, and the state before it.
+func keystroke(b *testing.B) (*State, []byte) {
+	tr := loadTrace(b, "rich-mixed")
+	s := new(State)
+	var u Update
+	for _, x := range tr.updates {
+		if err := u.Parse(x, Limits{}); err != nil {
+			b.Fatal(err)
+		}
+		s.Add(&u)
+	}
+	client := s.Vector().clients()[0]
+	st := Struct{Client: client, Clock: s.Structs().Prefix(client), Info: RefString | infoOrigin | infoRight, Len: 1, Content: []byte("x")}
+	st.Origin = ID{client, st.Clock - 1}
+	st.Right = ID{s.Vector().clients()[1], 5}
+	var e encoder
+	e.begin(client)
+	e.add(&st)
+	e.end()
+	return s, e.finish(nil, []byte{0})
+}
+
+func BenchmarkKeystrokeParse(b *testing.B) {
+	_, key := keystroke(b)
+	var u Update
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := u.Parse(key, Limits{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkKeystrokeContains(b *testing.B) {
+	s, key := keystroke(b)
+	var u Update
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := u.Parse(key, Limits{}); err != nil {
+			b.Fatal(err)
+		}
+		if s.Contains(&u) {
+			b.Fatal("known")
+		}
+	}
+}
+
+func BenchmarkKeystrokeReady(b *testing.B) {
+	s, key := keystroke(b)
+	var u Update
+	b.ReportAllocs()
+	if err := u.Parse(key, Limits{}); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if r, err := s.Ready(&u); err != nil || r.Rest != nil {
+			b.Fatal(r, err)
+		}
+	}
+}
+
+func BenchmarkKeystrokeAdd(b *testing.B) {
+	s, key := keystroke(b)
+	var u Update
+	b.ReportAllocs()
+	if err := u.Parse(key, Limits{}); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		s.Add(&u)
+		u.runs[0].Clock++
+	}
+}
