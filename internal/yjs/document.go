@@ -123,7 +123,7 @@ func (d *Document) load(update []byte) error {
 	begin := 0 // of the section in d.structs
 	section := func() {
 		if begin < len(d.structs) {
-			d.queues = append(d.queues, docQueue{client: d.structs[begin].Client, structs: d.structs[begin:len(d.structs):len(d.structs)]})
+			d.queues = append(d.queues, docQueue{client: d.structs[begin].Client, fresh: d.structs[begin:len(d.structs):len(d.structs)]})
 			begin = len(d.structs)
 		}
 	}

@@ -138,7 +138,8 @@ func (d *Document) Pending() Pending {
 	var p Pending
 	for _, id := range d.pendingClients() {
 		q := d.pending[id]
-		p.Structs += len(q.structs)
+		q.tidy()
+		p.Structs += len(q.parked)
 		p.Missing = append(p.Missing, q.wait)
 	}
 	p.Deletes = d.pendingDeletes.Clone()
@@ -154,11 +155,12 @@ func (d *Document) PendingUpdate() []byte {
 	dst := AppendUvarint(nil, uint64(len(ids)))
 	for _, id := range ids {
 		q := d.pending[id]
+		q.tidy()
 		var section []byte
 		n := uint64(0)
-		next := q.structs[0].Clock
-		for i := range q.structs {
-			s := q.structs[i]
+		next := q.parked[0].Clock
+		for i := range q.parked {
+			s := q.parked[i]
 			switch {
 			case s.Clock > next:
 				section = AppendUvarint(append(section, RefSkip), s.Clock-next)
@@ -175,7 +177,7 @@ func (d *Document) PendingUpdate() []byte {
 		}
 		dst = AppendUvarint(dst, n)
 		dst = AppendUvarint(dst, id)
-		dst = AppendUvarint(dst, q.structs[0].Clock)
+		dst = AppendUvarint(dst, q.parked[0].Clock)
 		dst = append(dst, section...)
 	}
 	return d.pendingDeletes.Append(dst)

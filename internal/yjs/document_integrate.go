@@ -5,16 +5,19 @@ import (
 	"slices"
 )
 
-// docQueue holds structs of one client that are to be integrated, in clock order. Between updates only those are left
+// docQueue holds structs of one client that are to be integrated, lowest clock first. Between updates only those are left
 // that wait for something.
 type docQueue struct {
-	client  uint64
-	structs []Struct
-	wait    ID   // the id that the first struct waits for
-	parked  bool // the structs' bytes are the document's own
+	client   uint64
+	fresh    []Struct // of the update that is being applied, in clock order
+	parked   []Struct // from earlier ones: a heap by clock, its bytes the document's own
+	sorted   int      // how many were parked when doubles were last thrown out
+	wait     ID       // the id that the first struct waits for
+	listed   bool     // it is in the list of those that wait for listedBy
+	listedBy uint64
 }
 
-// integrateAll integrates what was loaded and what it was that pending structs waited for.
+// integrateAll integrates what was loaded, and what waited for that.
 //
 // Unlike Yjs, which keeps one list of missing clocks, every client's queue waits for one id and goes on as soon as that
 // arrives; so nothing that could be applied stays pending.
@@ -22,48 +25,38 @@ func (d *Document) integrateAll() {
 	if len(d.queues) == 0 {
 		return
 	}
-	if len(d.queues) == 1 && len(d.pending) == 0 {
-		q := &d.queues[0]
-		if d.inOrder(q.structs) && d.run(q) {
-			return
+	for i := range d.queues {
+		if s := d.queues[i].fresh; !slices.IsSortedFunc(s, compareClocks) {
+			slices.SortStableFunc(s, compareClocks)
 		}
+	}
+	if len(d.queues) == 1 && len(d.pending) == 0 && d.run(&d.queues[0]) {
+		return
 	}
 	if d.pending == nil {
 		d.pending = make(map[uint64]*docQueue)
+		d.waiters = make(map[uint64][]*docQueue)
 	}
 	// Highest client first, as Yjs does: where several clients wrote at one place, the walk over conflicts stays short.
-	if len(d.queues) > 1 {
-		slices.SortStableFunc(d.queues, func(a, b docQueue) int { return cmp.Compare(b.client, a.client) })
-	}
-	fresh := make([]*docQueue, 0, len(d.queues))
+	slices.SortStableFunc(d.queues, func(a, b docQueue) int { return cmp.Compare(b.client, a.client) })
+	touched := make([]*docQueue, 0, len(d.queues))
 	for i := range d.queues {
 		in := &d.queues[i]
-		if len(in.structs) == 0 {
-			continue
-		}
 		q := d.pending[in.client]
 		if q == nil {
 			q = &docQueue{client: in.client}
 			d.pending[in.client] = q
 		}
-		if len(fresh) == 0 || fresh[len(fresh)-1] != q {
-			fresh = append(fresh, q)
+		if n := len(touched); n > 0 && touched[n-1] == q {
+			q.fresh = append(slices.Clip(q.fresh), in.fresh...)
+			slices.SortStableFunc(q.fresh, compareClocks)
+			continue
 		}
-		q.merge(in.structs)
+		q.fresh = in.fresh
+		touched = append(touched, q)
 	}
-	// A queue that was pending and got nothing new goes on only when its id arrives; so the ids that are awaited are
-	// looked up when a client grows.
-	if d.waiters == nil {
-		d.waiters = make(map[uint64][]*docQueue)
-	}
-	for _, id := range d.pendingClients() {
-		if q := d.pending[id]; !slices.Contains(fresh, q) {
-			d.waiters[q.wait.Client] = append(d.waiters[q.wait.Client], q)
-		}
-	}
-	for i := len(fresh) - 1; i >= 0; i-- {
-		d.todo = append(d.todo, fresh[i])
-	}
+	d.todo = append(d.todo, touched...)
+	slices.Reverse(d.todo)
 	for len(d.todo) > 0 {
 		q := d.todo[len(d.todo)-1]
 		d.todo = d.todo[:len(d.todo)-1]
@@ -72,18 +65,113 @@ func (d *Document) integrateAll() {
 		if d.state(q.client) > before {
 			d.wake(q.client)
 		}
-		if len(q.structs) > 0 {
+		if !q.empty() && !(q.listed && q.listedBy == q.wait.Client) {
+			q.listed, q.listedBy = true, q.wait.Client
 			d.waiters[q.wait.Client] = append(d.waiters[q.wait.Client], q)
 		}
 	}
-	clear(d.waiters)
-	for id, q := range d.pending {
-		if len(q.structs) == 0 {
-			delete(d.pending, id)
-		} else {
-			q.park()
+	for _, q := range touched {
+		q.park()
+	}
+	for _, c := range d.changed {
+		if q := d.pending[c.id]; q != nil && q.empty() {
+			delete(d.pending, c.id)
 		}
 	}
+	for _, q := range touched { // nothing new came of these
+		if q.empty() {
+			delete(d.pending, q.client)
+		}
+	}
+	if len(d.pending) == 0 {
+		clear(d.waiters)
+	}
+}
+
+func compareClocks(a, b Struct) int { return cmp.Compare(a.Clock, b.Clock) }
+
+func (q *docQueue) empty() bool { return len(q.fresh) == 0 && len(q.parked) == 0 }
+
+// first is the struct with the lowest clock; nil if there is none. Of two that begin alike the older one comes first.
+func (q *docQueue) first() *Struct {
+	switch {
+	case len(q.parked) == 0 && len(q.fresh) == 0:
+		return nil
+	case len(q.fresh) == 0 || len(q.parked) > 0 && q.parked[0].Clock <= q.fresh[0].Clock:
+		return &q.parked[0]
+	}
+	return &q.fresh[0]
+}
+
+// pop drops what first gave.
+func (q *docQueue) pop() {
+	if len(q.fresh) > 0 && (len(q.parked) == 0 || q.parked[0].Clock > q.fresh[0].Clock) {
+		q.fresh = q.fresh[1:]
+		return
+	}
+	h := q.parked
+	n := len(h) - 1
+	last := h[n]
+	h[n] = Struct{}
+	h = h[:n]
+	q.parked = h
+	if n == 0 {
+		q.parked = nil
+		return
+	}
+	i := 0
+	for {
+		child := 2*i + 1
+		if child >= n {
+			break
+		}
+		if child+1 < n && h[child+1].Clock < h[child].Clock {
+			child++
+		}
+		if h[child].Clock >= last.Clock {
+			break
+		}
+		h[i] = h[child]
+		i = child
+	}
+	h[i] = last
+}
+
+// park keeps what is left of the update.
+func (q *docQueue) park() {
+	for _, s := range q.fresh {
+		s.Content = slices.Clone(s.Content)
+		s.Sub = slices.Clone(s.Sub)
+		if s.Root != nil {
+			s.Root = append([]byte{}, s.Root...)
+		}
+		q.parked = append(q.parked, s)
+		i := len(q.parked) - 1
+		for i > 0 && q.parked[(i-1)/2].Clock > s.Clock {
+			q.parked[i] = q.parked[(i-1)/2]
+			i = (i - 1) / 2
+		}
+		q.parked[i] = s
+	}
+	q.fresh = nil
+	if len(q.parked) > 2*q.sorted+64 {
+		q.tidy()
+	}
+}
+
+// tidy sorts what is parked and throws out what is there twice, so that somebody who sends the same again and again does
+// not fill the memory.
+func (q *docQueue) tidy() {
+	slices.SortStableFunc(q.parked, compareClocks)
+	var end uint64
+	q.parked = slices.DeleteFunc(q.parked, func(s Struct) bool {
+		if s.End() <= end {
+			return true
+		}
+		end = s.End()
+		return false
+	})
+	q.sorted = len(q.parked)
 }
 
 // pendingClients are the clients with pending structs, highest first.
@@ -94,60 +182,6 @@ func (d *Document) pendingClients() []uint64 {
 	}
 	slices.SortFunc(ids, func(a, b uint64) int { return cmp.Compare(b, a) })
 	return ids
-}
-
-// inOrder says whether structs go up without overlap, as those of a queue must.
-func (d *Document) inOrder(s []Struct) bool {
-	for i := 1; i < len(s); i++ {
-		if s[i].Clock < s[i-1].End() {
-			return false
-		}
-	}
-	return true
-}
-
-// merge adds structs to the queue. Of clocks that come twice the first form stays.
-func (q *docQueue) merge(in []Struct) {
-	had := len(q.structs)
-	if had == 0 {
-		q.structs = in
-	} else {
-		q.parked = false
-		q.structs = append(q.structs, in...)
-	}
-	sorted := true
-	for i := max(1, had); i < len(q.structs) && sorted; i++ {
-		sorted = q.structs[i].Clock >= q.structs[i-1].End()
-	}
-	if sorted {
-		return
-	}
-	slices.SortStableFunc(q.structs, func(a, b Struct) int { return cmp.Compare(a.Clock, b.Clock) })
-	var end uint64
-	q.structs = slices.DeleteFunc(q.structs, func(s Struct) bool {
-		if s.End() <= end {
-			return true
-		}
-		end = s.End()
-		return false
-	})
-}
-
-// park makes what is left the document's own.
-func (q *docQueue) park() {
-	if q.parked {
-		return
-	}
-	q.structs = append([]Struct(nil), q.structs...)
-	for i := range q.structs {
-		s := &q.structs[i]
-		s.Content = slices.Clone(s.Content)
-		s.Sub = slices.Clone(s.Sub)
-		if s.Root != nil {
-			s.Root = append([]byte{}, s.Root...)
-		}
-	}
-	q.parked = true
 }
 
 func (d *Document) state(client uint64) uint64 {
@@ -167,24 +201,34 @@ func (d *Document) wake(client uint64) {
 	kept := list[:0]
 	for _, q := range list {
 		switch {
-		case len(q.structs) == 0 || q.wait.Client != client:
+		case q.wait.Client != client || q.empty():
+			// It waits elsewhere by now, and is listed there.
+			if q.listedBy == client {
+				q.listed = false
+			}
 		case q.wait.Clock < next:
-			q.wait = ID{}
+			q.listed = false
 			d.todo = append(d.todo, q)
 		default:
 			kept = append(kept, q)
 		}
 	}
-	d.waiters[client] = kept
+	clear(list[len(kept):])
+	if len(kept) == 0 {
+		delete(d.waiters, client)
+	} else {
+		d.waiters[client] = kept
+	}
 }
 
 // run integrates structs from the front of the queue until one has to wait. It reports whether none is left.
 func (d *Document) run(q *docQueue) bool {
-	var c *docClient
-	for len(q.structs) > 0 {
-		s := &q.structs[0]
-		if c == nil {
-			c = d.client(q.client)
+	c := d.client(q.client)
+	for {
+		s := q.first()
+		if s == nil {
+			q.wait = ID{}
+			return true
 		}
 		var next uint64
 		if c != nil {
@@ -204,10 +248,8 @@ func (d *Document) run(q *docQueue) bool {
 			}
 			d.integrate(c, s, next-s.Clock)
 		}
-		q.structs = q.structs[1:]
+		q.pop()
 	}
-	q.wait = ID{}
-	return true
 }
 
 // missing is an id that s needs and the document does not hold. Ids of its own client are below its clock, and so here.
