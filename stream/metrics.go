@@ -52,7 +52,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		gaps:           vec("found_by", "gaps_total", "Gaps in the live feed that were read from the log, by what found them (order, ack, head)."),
 		repairSeconds:  hist("gap_repair_seconds", "From asking for a gap to having it.", seconds),
 		tailFailures:   counter("tail_failures_total", "Tails that could not go on."),
-		slowConsumers:  counter("slow_consumers_total", "Times NATS dropped live messages because they were not taken in time."),
+		slowConsumers:  counter("nats_slow_consumers_total", "Times NATS dropped live messages because they were not taken in time."),
 		disconnects:    counter("nats_disconnects_total", "Times the connection to NATS was lost."),
 		tails:          gauge("open_tails", "Documents followed now."),
 		replayRecords:  counter("replay_records_total", "Records read from the log."),
