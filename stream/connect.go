@@ -48,7 +48,11 @@ func Dial(url string, opts ...nats.Option) (nc, bulk *nats.Conn, err error) {
 
 // hook listens to what happens to the connections; the result takes the listeners off again.
 func (l *Log) hook() (unhook func()) {
-	oldErr, oldRe, oldDis := l.nc.ErrorHandler(), l.nc.ReconnectHandler(), l.nc.DisconnectErrHandler()
+	oldErr, oldRe, oldDis, oldBulk := l.nc.ErrorHandler(), l.nc.ReconnectHandler(), l.nc.DisconnectErrHandler(), l.bulk.ErrorHandler()
+	// A batched read that NATS could not deliver is asked for again; there is nothing else to do about an error on bulk.
+	l.bulk.SetErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		l.log.Info("NATS reported an error on the bulk connection", "err", err)
+	})
 	l.nc.SetErrorHandler(func(nc *nats.Conn, sub *nats.Subscription, err error) {
 		if errors.Is(err, nats.ErrSlowConsumer) {
 			l.m.slowConsumers.Inc()
@@ -83,6 +87,7 @@ func (l *Log) hook() (unhook func()) {
 		}
 	})
 	return func() {
+		l.bulk.SetErrorHandler(oldBulk)
 		l.nc.SetErrorHandler(oldErr)
 		l.nc.SetReconnectHandler(oldRe)
 		l.nc.SetDisconnectErrHandler(oldDis)
