@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"yjet/internal/yjs"
+)
+
+const benchUsage = `
+Usage: yjet bench [flags] SCENARIO…
+
+Load from outside, through real sockets. Every edit is a valid Yjs update, and its way is timed from the writer's send to each reader's
+screen, the writer's own echo included. Prints a JSON line for each scenario, then a table.
+
+Scenarios:
+  keystroke  one room, one writer, one reader, 30 edits a second
+  fanout     one room, --clients readers, one writer, 10 edits a second
+  rooms      --rooms rooms of 4 clients, each writing --rate edits a second
+  connect    --clients sockets opened one after the other, until each has the document
+  open       a document of --records records, opened --clients times
+  awareness  one room of 40 clients, each moving its cursor 10 times a second
+
+With --bare each scenario runs first against a plain broadcast in this process (no log, no checks, no fsync): compare the two rows of one
+run, not figures of two machines.
+
+Examples:
+  yjet bench keystroke --bare
+  yjet bench --url https://yjet.example.com --token "$TOKEN" fanout rooms
+  yjet bench --rooms 200 --rate 5 --for 20s rooms
+`
+
+// benchConfig is how much load, and where.
+type benchConfig struct {
+	url, token     string
+	bare           bool
+	clients, rooms int
+	rate           float64
+	records        int
+	duration       time.Duration
+}
+
+// benchResult is one JSON line. Times are milliseconds.
+type benchResult struct {
+	Scenario   string  `json:"scenario"`
+	Server     string  `json:"server"` // "yjet" or "bare"
+	Clients    int     `json:"clients"`
+	Sent       int     `json:"sent,omitempty"`
+	Deliveries int     `json:"deliveries,omitempty"`
+	Missing    int     `json:"missing"`
+	PerSecond  float64 `json:"per_second"`
+	P50        float64 `json:"p50_ms"`
+	P95        float64 `json:"p95_ms"`
+	P99        float64 `json:"p99_ms"`
+	Max        float64 `json:"max_ms"`
+	Bytes      int     `json:"bytes,omitempty"`
+}
+
+func runBench(ctx context.Context, p process, args []string) error {
+	var c benchConfig
+	s := newSettings("bench")
+	s.StringVar(&c.url, "url", "http://127.0.0.1:1999", "`URL` of the server")
+	s.secretVar(&c.token, "token", "bearer `token`")
+	s.BoolVar(&c.bare, "bare", false, "run each scenario against a plain broadcast first")
+	s.IntVar(&c.clients, "clients", 100, "readers of fanout, sockets of connect, openings of open")
+	s.IntVar(&c.rooms, "rooms", 100, "rooms of the rooms scenario")
+	s.Float64Var(&c.rate, "rate", 2, "edits a second of each client of the rooms scenario")
+	s.IntVar(&c.records, "records", 10000, "records of the document of the open scenario")
+	s.DurationVar(&c.duration, "for", 5*time.Second, "how long each load runs")
+	if err := s.load(args, p.environ, p.stdout, benchUsage); err != nil {
+		return err
+	}
+	scenarios := s.Args()
+	if len(scenarios) == 0 {
+		scenarios = []string{"keystroke", "fanout", "rooms", "connect", "open", "awareness"}
+	}
+	if i := slices.IndexFunc(scenarios, func(s string) bool { return !knownScenario(s) }); i >= 0 {
+		return usagef("bench: no scenario %q; see 'yjet bench --help'", scenarios[i])
+	}
+	var results []benchResult
+	for _, name := range scenarios {
+		if c.bare && name != "open" {
+			bare, err := startBare()
+			if err != nil {
+				return err
+			}
+			r, err := scenario(ctx, c, name, bare.url, "")
+			bare.stop()
+			if err != nil {
+				return fmt.Errorf("%s against the plain broadcast: %w", name, err)
+			}
+			r.Server = "bare"
+			results = append(results, printResult(p, r))
+		}
+		r, err := scenario(ctx, c, name, c.url, c.token)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		r.Server = "yjet"
+		results = append(results, printResult(p, r))
+	}
+	w := tabwriter.NewWriter(p.stdout, 0, 8, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "\nscenario\tserver\tclients\tper second\tp50 ms\tp95 ms\tp99 ms\tmax ms\tmissing\t")
+	for _, r := range results {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%.0f\t%.2f\t%.2f\t%.2f\t%.2f\t%d\t\n", r.Scenario, r.Server, r.Clients, r.PerSecond, r.P50, r.P95, r.P99, r.Max, r.Missing)
+	}
+	return w.Flush()
+}
+
+func printResult(p process, r benchResult) benchResult {
+	line, _ := json.Marshal(r)
+	fmt.Fprintln(p.stdout, string(line))
+	return r
+}
+
+func knownScenario(name string) bool {
+	return slices.Contains([]string{"keystroke", "fanout", "rooms", "connect", "open", "awareness"}, name)
+}
+
+func scenario(ctx context.Context, c benchConfig, name, url, token string) (benchResult, error) {
+	base := load{url: url, token: token, room: fmt.Sprintf("bench-%08x", rand.Uint32()), duration: c.duration, step: letterFrame}
+	switch name {
+	case "keystroke":
+		base.rooms, base.clients, base.writers, base.rate = 1, 2, 1, 30
+	case "fanout":
+		base.rooms, base.clients, base.writers, base.rate = 1, c.clients, 1, 10
+	case "rooms":
+		base.rooms, base.clients, base.writers, base.rate = c.rooms, 4, 4, c.rate
+	case "awareness":
+		base.rooms, base.clients, base.writers, base.rate, base.step = 1, 40, 40, 10, cursorFrame
+	case "connect":
+		return benchConnect(ctx, base, c.clients)
+	case "open":
+		return benchOpen(ctx, base, c.records, c.clients)
+	}
+	r, err := base.run(ctx)
+	r.Scenario = name
+	return r, err
+}
+
+// benchConnect opens sockets one after the other and times each from the dial to the document.
+func benchConnect(ctx context.Context, l load, n int) (benchResult, error) {
+	var took []time.Duration
+	began := time.Now()
+	for range n {
+		one := time.Now()
+		ws, err := dialRoom(ctx, l.url, l.room, l.token)
+		if err != nil {
+			return benchResult{}, err
+		}
+		if err := ws.open(); err != nil {
+			return benchResult{}, err
+		}
+		took = append(took, time.Since(one))
+		defer ws.close()
+	}
+	r := summarize(took, time.Since(began))
+	r.Scenario, r.Clients = "connect", n
+	return r, nil
+}
+
+// benchOpen writes a document of one-letter records, then times opening it.
+func benchOpen(ctx context.Context, l load, records, n int) (benchResult, error) {
+	ws, err := dialRoom(ctx, l.url, l.room, l.token)
+	if err != nil {
+		return benchResult{}, err
+	}
+	defer ws.close()
+	if err := ws.open(); err != nil {
+		return benchResult{}, err
+	}
+	// Each letter waits for the last one's echo, or letters that wait together would become one record.
+	t := newTypist()
+	for range records {
+		if err := ws.send(yjs.AppendSync(nil, yjs.SyncUpdate, t.next())); err != nil {
+			return benchResult{}, err
+		}
+		if _, _, err := ws.readSync(); err != nil {
+			return benchResult{}, err
+		}
+	}
+	var took []time.Duration
+	var size int
+	began := time.Now()
+	for range n {
+		one := time.Now()
+		reader, err := dialRoom(ctx, l.url, l.room, l.token)
+		if err != nil {
+			return benchResult{}, err
+		}
+		state, err := reader.sync()
+		if err != nil {
+			return benchResult{}, err
+		}
+		took = append(took, time.Since(one))
+		size = len(state)
+		reader.close()
+	}
+	r := summarize(took, time.Since(began))
+	r.Scenario, r.Clients, r.Sent, r.Bytes = "open", n, records, size
+	return r, nil
+}
+
+func summarize(took []time.Duration, wall time.Duration) benchResult {
+	if len(took) == 0 {
+		return benchResult{}
+	}
+	slices.Sort(took)
+	at := func(q float64) float64 {
+		return float64(took[int(q*float64(len(took)-1))].Microseconds()) / 1000
+	}
+	return benchResult{
+		Deliveries: len(took), PerSecond: float64(len(took)) / wall.Seconds(),
+		P50: at(.5), P95: at(.95), P99: at(.99), Max: at(1),
+	}
+}

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// config is everything that can be set for the two commands that run a server. Names of flags are the contract with users.
+type config struct {
+	addr             string
+	tlsCert, tlsKey  string
+	data             string
+	nats             string
+	natsCreds        string
+	natsCA           string
+	natsAddr         string
+	durability       string
+	shards, replicas int
+	history          string
+	compactAfter     time.Duration
+	unloadAfter      time.Duration
+	adminAddr        string
+	pprof            bool
+	logFormat        string
+	logLevel         string
+	trustedProxies   string
+	drainFor         time.Duration
+
+	auth             authConfig
+	origins          string
+	webhook          webhookConfig
+	loadURL          string
+	maxDocument      int
+	maxMessage       int
+	maxConnections   int
+	maxConnectionsIP int
+}
+
+// authConfig is the part of config that a command needs to read or mint tokens.
+type authConfig struct {
+	mode              string // "none", "jwt", "" not said
+	jwtSecret         string
+	jwksURL           string
+	issuer, audience  string
+	supabaseURL       string
+	supabaseSecret    string
+	callback          string
+	callbackSecret    string
+	rules             string
+	claim             string
+	ticketSecret      string
+	onExpiry          string
+	trustServiceRole  bool
+	allowAnonymous    bool
+	stampPresence     bool
+	serviceRoleUnused string // read only to say that it is not used
+}
+
+type webhookConfig struct {
+	url, secret                        string
+	debounceWait, debounceMax, timeout time.Duration
+}
+
+// configFlags declares every setting of `dev` and `serve`; dev decides the defaults that differ.
+func configFlags(s *settings, c *config, dev bool) {
+	pick := func(inDev, inServe string) string {
+		if dev {
+			return inDev
+		}
+		return inServe
+	}
+	s.files()
+	s.StringVar(&c.addr, "addr", pick("127.0.0.1:1999", ":1999"), "`host:port` to listen on; port 0 takes a free one, the ready line tells which")
+	s.StringVar(&c.tlsCert, "tls-cert", "", "certificate `file` (PEM); with --tls-key the server speaks https and wss")
+	s.StringVar(&c.tlsKey, "tls-key", "", "key `file` (PEM) of --tls-cert")
+	s.StringVar(&c.data, "data", pick(".yjet", ""), "`directory` of the embedded store; one process at a time")
+	if !dev {
+		s.StringVar(&c.nats, "nats", "", "`URLs` of a NATS cluster, comma-separated; without it NATS runs inside, in --data")
+		s.StringVar(&c.natsCreds, "nats-creds", "", "credentials `file` for --nats")
+		s.StringVar(&c.natsCA, "nats-ca", "", "`file` of the authority that signed the cluster's certificates, for --nats tls://…")
+	}
+	s.StringVar(&c.natsAddr, "nats-addr", pick("127.0.0.1:4222", "off"), "loopback `host:port` where the nats command line tool reaches the embedded server, or off")
+	s.StringVar(&c.durability, "durability", "disk", "what `stored` means: disk (fsync before anybody sees an edit) or process (survives kill -9, not a power cut)")
+	s.IntVar(&c.shards, "shards", 0, "streams that documents are spread over, fixed at first start (0: 2 embedded, 8 with --nats)")
+	s.IntVar(&c.replicas, "replicas", 0, "copies of each stream (0: 1 embedded, 3 with --nats when the cluster has them)")
+	s.StringVar(&c.history, "history", "all", "how long every past moment is kept: all, an age such as 90d, or none")
+	s.DurationVar(&c.compactAfter, "compact-after", 30*time.Second, "quiet time before a document is folded")
+	s.DurationVar(&c.unloadAfter, "unload-after", 30*time.Second, "quiet time before a document without sessions leaves memory")
+	s.StringVar(&c.adminAddr, "admin-addr", pick("", "127.0.0.1:9090"), "`host:port` of /metrics and pprof; empty: the same as --addr (dev) or none (serve)")
+	s.BoolVar(&c.pprof, "pprof", false, "serve Go profiles under /debug/pprof on --admin-addr")
+	s.StringVar(&c.logFormat, "log-format", "", "text or json (default: text on a terminal, else json)")
+	s.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
+	s.StringVar(&c.trustedProxies, "trusted-proxies", "", "`networks` (CIDR, comma-separated) whose X-Forwarded-For and -Proto are believed")
+	s.DurationVar(&c.drainFor, "drain", 10*time.Second, "longest time from SIGTERM to the end")
+
+	authFlags(s, &c.auth, pick("none", ""))
+	s.StringVar(&c.origins, "origins", "", "`origins` of pages that may connect, comma-separated; * is any (default: the same host; in dev also any port of localhost)")
+	s.also["origins"] = []string{"CORS_ORIGINS"}
+	s.StringVar(&c.auth.onExpiry, "auth-on-expiry", "keep", "what an expired token does to an open socket: keep or close")
+	s.BoolVar(&c.auth.stampPresence, "auth-stamp-presence", false, "write the token's user into the user field of everybody's awareness")
+
+	s.StringVar(&c.webhook.url, "webhook", "", "`URL` that is told of changed documents (signed POST)")
+	s.secretVar(&c.webhook.secret, "webhook-secret", "`secret` that signs webhook calls")
+	s.DurationVar(&c.webhook.debounceWait, "webhook-debounce-wait", 2*time.Second, "quiet time before a webhook call (PartyKit: debounceWait)")
+	s.DurationVar(&c.webhook.debounceMax, "webhook-debounce-max-wait", 10*time.Second, "longest wait before a webhook call (PartyKit: debounceMaxWait)")
+	s.DurationVar(&c.webhook.timeout, "webhook-timeout", 5*time.Second, "time a webhook call may take (PartyKit: timeout)")
+	s.StringVar(&c.loadURL, "load-url", "", "`URL` that is asked once for the first state of a document that does not exist")
+
+	s.IntVar(&c.maxDocument, "max-document", 50<<20, "`bytes` of a document's encoded state above which writes are refused")
+	s.IntVar(&c.maxMessage, "max-message", 16<<20, "`bytes` of one message")
+	s.IntVar(&c.maxConnections, "max-connections", 20000, "sockets of this server")
+	s.IntVar(&c.maxConnectionsIP, "max-connections-per-ip", 200, "sockets of one address")
+}
+
+// authFlags declares what decides who somebody is and what they may do.
+func authFlags(s *settings, c *authConfig, mode string) {
+	s.StringVar(&c.mode, "auth", mode, "none or jwt; a secret, key set or SUPABASE_URL alone means jwt")
+	s.secretVar(&c.jwtSecret, "jwt-secret", "shared `secret` of HS256 tokens, 32 bytes at least")
+	s.StringVar(&c.jwksURL, "jwks-url", "", "`URL` of the key set of ES256, RS256 or EdDSA tokens")
+	s.StringVar(&c.issuer, "jwt-issuer", "", "`issuer` that tokens must name")
+	s.StringVar(&c.audience, "jwt-audience", "", "`audience` that tokens must name")
+	s.StringVar(&c.supabaseURL, "supabase-url", "", "`URL` of a Supabase project: issuer, audience and key set follow from it")
+	s.also["supabase-url"] = []string{"SUPABASE_URL"}
+	s.secretVar(&c.supabaseSecret, "supabase-jwt-secret", "a Supabase project's legacy JWT `secret`", "SUPABASE_JWT_SECRET")
+	s.secretVar(&c.serviceRoleUnused, "supabase-service-role-key", "not used: yjet needs no service role `key`", "SUPABASE_SERVICE_ROLE_KEY")
+	s.StringVar(&c.callback, "auth-callback", "", "`URL` that is asked what a user may do with a document")
+	s.secretVar(&c.callbackSecret, "auth-callback-secret", "`secret` that signs calls to --auth-callback")
+	s.StringVar(&c.rules, "auth-rules", "", "`file` of rules: which user may do what with which documents")
+	s.StringVar(&c.claim, "auth-claim", "", "`path` of the token claim that lists a user's documents (default app_metadata.docs); naming one makes it required")
+	s.secretVar(&c.ticketSecret, "ticket-secret", "`secret` that signs tickets for one document (default: the JWT secret)")
+	s.BoolVar(&c.trustServiceRole, "auth-trust-service-role", false, "accept Supabase service_role keys as tokens with all rights")
+	s.BoolVar(&c.allowAnonymous, "auth-allow-anonymous", false, "accept Supabase anonymous users like signed-in ones")
+}
+
+// check finds what no single flag can know.
+func (c *config) check(dev bool) error {
+	if _, _, err := net.SplitHostPort(c.addr); err != nil {
+		return usagef("--addr: %w", err)
+	}
+	if (c.tlsCert == "") != (c.tlsKey == "") {
+		return usagef("--tls-cert and --tls-key go together")
+	}
+	if c.durability != "disk" && c.durability != "process" {
+		return usagef("--durability %q: want disk or process", c.durability)
+	}
+	if c.shards < 0 || c.shards > 99 {
+		return usagef("--shards %d: want 1 to 99", c.shards)
+	}
+	switch c.logFormat {
+	case "", "text", "json":
+	default:
+		return usagef("--log-format %q: want text or json", c.logFormat)
+	}
+	switch c.auth.onExpiry {
+	case "keep", "close":
+	default:
+		return usagef("--auth-on-expiry %q: want keep or close", c.auth.onExpiry)
+	}
+	if c.nats == "" && c.data == "" {
+		return usagef("--data DIRECTORY is needed to keep documents here, or --nats URL to keep them in a NATS cluster")
+	}
+	if c.nats != "" && c.data != "" {
+		return usagef("--data is the store of the NATS inside; it has no use together with --nats")
+	}
+	return c.checkAuth()
+}
+
+func (c *config) checkAuth() error {
+	a := &c.auth
+	if a.mode == "" && a.keyed() {
+		a.mode = "jwt"
+	}
+	switch a.mode {
+	case "jwt":
+		if !a.keyed() {
+			return usagef("--auth jwt needs a key: --jwt-secret, --jwks-url, SUPABASE_URL, SUPABASE_JWT_SECRET or --auth-callback")
+		}
+	case "none":
+		host, _, _ := net.SplitHostPort(c.addr)
+		if !loopback(host) {
+			return usagef("--auth none lets everybody read and write, so it is for loopback addresses only, not %s; set up a token check (--jwt-secret, --jwks-url, SUPABASE_URL) or listen on 127.0.0.1", c.addr)
+		}
+	case "":
+		return usagef("say who may come in: SUPABASE_URL or --jwks-url or --jwt-secret for signed tokens, or --auth none on a loopback address")
+	default:
+		return usagef("--auth %q: want none or jwt", a.mode)
+	}
+	return nil
+}
+
+// natsURLs are the addresses of --nats.
+func (c *config) natsURLs() string {
+	urls := splitList(c.nats)
+	for i, u := range urls {
+		if !strings.Contains(u, "://") {
+			urls[i] = "nats://" + u
+		}
+	}
+	return strings.Join(urls, ",")
+}
+
+func splitList(list string) []string {
+	var out []string
+	for _, v := range strings.Split(list, ",") {
+		if v = strings.TrimSpace(v); v != "" {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// proxies parses --trusted-proxies; a bare address is a network of one.
+func (c *config) proxies() ([]netip.Prefix, error) {
+	var nets []netip.Prefix
+	for _, p := range splitList(c.trustedProxies) {
+		if ip, err := netip.ParseAddr(p); err == nil {
+			nets = append(nets, netip.PrefixFrom(ip, ip.BitLen()))
+			continue
+		}
+		n, err := netip.ParsePrefix(p)
+		if err != nil {
+			return nil, usagef("--trusted-proxies: %w", err)
+		}
+		nets = append(nets, n.Masked())
+	}
+	return nets, nil
+}

@@ -1,0 +1,320 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"yjet/ingest"
+	"yjet/snapshot"
+	"yjet/stream"
+	"yjet/web"
+)
+
+const serveUsage = `
+Usage: yjet serve [flags]
+
+Runs the server for production. With --nats it keeps nothing itself and any number of processes may run in front of one cluster; without,
+NATS runs inside and --data is the store.
+
+Examples:
+  yjet serve --data /var/lib/yjet --supabase-url https://abc.supabase.co --origins https://app.example.com
+  yjet serve --nats nats://n1:4222,nats://n2:4222 --jwks-url https://id.example.com/jwks.json --jwt-issuer https://id.example.com
+  yjet serve --data ./data --auth none --addr 127.0.0.1:1999
+  yjet serve --config yjet.conf --print-config
+`
+
+func runServe(ctx context.Context, p process, args []string) error {
+	var c config
+	s := newSettings("serve")
+	configFlags(s, &c, false)
+	if err := s.load(args, p.environ, p.stdout, serveUsage); err != nil {
+		return err
+	}
+	if s.NArg() > 0 {
+		return usagef("serve: unexpected %q; settings are flags, see 'yjet serve --help'", s.Arg(0))
+	}
+	if err := c.check(false); err != nil {
+		return err
+	}
+	return serve(ctx, p, &c, false)
+}
+
+// serve brings everything up in order, tells the ready line, and takes it down in reverse when ctx ends.
+func serve(ctx context.Context, p process, c *config, dev bool) error {
+	log, err := newLogger(p.stderr, c.logFormat, c.logLevel)
+	if err != nil {
+		return err
+	}
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	var down stack // what to undo, last first
+	defer down.run()
+
+	// Ports first: a busy one must be told before a store is opened.
+	listeners, err := listen(c, dev)
+	if err != nil {
+		return err
+	}
+	down.add(func() { closeAll(listeners) })
+
+	nc, bulk, store, err := connectNATS(c, dev, log, &down)
+	if err != nil {
+		return err
+	}
+	docs, err := stream.Open(ctx, nc, bulk, stream.Config{
+		Shards: c.shards, Replicas: c.replicas, Embedded: store != nil, Durability: durabilityInForce(c),
+		Log: log, Metrics: metrics,
+	})
+	if err != nil {
+		return err
+	}
+	down.add(func() { docs.Close() })
+
+	authority, err := newAuth(c, dev, log, metrics)
+	if err != nil {
+		return err
+	}
+	down.add(authority.Close)
+
+	folds := snapshot.New(docs, snapshot.Options{History: c.history, CompactAfter: c.compactAfter, Log: log, Metrics: metrics})
+	down.add(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := folds.Close(ctx); err != nil {
+			log.Warn("folds under way were left", "err", err)
+		}
+	})
+
+	o, err := doorOptions(c, dev)
+	if err != nil {
+		return err
+	}
+	o.Log, o.Snapshots, o.Auth, o.Logger, o.Metrics = docs, folds, authority, log, metrics
+	if dev && c.adminAddr == "" {
+		o.Admin = adminHandler(metrics, c.pprof)
+	}
+	door, err := ingest.New(o)
+	if err != nil {
+		return err
+	}
+
+	server := &http.Server{
+		Handler:           door,
+		ReadHeaderTimeout: 5 * time.Second,
+		MaxHeaderBytes:    16 << 10,
+		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	failed := make(chan error, len(listeners)+1)
+	for _, l := range listeners {
+		go func() { failed <- server.Serve(l) }()
+	}
+	down.add(func() { server.Close() })
+
+	if err := startAdmin(c, metrics, log, &down, failed); err != nil {
+		return err
+	}
+
+	scheme := "http"
+	if c.tlsCert != "" {
+		scheme = "https"
+	}
+	url := scheme + "://" + readyHost(listeners[0].Addr().(*net.TCPAddr))
+	log.Info("yjet is up", "version", version, "url", url, "durability", docs.Health(ctx).Durability, "auth", c.auth.mode)
+	fmt.Fprintf(p.stdout, "yjet ready on %s\n", url)
+	if dev {
+		printDevHelp(p.stdout, url, store)
+	}
+
+	select {
+	case <-ctx.Done():
+		log.Info("draining; a second signal ends at once")
+	case err = <-failed:
+		log.Error("a listener failed", "err", err)
+	}
+	drain, cancel := context.WithTimeout(context.Background(), c.drainFor)
+	defer cancel()
+	closeAll(listeners)
+	if derr := door.Drain(drain); derr != nil {
+		log.Warn("not everything drained", "err", derr)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		err = nil
+	}
+	return err
+}
+
+// stack runs functions last in, first out.
+type stack []func()
+
+func (s *stack) add(f func()) { *s = append(*s, f) }
+func (s *stack) run() {
+	for i := len(*s) - 1; i >= 0; i-- {
+		(*s)[i]()
+	}
+}
+
+// connectNATS starts NATS inside or connects to the cluster: one connection for appends and the live feed, another for replays, so that
+// megabytes of history never stand in front of a keystroke. store is nil with a cluster.
+func connectNATS(c *config, dev bool, log *slog.Logger, down *stack) (nc, bulk *nats.Conn, store *embedded, err error) {
+	connect := func(opts ...nats.Option) (*nats.Conn, error) { return nats.Connect(c.natsURLs(), opts...) }
+	if c.nats == "" {
+		store, err = startEmbedded(embedOptions{data: c.data, addr: c.natsAddr, anyPort: dev, durability: c.durability, log: log})
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		down.add(store.stop)
+		connect = store.connect
+	}
+	for _, conn := range []struct {
+		name string
+		to   **nats.Conn
+	}{{"yjet live", &nc}, {"yjet replay", &bulk}} {
+		*conn.to, err = connect(natsOptions(c, conn.name, log)...)
+		if err != nil {
+			return nil, nil, nil, fmt.Errorf("NATS at %s: %w", redactURLs(c.natsURLs()), err)
+		}
+		down.add((*conn.to).Close)
+	}
+	return nc, bulk, store, nil
+}
+
+func natsOptions(c *config, name string, log *slog.Logger) []nats.Option {
+	opts := []nats.Option{
+		nats.Name(name),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(250 * time.Millisecond),
+		// A publish while disconnected must fail at once: a buffered one could be stored after we have given it up.
+		nats.ReconnectBufSize(-1),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn("NATS connection lost", "connection", name, "err", err)
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { log.Info("NATS connection is back", "connection", name) }),
+	}
+	if c.natsCreds != "" {
+		opts = append(opts, nats.UserCredentials(c.natsCreds))
+	}
+	if c.natsCA != "" {
+		opts = append(opts, nats.RootCAs(c.natsCA))
+	}
+	return opts
+}
+
+// redactURLs removes user and password from NATS addresses.
+func redactURLs(urls string) string {
+	list := strings.Split(urls, ",")
+	for i, u := range list {
+		if scheme, rest, ok := strings.Cut(u, "://"); ok {
+			if _, host, ok := strings.Cut(rest, "@"); ok {
+				list[i] = scheme + "://" + host
+			}
+		}
+	}
+	return strings.Join(list, ",")
+}
+
+// durabilityInForce is what can be promised: of a cluster's own fsync setting we see nothing.
+func durabilityInForce(c *config) string {
+	if c.nats != "" && c.durability == "disk" {
+		return "unknown"
+	}
+	return c.durability
+}
+
+// listen opens --addr; in dev the IPv6 loopback as well, since browsers may resolve localhost to either.
+func listen(c *config, dev bool) ([]net.Listener, error) {
+	l, err := net.Listen("tcp", c.addr)
+	if err != nil {
+		return nil, fmt.Errorf("--addr: %w; choose another with --addr, port 0 takes a free one", err)
+	}
+	listeners := []net.Listener{l}
+	if a := l.Addr().(*net.TCPAddr); dev && a.IP.Equal(net.IPv4(127, 0, 0, 1)) {
+		if l6, err := net.Listen("tcp", fmt.Sprintf("[::1]:%d", a.Port)); err == nil {
+			listeners = append(listeners, l6)
+		}
+	}
+	if c.tlsCert == "" {
+		return listeners, nil
+	}
+	cert, err := tls.LoadX509KeyPair(c.tlsCert, c.tlsKey)
+	if err != nil {
+		closeAll(listeners)
+		return nil, fmt.Errorf("--tls-cert: %w", err)
+	}
+	for i, l := range listeners {
+		listeners[i] = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}})
+	}
+	return listeners, nil
+}
+
+func closeAll(listeners []net.Listener) {
+	for _, l := range listeners {
+		l.Close()
+	}
+}
+
+// readyHost is the address as a person would type it.
+func readyHost(a *net.TCPAddr) string {
+	if a.IP.IsUnspecified() {
+		return fmt.Sprintf("localhost:%d", a.Port)
+	}
+	return a.String()
+}
+
+func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, usagef("--log-level: %w", err)
+	}
+	if format == "" {
+		format = "json"
+		if f, ok := w.(*os.File); ok && isTerminal(f) {
+			format = "text"
+		}
+	}
+	opts := &slog.HandlerOptions{Level: l}
+	if format == "text" {
+		return slog.New(slog.NewTextHandler(w, opts)), nil
+	}
+	return slog.New(slog.NewJSONHandler(w, opts)), nil
+}
+
+func isTerminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// doorOptions are the part of ingest.Options that settings decide.
+func doorOptions(c *config, dev bool) (ingest.Options, error) {
+	proxies, err := c.proxies()
+	if err != nil {
+		return ingest.Options{}, err
+	}
+	limits := ingest.Limits{ // zero fields are the defaults
+		Message: c.maxMessage, Document: c.maxDocument, Connections: c.maxConnections, PerIP: c.maxConnectionsIP, IdleUnload: c.unloadAfter,
+	}
+	return ingest.Options{
+		Limits: limits, Version: version, Dev: dev, Page: web.Handler(),
+		TrustedProxies: proxies, OnExpiry: c.auth.onExpiry, LoadURL: c.loadURL,
+		Webhook: ingest.WebhookOptions{
+			URL: c.webhook.url, Secret: c.webhook.secret,
+			DebounceWait: c.webhook.debounceWait, DebounceMaxWait: c.webhook.debounceMax, Timeout: c.webhook.timeout,
+		},
+	}, nil
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"yjet/auth"
+)
+
+const tokenUsage = `
+Usage: yjet token [flags]
+
+Mints a token with the configured secret and prints it: a user's token, or with --doc a ticket for that document alone. Tickets are what
+belongs in a URL.
+
+Examples:
+  yjet token --jwt-secret-file secret --user alice
+  yjet token --jwt-secret-file secret --user alice --doc notes/todo --access r --ttl 5m
+  SUPABASE_JWT_SECRET=… yjet token --user 7b2c… --ttl 1h
+`
+
+func runToken(_ context.Context, p process, args []string) error {
+	var c authConfig
+	var user, doc, access string
+	var ttl time.Duration
+	s := newSettings("token")
+	s.files()
+	authFlags(s, &c, "jwt")
+	s.StringVar(&user, "user", "", "`id` of the user: the token's sub")
+	s.StringVar(&doc, "doc", "", "`document` of a ticket; without it a user's token is made")
+	s.StringVar(&access, "access", "rw", "what a ticket allows: r or rw")
+	s.DurationVar(&ttl, "ttl", time.Hour, "how long it is good")
+	if err := s.load(args, p.environ, p.stdout, tokenUsage); err != nil {
+		return err
+	}
+	mode, ok := map[string]auth.Mode{"r": auth.Read, "rw": auth.ReadWrite}[access]
+	switch {
+	case !ok:
+		return usagef("token: --access %q: want r or rw", access)
+	case ttl <= 0:
+		return usagef("token: --ttl must be above zero")
+	case user == "" && doc == "":
+		return usagef("token: --user is needed, or --doc for a ticket")
+	}
+	o := c.options()
+	o.Log = slog.New(slog.DiscardHandler)
+	a, err := auth.New(o)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	var token string
+	if doc != "" {
+		token, err = a.Ticket(doc, mode, user, ttl)
+	} else {
+		token, err = a.Token(user, ttl, nil)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(p.stdout, token)
+	return err
+}

@@ -1,0 +1,71 @@
+package yjet
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The house has floors: what each room may import of ours, and the one thing it must never see. A new room goes into this table.
+var floors = map[string]struct {
+	may   []string
+	never []string
+	why   string
+}{
+	"yjet":                   {nil, nil, "the root only embeds nats.conf"},
+	"yjet/internal/yjs":      {nil, []string{"context", "log/slog", "net", "net/http", "time", "github.com/nats-io/nats.go"}, "the codec is pure: bytes in, bytes out"},
+	"yjet/internal/natstest": {[]string{"yjet"}, nil, "a real nats-server for tests"},
+	"yjet/web":               {nil, []string{"github.com/nats-io/nats.go"}, "the built page"},
+	"yjet/stream":            {nil, []string{"net/http", "github.com/gorilla/websocket"}, "the log does not know what a CRDT is"},
+	"yjet/auth":              {nil, []string{"github.com/nats-io/nats.go", "github.com/gorilla/websocket"}, "rights know neither the log nor sockets"},
+	"yjet/snapshot":          {[]string{"yjet/stream", "yjet/internal/yjs"}, []string{"net/http", "github.com/nats-io/nats.go", "github.com/gorilla/websocket"}, "folds know neither sessions nor NATS"},
+	"yjet/ingest":            {[]string{"yjet/stream", "yjet/snapshot", "yjet/auth", "yjet/internal/yjs"}, []string{"github.com/nats-io/nats.go", "github.com/nats-io/nats-server/v2/server"}, "the door knows no NATS types"},
+	"yjet/cmd/yjet":          {[]string{"yjet", "yjet/web", "yjet/stream", "yjet/snapshot", "yjet/auth", "yjet/ingest", "yjet/internal/yjs"}, nil, "the roof wires"},
+	"yjet/e2e":               {nil, nil, "drives the built binary from outside"},
+}
+
+func TestImportsPointDown(t *testing.T) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "./...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	seen := 0
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasPrefix(p.ImportPath, "yjet/examples/") {
+			continue
+		}
+		floor, ok := floors[p.ImportPath]
+		if !ok {
+			t.Errorf("%s has no place in the table of floors", p.ImportPath)
+			continue
+		}
+		seen++
+		for _, i := range p.Imports {
+			ours := i == "yjet" || strings.HasPrefix(i, "yjet/")
+			if ours && !slices.Contains(floor.may, i) {
+				t.Errorf("%s imports %s: %s", p.ImportPath, i, floor.why)
+			}
+			for _, n := range floor.never {
+				if i == n || strings.HasPrefix(i, n+"/") && n != "net" {
+					t.Errorf("%s imports %s: %s", p.ImportPath, i, floor.why)
+				}
+			}
+		}
+	}
+	if seen < 8 {
+		t.Errorf("saw %d rooms of the table, want at least 8", seen)
+	}
+}
