@@ -60,9 +60,9 @@ type decoder struct {
 func decoders() []decoder {
 	return []decoder{
 		{"json", decodeJSON},
+		{"frame", decodeFrame}, // before update: its length must fit exactly
 		{"update", decodeUpdate},
 		{"awareness", decodeAwareness},
-		{"frame", decodeFrame},
 		{"update2", decodeUpdate2},
 		{"vector", decodeVector},
 	}
