@@ -42,7 +42,8 @@ type keySet struct {
 	client  *http.Client
 	log     *slog.Logger
 	refresh time.Duration
-	changed func() // called when another set came into force
+	gap     time.Duration // at least, between attempts
+	changed func()        // called when another set came into force
 
 	store   *jwkset.MemoryJWKSet
 	keyfunc keyfunc.Keyfunc
@@ -70,6 +71,7 @@ func newKeySet(setting, rawURL string, log *slog.Logger) (*keySet, error) {
 		url:     u.String(),
 		log:     log.With("keys", u.Host),
 		refresh: keySetRefresh,
+		gap:     keySetGap,
 		store:   jwkset.NewMemoryStorage(),
 		wake:    make(chan struct{}, 1),
 		done:    make(chan struct{}),
@@ -122,7 +124,7 @@ func (k *keySet) count() int {
 func (k *keySet) run(ctx context.Context) {
 	defer close(k.done)
 	defer k.client.CloseIdleConnections()
-	retry, alarmed := keySetGap, time.Time{}
+	retry, alarmed := k.gap, time.Time{}
 	for {
 		start := time.Now()
 		err := k.fetch(ctx)
@@ -137,13 +139,13 @@ func (k *keySet) run(ctx context.Context) {
 			if age := k.age(); age > keySetAlarm && time.Since(alarmed) > keySetAlarm {
 				alarmed = time.Now()
 				k.log.Error("key set not fetched for long: rotated keys are not known, withdrawn ones still count", "age", age.Round(time.Second), "err", err)
-			} else if retry == keySetGap {
+			} else if retry == k.gap {
 				k.log.Warn("key set not fetched", "err", err)
 			}
 			wait = min(retry, k.refresh)
 			retry = min(2*retry, keySetRetry)
 		} else {
-			retry = keySetGap
+			retry = k.gap
 		}
 
 		timer := time.NewTimer(wait)
@@ -154,7 +156,7 @@ func (k *keySet) run(ctx context.Context) {
 		}
 		timer.Stop()
 		// However often strangers name keys we do not have, the issuer is asked once a second.
-		timer = time.NewTimer(keySetGap - time.Since(start))
+		timer = time.NewTimer(k.gap - time.Since(start))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():

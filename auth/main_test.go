@@ -26,6 +26,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// quick is a pause between fetches of a key set that a test can wait for.
+const quick = 20 * time.Millisecond
+
 const testSecret = "0f1e2d3c4b5a69788796a5b4c3d2e1f0-for-tests"
 
 // lockedBuffer collects a log.

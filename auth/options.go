@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -62,6 +63,8 @@ type Options struct {
 
 	Log     *slog.Logger          // nil: none
 	Metrics prometheus.Registerer // nil: none
+
+	keySetGap time.Duration // 0: the constant; tests cannot wait for it
 }
 
 // New checks the settings and builds an Auth. It does not wait for a key set: see Ready. The caller closes it.
@@ -191,6 +194,7 @@ func (a *Auth) configureVerifiers(o Options) error {
 	}
 	for _, k := range a.keys {
 		k.changed = a.verified.clear
+		k.gap = cmp.Or(o.keySetGap, keySetGap)
 	}
 	return nil
 }

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-
-	"github.com/golang-jwt/jwt/v5"
 )
 
 // A glob is a pattern for document names: literal text, * for any run of bytes without a slash, ** for any run, and, in rules
@@ -211,20 +209,24 @@ const maxDocsClaim = 1000
 
 // readDocsClaim finds the claim at path and reads its strings, "doc:<glob>:r" or "doc:<glob>:rw". What is neither grants
 // nothing. there is false where the token has no such claim.
-func readDocsClaim(claims jwt.MapClaims, path []string) (docs docsClaim, there bool) {
-	var v any = map[string]any(claims)
-	for _, name := range path {
-		m, ok := v.(map[string]any)
-		if !ok {
-			return nil, false
+func readDocsClaim(claims *claimSet, path []string) (docs docsClaim, there bool) {
+	var raw json.RawMessage
+	for i, name := range path {
+		if i > 0 {
+			claims = &claimSet{}
+			if claims.UnmarshalJSON(raw) != nil {
+				return nil, false
+			}
 		}
-		if v, ok = m[name]; !ok {
+		if raw = claims.get(name); raw == nil {
 			return nil, false
 		}
 	}
-	list, _ := v.([]any)
-	if s, ok := v.(string); ok {
+	var list []any
+	if s, ok := readText(raw); ok {
 		list = []any{s}
+	} else {
+		json.Unmarshal(raw, &list) // what is no list grants nothing
 	}
 	for _, e := range list[:min(len(list), maxDocsClaim)] {
 		s, _ := e.(string)

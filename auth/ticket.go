@@ -68,7 +68,7 @@ func (t *tickets) verify(token string) (*identity, error) {
 	if t == nil || h.kid != ticketKid {
 		return nil, refuse("no ticket")
 	}
-	claims := jwt.MapClaims{}
+	claims := &claimSet{}
 	got, err := t.parser.ParseWithClaims(token, claims, func(*jwt.Token) (any, error) { return t.key, nil })
 	if err != nil {
 		return nil, explain(err)
@@ -76,14 +76,9 @@ func (t *tickets) verify(token string) (*identity, error) {
 	if got.Header["typ"] != ticketType {
 		return nil, refuse("no ticket")
 	}
-	id := &identity{hash: hashToken(token), role: roleAuthenticated, ticket: true}
-	id.doc, _ = claims["doc"].(string)
-	id.User, _ = claims["sub"].(string)
-	id.Name, _ = claims["name"].(string)
-	id.Session, _ = claims["sid"].(string)
-	id.Admin, _ = claims["admin"].(bool)
-	access, _ := claims["access"].(string)
-	id.mode, _ = ParseMode(access)
+	id := &identity{hash: hashToken(token), role: roleAuthenticated, ticket: true, doc: claims.text("doc")}
+	id.User, id.Name, id.Session, id.Admin = claims.text("sub"), claims.text("name"), claims.text("sid"), string(claims.get("admin")) == "true"
+	id.mode, _ = ParseMode(claims.text("access"))
 	exp, err1 := claims.GetExpirationTime()
 	iat, err2 := claims.GetIssuedAt()
 	if err1 != nil || err2 != nil || exp == nil || iat == nil || !validName(id.User, maxUser) || id.mode == None || id.doc == "" && !id.Admin {

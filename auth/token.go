@@ -1,7 +1,7 @@
 package auth
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -24,9 +23,6 @@ const maxToken = 8 << 10
 
 // maxUser is the length of a user's name in bytes: it travels in a header of every record.
 const maxUser = 255
-
-// lastTime is the end of the year 9999 in Unix seconds.
-const lastTime = 253402300799
 
 const (
 	roleAnonymous     = "anon"
@@ -129,7 +125,7 @@ func (a *Auth) verify(ctx context.Context, token string) (*identity, error) {
 		if err != nil {
 			return nil, err
 		}
-		if id, err = a.read(claims, token, hash); err != nil {
+		if id, err = a.read(claims, hash); err != nil {
 			return nil, err
 		}
 	}
@@ -138,7 +134,7 @@ func (a *Auth) verify(ctx context.Context, token string) (*identity, error) {
 }
 
 // check tries the verifiers that know the token's algorithm: one, or two where two issuers sign alike. The best error wins.
-func (a *Auth) check(ctx context.Context, token string, h header) (jwt.MapClaims, error) {
+func (a *Auth) check(ctx context.Context, token string, h header) (*claimSet, error) {
 	var best error
 	for _, v := range a.verifiers {
 		if !slices.Contains(v.methods, h.alg) {
@@ -158,7 +154,7 @@ func (a *Auth) check(ctx context.Context, token string, h header) (jwt.MapClaims
 	return nil, best
 }
 
-func (v *verifier) check(ctx context.Context, token string, h header) (jwt.MapClaims, error) {
+func (v *verifier) check(ctx context.Context, token string, h header) (*claimSet, error) {
 	keyfunc := func(*jwt.Token) (any, error) { return v.secret, nil }
 	if v.keys != nil {
 		if err := v.keys.have(ctx, h); err != nil {
@@ -166,16 +162,12 @@ func (v *verifier) check(ctx context.Context, token string, h header) (jwt.MapCl
 		}
 		keyfunc = v.keys.keyfunc.Keyfunc
 	}
-	claims := jwt.MapClaims{}
+	claims := &claimSet{}
 	_, err := v.parser.ParseWithClaims(token, claims, keyfunc)
-	if err != nil && v.service != nil && claims["role"] == roleService {
-		claims = jwt.MapClaims{}
+	if err != nil && v.service != nil && claims.text("role") == roleService {
 		_, err = v.service.ParseWithClaims(token, claims, keyfunc)
 	}
 	if err != nil {
-		if exp, ok := claims["exp"].(float64); ok && (exp < 0 || exp > lastTime) {
-			return nil, refuse("claims") // no time at all, though it compares like one
-		}
 		return nil, explain(err)
 	}
 	return claims, nil
@@ -184,6 +176,9 @@ func (v *verifier) check(ctx context.Context, token string, h header) (jwt.MapCl
 // explain turns an error of the jwt library into ours. The library's words can quote a token, so they end here.
 func explain(err error) error {
 	expired := errors.Is(err, jwt.ErrTokenExpired)
+	if errors.Is(err, errTwice) {
+		return refuse(errTwice.Error())
+	}
 	for _, c := range []struct {
 		is  error
 		why string
@@ -208,7 +203,8 @@ func explain(err error) error {
 }
 
 // inspect checks the form of a token before anything else looks at it, and reads its header: three non-empty parts of
-// base64url without padding or line breaks (which Go's decoder would skip), JSON objects without a name given twice, no crit.
+// base64url without padding or line breaks (which Go's decoder would skip), the first a JSON object without a name given twice
+// and without crit.
 func inspect(token string) (header, error) {
 	dots := 0
 	for i := 0; i < len(token); i++ {
@@ -224,112 +220,38 @@ func inspect(token string) (header, error) {
 	if dots != 2 || parts[0] == "" || parts[1] == "" || parts[2] == "" {
 		return header{}, refuse("malformed")
 	}
-	var raw [2][]byte
-	for i := range raw {
-		var err error
-		if raw[i], err = base64.RawURLEncoding.Strict().DecodeString(parts[i]); err != nil {
-			return header{}, refuse("malformed")
-		}
-		if err := checkObject(raw[i]); err != nil {
-			return header{}, err
-		}
-	}
-	var fields map[string]any
-	if err := json.Unmarshal(raw[0], &fields); err != nil {
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(parts[0])
+	if err != nil || !json.Valid(raw) {
 		return header{}, refuse("malformed")
 	}
-	if _, ok := fields["crit"]; ok {
+	var fields claimSet
+	if err := fields.UnmarshalJSON(raw); err != nil {
+		return header{}, explain(err)
+	}
+	if fields.has("crit") {
 		return header{}, refuse("demands an extension")
 	}
 	// RFC 8725 §3.11: a token made for something else says so in typ.
-	if typ, ok := fields["typ"]; ok {
-		s, _ := typ.(string)
-		s = strings.TrimPrefix(strings.ToLower(s), "application/")
+	if fields.has("typ") {
+		s := strings.TrimPrefix(strings.ToLower(fields.text("typ")), "application/")
 		if s != "jwt" && s != "at+jwt" && s != ticketType {
 			return header{}, refuse("made for another purpose")
 		}
 	}
-	var h header
-	var ok bool
-	if h.alg, ok = fields["alg"].(string); !ok {
-		return header{}, refuse("malformed")
-	}
-	if kid, there := fields["kid"]; there {
-		if h.kid, h.hasKid = kid.(string); !h.hasKid {
+	h := header{alg: fields.text("alg")}
+	if fields.has("kid") {
+		if h.kid, h.hasKid = readText(fields.get("kid")); !h.hasKid {
 			return header{}, refuse("malformed")
 		}
 	}
 	return h, nil
 }
 
-// checkObject demands one JSON object in valid UTF-8, in which no object gives a name twice.
-func checkObject(data []byte) error {
-	if !utf8.Valid(data) {
-		return refuse("malformed")
-	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.UseNumber()
-	t, err := d.Token()
-	if err != nil || t != json.Delim('{') {
-		return refuse("malformed")
-	}
-	if err := checkMembers(d, 0); err != nil {
-		return err
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return refuse("malformed")
-	}
-	return nil
-}
-
-// checkMembers reads an object to its end, its brace having been read.
-func checkMembers(d *json.Decoder, depth int) error {
-	seen := make(map[string]bool, 16)
-	for {
-		t, err := d.Token()
-		if err != nil {
-			return refuse("malformed")
-		}
-		if t == json.Delim('}') {
-			return nil
-		}
-		name := t.(string) // the decoder lets nothing else stand here
-		if seen[name] {
-			return refuse("a name is given twice")
-		}
-		seen[name] = true
-		if err := checkValue(d, depth); err != nil {
-			return err
-		}
-	}
-}
-
-func checkValue(d *json.Decoder, depth int) error {
-	t, err := d.Token()
-	if err != nil || depth > 32 {
-		return refuse("malformed")
-	}
-	switch t {
-	case json.Delim('{'):
-		return checkMembers(d, depth+1)
-	case json.Delim('['):
-		for d.More() {
-			if err := checkValue(d, depth+1); err != nil {
-				return err
-			}
-		}
-		if _, err := d.Token(); err != nil {
-			return refuse("malformed")
-		}
-	}
-	return nil
-}
-
 // read takes from verified claims what a grant needs.
-func (a *Auth) read(claims jwt.MapClaims, token string, hash tokenHash) (*identity, error) {
+func (a *Auth) read(claims *claimSet, hash tokenHash) (*identity, error) {
 	id := &identity{hash: hash}
 	exp, err := claims.GetExpirationTime()
-	if err != nil || exp == nil || exp.Unix() < 0 || exp.Unix() > lastTime {
+	if err != nil || exp == nil {
 		return nil, refuse("claims")
 	}
 	id.Expires = exp.Time
@@ -338,11 +260,14 @@ func (a *Auth) read(claims jwt.MapClaims, token string, hash tokenHash) (*identi
 	}
 
 	id.role = roleAuthenticated
-	if role, ok := claims["role"]; ok {
-		if id.role, ok = role.(string); !ok {
+	if raw := claims.get("role"); raw != nil {
+		role, ok := readText(raw)
+		if !ok {
 			return nil, refuse("role")
 		}
+		id.role = cmp.Or(role, roleAuthenticated)
 	}
+	id.User = claims.text("sub")
 	switch id.role {
 	case roleAnonymous:
 		return nil, refuse("the anon key is not a user's token")
@@ -351,24 +276,20 @@ func (a *Auth) read(claims jwt.MapClaims, token string, hash tokenHash) (*identi
 			return nil, refuse("the service_role key is not a user's token")
 		}
 		id.Admin = true
-		if _, ok := claims["sub"]; !ok {
-			claims["sub"] = roleService
+		if !claims.has("sub") {
+			id.User = roleService
 		}
-	case "":
-		id.role = roleAuthenticated
 	}
-	if anonymous, _ := claims["is_anonymous"].(bool); anonymous && !a.anonymous {
+	if string(claims.get("is_anonymous")) == "true" && !a.anonymous {
 		id.role = roleAnonymous
 	}
-
-	sub, _ := claims["sub"].(string)
-	if !validName(sub, maxUser) {
+	if !validName(id.User, maxUser) {
 		return nil, refuse("sub")
 	}
-	id.User = sub
+
 	id.Session = hash.session()
 	for _, name := range []string{"session_id", "sid"} {
-		if s, ok := claims[name].(string); ok && validName(s, 128) {
+		if s := claims.text(name); validName(s, 128) {
 			id.Session = s
 			break
 		}
@@ -376,17 +297,16 @@ func (a *Auth) read(claims jwt.MapClaims, token string, hash tokenHash) (*identi
 	id.Name = displayName(claims)
 	id.docs, id.hasDocs = readDocsClaim(claims, a.claim)
 	if a.callback != nil {
-		id.claims, _ = base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
+		id.claims = claims.raw
 	}
 	return id, nil
 }
 
-// trusts reports whether a service_role key makes an administrator. The verifier that let it in without an audience did so
-// only where the settings say so; a token with an audience of its own and this role is judged by the same setting.
-func (a *Auth) trusts(claims jwt.MapClaims) bool {
+// trusts reports whether a service_role key makes an administrator: where the settings say so, and only the project's own.
+func (a *Auth) trusts(claims *claimSet) bool {
 	for _, v := range a.verifiers {
 		if v.service != nil {
-			return claims["iss"] == "supabase"
+			return claims.text("iss") == "supabase"
 		}
 	}
 	return false
@@ -398,21 +318,24 @@ func validName(s string, max int) bool {
 }
 
 // displayName finds how a user wants to be called. user_metadata is the user's own to write: it serves for nothing else.
-func displayName(claims jwt.MapClaims) string {
-	pick := func(m map[string]any, names ...string) string {
+func displayName(c *claimSet) string {
+	pick := func(c *claimSet, names ...string) string {
 		for _, n := range names {
-			if s, ok := m[n].(string); ok {
-				return cleanName(s)
+			if s := cleanName(c.text(n)); s != "" {
+				return s
 			}
 		}
 		return ""
 	}
-	if m, ok := claims["user_metadata"].(map[string]any); ok {
-		if s := pick(m, "full_name", "name", "user_name", "preferred_username"); s != "" {
-			return s
+	if raw := c.get("user_metadata"); raw != nil {
+		var own claimSet
+		if own.UnmarshalJSON(raw) == nil {
+			if s := pick(&own, "full_name", "name", "user_name", "preferred_username"); s != "" {
+				return s
+			}
 		}
 	}
-	return pick(claims, "name", "preferred_username", "nickname")
+	return pick(c, "name", "preferred_username", "nickname")
 }
 
 // cleanName drops controls and keeps at most 100 characters.

@@ -30,7 +30,7 @@ func TestForgedTokensAreRefusedAndNotLogged(t *testing.T) {
 	stolen := 0
 	other := newIssuer(t, ecKey(t, "ec-1"))
 	other.set(200, nil, func(w http.ResponseWriter, r *http.Request) { stolen++ })
-	a, log := newTest(t, Options{SupabaseURL: srv.URL, SupabaseSecret: testSecret})
+	a, log := newTest(t, Options{keySetGap: quick, SupabaseURL: srv.URL, SupabaseSecret: testSecret})
 	hs, iss := hmacKey(testSecret), srv.name()
 
 	good := map[string]string{
@@ -480,7 +480,7 @@ func TestGrantEndsWithItsContext(t *testing.T) {
 		}
 	})
 	defer close(release)
-	a, _ := newTest(t, Options{SupabaseURL: srv.URL})
+	a, _ := newTest(t, Options{keySetGap: quick, SupabaseURL: srv.URL})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if _, err := a.Grant(ctx, Request{Doc: "d", Token: ecKey(t, "k").token(srv.name(), nil)}); !errors.Is(err, ErrUnavailable) {
