@@ -169,7 +169,7 @@ func (c *cursor) int() (mag uint64, neg bool) {
 	mag, neg = uint64(x&0x3f), x&0x40 != 0
 	if x >= 0x80 {
 		hi := c.uint()
-		if hi > (1<<53)>>6 {
+		if hi > 1<<49 { // twice MaxSafe, as differences are written, and some
 			c.fail(start, reasonOverflow)
 			return 0, false
 		}
