@@ -31,6 +31,8 @@ const ops = {
     p.page.on('requestfailed', r => p.problems.push(`failed: ${r.url()} ${r.failure()?.errorText}`))
     p.requests = []
     p.page.on('request', r => p.requests.push(r.url()))
+    p.sockets = []
+    p.page.on('websocket', w => p.sockets.push(w.url()))
     pages.set(page, p)
   },
   go: async ({ page, url }) => { await get(page).page.goto(url) },
@@ -38,6 +40,7 @@ const ops = {
   title: ({ page }) => get(page).page.title(),
   problems: ({ page }) => get(page).problems.splice(0),
   requests: ({ page }) => get(page).requests,
+  sockets: ({ page }) => get(page).sockets,
   click: async ({ page, selector }) => { await get(page).page.click(selector) },
   fill: async ({ page, selector, text }) => { await get(page).page.fill(selector, text) },
   choose: async ({ page, selector, value }) => { await get(page).page.selectOption(selector, value) },
@@ -54,10 +57,12 @@ const ops = {
   // text is what the editor holds, without other people's carets.
   text: ({ page }) => get(page).page.evaluate(readText),
   async hasText ({ page, text, timeout = 15000 }) {
-    try {
-      await get(page).page.waitForFunction(([read, want]) => eval(`(${read})`)() === want, [readText.toString(), text], { timeout, polling: 20 })
-    } catch {
-      throw new Error(`the editor holds ${JSON.stringify(await get(page).page.evaluate(readText))}, want ${JSON.stringify(text)}`)
+    const until = Date.now() + timeout
+    for (;;) {
+      const now = await get(page).page.evaluate(readText)
+      if (now === text) return
+      if (Date.now() > until) throw new Error(`the editor holds ${JSON.stringify(now)}, want ${JSON.stringify(text)}`)
+      await new Promise(resolve => setTimeout(resolve, 25))
     }
   },
   shot: async ({ page, path }) => { await get(page).page.screenshot({ path }) },

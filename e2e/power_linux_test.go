@@ -159,7 +159,7 @@ func TestRelaxedModeLosesToAPowerCut(t *testing.T) {
 	for round := range 3 {
 		l, text := powerRound(t, d, dsk, s, r, fmt.Sprintf("relaxed-%d", round), round)
 		if lost := l.lost(text); len(lost) > 0 {
-			t.Logf("round %d: %d of %d echoed pieces are lost, as this mode says", round, len(lost), len(l.Echoed))
+			t.Logf("round %d: %d of %d echoed and %d seen pieces are lost, as this mode says", round, len(lost), len(l.Echoed), len(l.Seen))
 			return
 		}
 	}

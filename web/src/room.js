@@ -114,8 +114,9 @@ export function room (root) {
 
   provider.on('closed', ({ code, reason }) => {
     pill.closed()
+    editor.readOnly(true) // nothing typed now would go anywhere
     banner.hidden = false
-    banner.replaceChildren(h('span', {}, closeReason(code, reason)), h('button', { class: 'button', type: 'button', onclick: () => { banner.hidden = true; provider.connect() } }, 'Try again'))
+    banner.replaceChildren(h('span', {}, closeReason(code, reason)), h('button', { class: 'button', type: 'button', onclick: () => { banner.hidden = true; editor.readOnly(false); provider.connect() } }, 'Try again'))
   })
 
   function count () {
