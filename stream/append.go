@@ -16,6 +16,7 @@ type Entry struct {
 	User, Conn string    // who and by which connection; at most 1 KiB each
 	Merged     int       // updates folded into this one; 0 and 1 mean one
 	Time       time.Time // imports only: when it was made
+	WithNext   bool      // this entry and the next are stored together or not at all: parts of one update that was split
 	Update     []byte    // must not change until done is called
 }
 
@@ -41,13 +42,14 @@ func (l *Log) Writer(doc Doc) *Writer {
 	return &Writer{shard: s, doc: doc, token: token, subject: s.subject(kindLog, token), id: randomWriter()}
 }
 
-// Append stores the entries in order, all or none, retrying with back-off until ctx ends. It never blocks.
+// Append stores the entries in order, retrying with back-off until ctx ends. It never blocks. Where it fails, none of the
+// entries is stored, or the first few; never one without those before it.
 //
 // done is called exactly once, from the committer's goroutine: it must not block, and may call Append again. It gets the
 // sequence of each entry, or an error. ErrTooLarge and ErrIdentity: nothing was sent, the Writer may go on. Any other error:
 // the Writer is spent, open another; after ErrGaveUp the entries may be stored nevertheless.
 //
-// An Append of several entries is one atomic batch: at most 1,000, and together not above 64 MiB.
+// Entries that are held together by WithNext are stored in one atomic batch: at most 1,000, and not above 64 MiB.
 func (w *Writer) Append(ctx context.Context, entries []Entry, done func(seqs []Seq, err error)) {
 	p := &pending{ctx: ctx, w: w, entries: entries, done: done, since: time.Now()}
 	w.mu.Lock()
@@ -65,25 +67,30 @@ func (w *Writer) Append(ctx context.Context, entries []Entry, done func(seqs []S
 		w.n += uint64(len(entries))
 	}
 	w.mu.Unlock()
-	for i := range entries {
-		p.bytes += len(entries[i].Update)
-	}
 	w.shard.submit(p)
 }
 
 func (w *Writer) check(entries []Entry) error {
-	if len(entries) == 0 || len(entries) > maxBatch {
-		return fmt.Errorf("stream: %d entries in one append, want 1 to %d", len(entries), maxBatch)
+	if len(entries) == 0 {
+		return errors.New("stream: an append of nothing")
 	}
-	limit, total := w.shard.l.MaxUpdate(), 0
+	limit := w.shard.l.MaxUpdate()
+	run, size := 0, 0
 	for i := range entries {
 		if err := entries[i].check(limit); err != nil {
 			return err
 		}
-		total += len(entries[i].Update)
+		run++
+		size += len(entries[i].Update)
+		if run > 1 && (run > maxBatch || size > maxRunBytes) {
+			return fmt.Errorf("%w: more than %d entries or %d bytes that are to be stored together", ErrTooLarge, maxBatch, maxRunBytes)
+		}
+		if !entries[i].WithNext {
+			run, size = 0, 0
+		}
 	}
-	if len(entries) > 1 && total > maxAppendBytes {
-		return fmt.Errorf("%w: %d bytes in one append of several entries, at most %d", ErrTooLarge, total, maxAppendBytes)
+	if entries[len(entries)-1].WithNext {
+		return errors.New("stream: the last entry of an append has no next")
 	}
 	return nil
 }

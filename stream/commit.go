@@ -17,25 +17,27 @@ import (
 // Each shard has one committer. In what it does next to the records it holds:
 //
 //  1. Appends that arrive while a commit is under way wait for the next one; there is no timer that gathers.
-//  2. Few records go as single messages, at most one per document; from batchFrom on they go as one atomic batch (NATS
-//     decision record ADR-50), which costs one sync of the disk whatever its size.
-//  3. An append of several entries is always an atomic batch, alone or within a larger one.
+//  2. Few records go as single messages, at most one per document at a time; from batchFrom on they go as one atomic batch
+//     (NATS decision record ADR-50), which costs one sync of the disk whatever its size.
+//  3. Entries that must be stored together always go in one atomic batch.
 //  4. A commit that was not acknowledged is sent again after a while. Until it is, its documents are held: nothing later of
 //     them is sent, be it from another Writer.
 //
 // With more than one replica, or without a sync per message, there is nothing to share: then appends of different documents
 // go out as they come, up to a window, and group in the server.
 const (
-	batchFrom      = 10       // records: a batch of fewer costs more than single messages
-	maxBatch       = 1000     // records: the most NATS takes in one
-	maxGroupBytes  = 16 << 20 // of one commit; a larger append goes alone
-	maxAppendBytes = 64 << 20 // of one append of several entries
-	window         = 2048     // records under way where commits are not grouped
-	windowBytes    = 16 << 20 // and their bytes
-	maxBatches     = 8        // batches under way: NATS allows 50 per stream, and other servers want some
-	ackWait        = 5 * time.Second
-	commitTick     = 100 * time.Millisecond // how soon an ended context or a late acknowledgement is noticed
-	lateFor        = time.Minute            // how long an acknowledgement that is late is still understood
+	batchFrom     = 10       // records: a batch of fewer costs more than single messages
+	maxBatch      = 1000     // records: the most NATS takes in one
+	chainProcess  = 32       // records of one append: fewer cost less one after the other, without a sync
+	chainCluster  = 3        // the same where each acknowledgement crosses the network; there a batch is staged in memory
+	maxGroupBytes = 16 << 20 // of one commit; what must be stored together may be more
+	maxRunBytes   = 64 << 20 // of what must be stored together
+	window        = 2048     // records under way where commits are not grouped
+	windowBytes   = 16 << 20 // and their bytes
+	maxBatches    = 8        // batches under way: NATS allows 50 per stream, and other servers want some
+	ackWait       = 5 * time.Second
+	commitTick    = 100 * time.Millisecond // how soon an ended context or a late acknowledgement is noticed
+	lateFor       = time.Minute            // how long an acknowledgement that is late is still understood
 )
 
 // pending is one Append on its way.
@@ -44,23 +46,54 @@ type pending struct {
 	w       *Writer
 	entries []Entry
 	first   uint64 // count of the first entry
-	bytes   int
 	since   time.Time
 	refused error // known from the start: nothing is sent
 	done    func([]Seq, error)
 
 	// Owned by the committer.
-	attempts int
+	seqs     []Seq     // of the entries stored so far
+	attempts int       // of the next entries
 	due      time.Time // not before
 	alone    bool      // a commit with others was refused; find out whose fault it is
 	finished bool
 	last     error // of the last attempt
 }
 
+// next is the first entry that is not stored.
+func (p *pending) next() int { return len(p.seqs) }
+
+// part is what a flight carries of one append: entries from to before to.
+type part struct {
+	*pending
+	from, to int
+}
+
+// chunk is what of p goes in the next flight: from one entry to as many as one batch takes, never cutting what belongs together.
+func (p *pending) chunk(most int) part {
+	from := p.next()
+	to, size := from, 0
+	for at := from; at < len(p.entries); at++ {
+		if size += len(p.entries[at].Update); to > from && (at-from >= most || size > maxGroupBytes) {
+			break
+		}
+		if !p.entries[at].WithNext {
+			to = at + 1
+		}
+	}
+	return part{p, from, to}
+}
+
+func (c part) bytes() (n int) {
+	for i := c.from; i < c.to; i++ {
+		n += len(c.entries[i].Update)
+	}
+	return n
+}
+
 // flight is what one acknowledgement will answer: one message, or one batch.
 type flight struct {
 	id       uint64
-	members  []*pending
+	members  []part
 	records  int
 	bytes    int
 	batch    bool
@@ -77,6 +110,7 @@ type shard struct {
 	nn      string // the same in two digits
 	stream  string
 	grouped bool // commits share a sync: one group at a time
+	chain   int  // an append of more entries than this goes as a batch of its own
 	acks    chan *nats.Msg
 	ackSub  *nats.Subscription
 	inbox   string // prefix of the reply subjects
@@ -113,6 +147,14 @@ func newShard(l *Log, i int) (*shard, error) {
 		wake:    make(chan struct{}, 1),
 		trims:   make(chan struct{}, 1),
 		blocked: map[string][]*pending{}, held: map[string]bool{}, flights: map[uint64]*flight{},
+	}
+	switch {
+	case s.grouped:
+		s.chain = batchFrom - 1
+	case l.cfg.Replicas == 1:
+		s.chain = chainProcess
+	default:
+		s.chain = chainCluster
 	}
 	var err error
 	if s.ackSub, err = l.nc.ChanSubscribe(s.inbox+"*", s.acks); err != nil {
@@ -253,107 +295,112 @@ func (s *shard) room() bool {
 
 // pick chooses the next commit: what is due again first, then what waits, in order, within the bounds of one commit. The
 // documents of the chosen are held.
-func (s *shard) pick() (group []*pending, records int) {
+func (s *shard) pick() (group []part, records int) {
 	limit := maxBatch
 	if !s.grouped {
-		limit = min(limit, window-s.flying)
+		limit = max(1, min(limit, window-s.flying))
 	}
 	size, batches, alone := 0, s.batches, false
-	fits := func(p *pending) bool {
+	choose := func(p *pending) bool {
+		c := p.chunk(maxBatch)
+		n, bytes := c.to-c.from, c.bytes()
 		switch {
 		case len(group) == 0:
-			return true
-		case alone || p.alone:
-			return false
-		case !s.grouped && len(p.entries) > 1 && batches >= maxBatches:
+		case alone || p.alone, !s.grouped && n > s.chain && batches >= maxBatches, records+n > limit, size+bytes > maxGroupBytes:
 			return false
 		}
-		return records+len(p.entries) <= limit && size+p.bytes <= maxGroupBytes
-	}
-	choose := func(p *pending) {
-		group = append(group, p)
-		records += len(p.entries)
-		size += p.bytes
+		group = append(group, c)
+		records += n
+		size += bytes
 		alone = alone || p.alone
-		if len(p.entries) > 1 {
+		if n > s.chain {
 			batches++
 		}
+		return true
 	}
 	now := time.Now()
 	rest := s.again[:0]
 	for _, p := range s.again {
-		if !p.due.After(now) && fits(p) {
-			choose(p)
-		} else {
+		if p.due.After(now) || !choose(p) {
 			rest = append(rest, p)
 		}
 	}
 	clear(s.again[len(rest):])
 	s.again = rest
 
-	fromWaiting := 0
+	taken := 0
 	var mine map[string]bool // documents chosen from waiting: one batch may hold several appends of one
+choosing:
 	for _, p := range s.waiting {
-		if p.finished {
-			fromWaiting++
-			continue
-		}
-		if s.held[p.w.token] && !(mine[p.w.token] && s.grouped) {
+		switch {
+		case p.finished:
+		case s.held[p.w.token] && !(mine[p.w.token] && s.grouped):
 			s.blocked[p.w.token] = append(s.blocked[p.w.token], p)
-			fromWaiting++
-			continue
+		case !choose(p):
+			break choosing
+		default:
+			if mine == nil {
+				mine = make(map[string]bool)
+			}
+			mine[p.w.token] = true
+			s.held[p.w.token] = true
+			if group[len(group)-1].to < len(p.entries) {
+				delete(mine, p.w.token) // the rest of it comes before anything later
+			}
 		}
-		if !fits(p) {
-			break
-		}
-		choose(p)
-		if mine == nil {
-			mine = make(map[string]bool)
-		}
-		mine[p.w.token] = true
-		s.held[p.w.token] = true
-		fromWaiting++
+		taken++
 	}
-	n := copy(s.waiting, s.waiting[fromWaiting:])
+	n := copy(s.waiting, s.waiting[taken:])
 	clear(s.waiting[n:])
 	s.waiting = s.waiting[:n]
 	return group, records
 }
 
-// launch sends a group: as one batch, or as single messages.
-func (s *shard) launch(group []*pending, records int) {
+// launch sends a group: as one batch, or document by document.
+func (s *shard) launch(group []part, records int) {
 	if s.grouped && records >= batchFrom {
-		s.fly(group, records)
+		s.fly(group)
 		return
 	}
 	var seen map[string]bool
 	if len(group) > 1 {
 		seen = make(map[string]bool, len(group))
 	}
-	for _, p := range group {
-		if seen[p.w.token] {
+	for _, c := range group {
+		if seen[c.w.token] {
 			// A second append of the same document waits for the first.
-			s.blocked[p.w.token] = append(s.blocked[p.w.token], p)
+			s.blocked[c.w.token] = append(s.blocked[c.w.token], c.pending)
 			continue
 		}
 		if seen != nil {
-			seen[p.w.token] = true
+			seen[c.w.token] = true
 		}
-		s.fly([]*pending{p}, len(p.entries))
+		s.flyNext(c.pending)
+	}
+}
+
+// flyNext sends the next entries of one append: a single message where that will do.
+func (s *shard) flyNext(p *pending) {
+	if len(p.entries)-p.next() <= s.chain {
+		s.fly([]part{p.chunk(1)})
+	} else {
+		s.fly([]part{p.chunk(maxBatch)})
 	}
 }
 
 // fly publishes one flight.
-func (s *shard) fly(members []*pending, records int) {
+func (s *shard) fly(members []part) {
 	now := time.Now()
 	s.nextID++
-	f := &flight{id: s.nextID, members: members, records: records, batch: records > 1, sent: now, epoch: s.reconnected.Load()}
+	f := &flight{id: s.nextID, members: members, sent: now, epoch: s.reconnected.Load()}
 	wait := ackWait
-	for _, p := range members {
-		f.bytes += p.bytes
-		p.attempts++
-		wait = max(wait, min(time.Duration(p.attempts)*ackWait, 4*ackWait)) // a slow server is not helped by more of the same
+	for _, c := range members {
+		f.records += c.to - c.from
+		f.bytes += c.bytes()
+		c.attempts++
+		wait = max(wait, min(time.Duration(c.attempts)*ackWait, 4*ackWait)) // a slow server is not helped by more of the same
 	}
+	f.batch = f.records > 1
 	f.deadline = now.Add(wait)
 	s.flights[f.id] = f
 	s.flying += f.records
@@ -370,14 +417,15 @@ func (s *shard) fly(members []*pending, records int) {
 func (s *shard) publish(f *flight, reply string) error {
 	nc := s.l.nc
 	if !f.batch {
-		return nc.PublishMsg(f.members[0].message(0, reply, 0))
+		c := f.members[0]
+		return nc.PublishMsg(c.message(c.from, reply, 0))
 	}
 	id := []string{reply[len(nats.InboxPrefix):]} // unique, and below the 64 characters that NATS allows
 	n := 0
-	for _, p := range f.members {
-		for i := range p.entries {
+	for _, c := range f.members {
+		for i := c.from; i < c.to; i++ {
 			n++
-			m := p.message(i, "", 3)
+			m := c.message(i, "", 3)
 			m.Header["Nats-Batch-Id"] = id
 			m.Header["Nats-Batch-Sequence"] = []string{strconv.Itoa(n)}
 			if n == f.records {
@@ -423,15 +471,23 @@ func (s *shard) acked(m *nats.Msg) {
 	}
 	s.l.m.records.Add(float64(f.records))
 	s.l.m.bytes.Add(float64(f.bytes))
-	for _, p := range f.members {
-		seqs := make([]Seq, len(p.entries))
-		for i := range seqs {
-			seqs[i] = next
-			next++
+	for _, c := range f.members {
+		at := next
+		next += Seq(c.to - c.from)
+		if c.finished || c.next() != c.from {
+			continue // given up, or stored by another attempt
 		}
-		if !p.finished {
-			s.l.m.appendSeconds.Observe(now.Sub(p.since).Seconds())
-			s.finish(p, seqs, nil)
+		if c.seqs == nil {
+			c.seqs = make([]Seq, 0, len(c.entries))
+		}
+		for range c.to - c.from {
+			c.seqs = append(c.seqs, at)
+			at++
+		}
+		c.attempts, c.alone = 0, false
+		if c.next() == len(c.entries) {
+			s.l.m.appendSeconds.Observe(now.Sub(c.since).Seconds())
+			s.finish(c.pending, c.seqs, nil)
 		}
 	}
 	if f.late {
@@ -448,8 +504,27 @@ func (s *shard) acked(m *nats.Msg) {
 		s.again = keep
 		return
 	}
-	for _, p := range f.members {
-		s.release(p.w.token)
+	s.carryOn(f)
+}
+
+// carryOn sends the rest of appends whose entries go in several flights, and lets the next append of the other documents go.
+// Of several appends of one document in a flight only the last can have a rest.
+func (s *shard) carryOn(f *flight) {
+	var rest map[string]bool
+	for _, c := range f.members {
+		if !c.finished {
+			if rest == nil {
+				rest = make(map[string]bool)
+			}
+			rest[c.w.token] = true
+		}
+	}
+	for _, c := range f.members {
+		if !c.finished {
+			s.flyNext(c.pending)
+		} else if !rest[c.w.token] {
+			s.release(c.w.token)
+		}
 	}
 }
 
@@ -508,55 +583,38 @@ func (s *shard) fail(f *flight, err error) {
 	}
 	s.l.m.retries.WithLabelValues(reason).Inc()
 	now := time.Now()
-	var first map[string]bool
-	if len(f.members) > 1 {
-		first = make(map[string]bool, len(f.members))
-	}
+	goes := make(map[string]bool, len(f.members)) // documents with something to send again
 	var after []*pending
-	for _, p := range f.members {
-		p.last = err
-		if p.finished {
-			continue
-		}
+	for _, c := range f.members {
+		c.last = err
 		switch {
-		case errors.Is(err, ErrFault):
-			s.finish(p, nil, err)
+		case c.finished:
 			continue
-		case errors.Is(err, ErrTooLarge) && (len(f.members) == 1):
-			s.finish(p, nil, err)
+		case errors.Is(err, ErrFault), errors.Is(err, ErrTooLarge) && len(f.members) == 1:
+			s.finish(c.pending, nil, err)
 			continue
-		case errors.Is(err, ErrTooLarge):
-			p.alone = true
-		case errors.Is(err, errRefused) && p.attempts > 2:
-			p.alone = true
+		case errors.Is(err, ErrTooLarge), errors.Is(err, errRefused) && c.attempts > 2:
+			c.alone = true
 		}
-		if first[p.w.token] {
-			after = append(after, p)
+		if goes[c.w.token] {
+			after = append(after, c.pending)
 			continue
 		}
-		if first != nil {
-			first[p.w.token] = true
-		}
-		p.due = now.Add(backoff(p.attempts - 1))
+		goes[c.w.token] = true
+		c.due = now.Add(backoff(c.attempts - 1))
 		if errors.Is(err, errReconnected) {
-			p.due = now
+			c.due = now
 		}
-		s.again = append(s.again, p)
+		s.again = append(s.again, c.pending)
 	}
 	// Later appends of a document that goes again wait before those that were blocked already.
 	for i := len(after) - 1; i >= 0; i-- {
 		t := after[i].w.token
 		s.blocked[t] = append([]*pending{after[i]}, s.blocked[t]...)
 	}
-	goes := make(map[string]bool, len(f.members))
-	for _, p := range f.members {
-		if !p.finished {
-			goes[p.w.token] = true
-		}
-	}
-	for _, p := range f.members {
-		if !goes[p.w.token] {
-			s.release(p.w.token)
+	for _, c := range f.members {
+		if !goes[c.w.token] {
+			s.release(c.w.token)
 		}
 	}
 }
@@ -595,8 +653,8 @@ func (s *shard) sweep(now time.Time) {
 		if f.late {
 			continue
 		}
-		for _, p := range f.members {
-			s.expire(p)
+		for _, c := range f.members {
+			s.expire(c.pending)
 		}
 	}
 	keep := s.again[:0]
@@ -681,8 +739,8 @@ func (s *shard) stop() {
 	s.mu.Unlock()
 	err := fmt.Errorf("%w: %w", ErrGaveUp, ErrClosed)
 	for _, f := range s.flights {
-		for _, p := range f.members {
-			s.finish(p, nil, err)
+		for _, c := range f.members {
+			s.finish(c.pending, nil, err)
 		}
 	}
 	for _, list := range append([][]*pending{q, s.again, s.waiting}, values(s.blocked)...) {
