@@ -68,6 +68,8 @@ type dialect interface {
 type encoder struct {
 	prefix []byte // in front of each message: Hocuspocus' address
 	json   bool   // JSON text frames instead of binary ones
+
+	stored, refused []byte // frames that tell the fate of an update; nil: not told
 }
 
 // plain is the encoder of all y-websocket-like sessions.

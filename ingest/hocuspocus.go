@@ -1,3 +1,358 @@
 package ingest
 
-func newHocuspocus(c *conn) dialect { return newYWS(c) }
+import (
+	"bytes"
+	"errors"
+	"sync"
+	"time"
+
+	"yjet/auth"
+	"yjet/internal/yjs"
+)
+
+// hocuspocus is the dialect of @hocuspocus/provider: many documents on one
+// socket, each message with an address in front (the document's name, or name,
+// zero and a session id), a token for each document in its messages, and a
+// receipt for each update.
+//
+// A client sends its first step 1 and awareness without waiting to be let in:
+// they are kept until it is. Letting in and loading happen in a goroutine for
+// each document, so that a slow one does not hold up the others.
+type hocuspocus struct {
+	wg sync.WaitGroup // documents being let in
+
+	mu      sync.Mutex
+	docs    map[string]*hpDoc // by address
+	pending int               // of docs, those being let in
+	modern  bool              // a version was named: Close and Ping are understood
+	met     bool              // a document was let in once
+}
+
+// An hpDoc is one address of a socket.
+type hpDoc struct {
+	// Set when it is made, then only read.
+	name []byte
+	enc  *encoder
+
+	// Guarded by hocuspocus.mu.
+	token  string
+	s      *session
+	busy   bool // a goroutine lets it in, or works off what came meanwhile
+	denied bool // only a new token is listened to
+	queue  [][]byte
+	size   int
+}
+
+// Bounds of what is kept before a document is let in; Hocuspocus' own.
+const (
+	hpQueueBytes    = 5 << 20
+	hpQueueMessages = 1_000
+	hpPending       = 100
+	hpDocuments     = 1_000
+	hpAuthWait      = 60 * time.Second
+)
+
+func newHocuspocus(c *conn) *hocuspocus {
+	c.limit.Store(int64(c.srv.limits.Message)) // what comes before admission is bounded by the queue
+	return &hocuspocus{docs: map[string]*hpDoc{}}
+}
+
+func (d *hocuspocus) name() string      { return "hocuspocus" }
+func (d *hocuspocus) open(*conn) error  { return nil }
+func (d *hocuspocus) ended(*conn)       { d.wg.Wait() }
+func (d *hocuspocus) reannounces() bool { d.mu.Lock(); defer d.mu.Unlock(); return !d.modern }
+
+func (d *hocuspocus) code(cs *cause) int {
+	if cs.hp == 0 {
+		return cs.yws
+	}
+	return cs.hp
+}
+
+func (d *hocuspocus) goodbye(*conn, *cause) []byte { return nil }
+
+func (d *hocuspocus) message(c *conn, text bool, b []byte) error {
+	if text {
+		c.srv.metrics.dropped("unknown-text")
+		return nil
+	}
+	m, err := yjs.ReadHocuspocus(b)
+	if err != nil {
+		return errors2(causeMalformed, err)
+	}
+	if m.Address == nil {
+		if m.Type == yjs.MsgPing {
+			c.send(plain.binary([]byte{yjs.MsgPong}, nil))
+		}
+		return nil
+	}
+	if len(m.Address) == 0 {
+		return causeRoomRequired
+	}
+	d.mu.Lock()
+	doc := d.docs[string(m.Address)]
+	if doc == nil {
+		if m.Type == yjs.MsgClose {
+			d.mu.Unlock()
+			return nil
+		}
+		if d.pending >= hpPending || len(d.docs) >= hpDocuments {
+			d.mu.Unlock()
+			return causeQueueFull
+		}
+		doc = newHPDoc(m.Address)
+		d.docs[string(m.Address)] = doc
+	}
+	if m.Type == yjs.MsgAuth && m.Step == yjs.AuthToken {
+		d.modern = d.modern || m.Version != nil
+		doc.token = string(m.Payload)
+		if doc.s == nil && !doc.busy {
+			doc.denied = false
+			d.admit(c, doc)
+			d.mu.Unlock()
+			return nil
+		}
+	}
+	switch {
+	case doc.denied:
+		d.mu.Unlock()
+		return nil
+	case doc.busy:
+		defer d.mu.Unlock()
+		if len(doc.queue) >= hpQueueMessages || doc.size+len(b) > hpQueueBytes {
+			return causeQueueFull
+		}
+		doc.queue = append(doc.queue, bytes.Clone(b))
+		doc.size += len(b)
+		return nil
+	case doc.s == nil: // a client that has no token sends none
+		doc.queue = append(doc.queue, bytes.Clone(b))
+		doc.size += len(b)
+		d.admit(c, doc)
+		d.mu.Unlock()
+		return nil
+	}
+	d.mu.Unlock()
+	c.exempt = m.Type == yjs.MsgSync && m.Step == yjs.SyncStep2
+	return d.handle(c, doc, m)
+}
+
+func newHPDoc(address []byte) *hpDoc {
+	name, _ := yjs.SplitAddress(address)
+	return &hpDoc{name: bytes.Clone(name), enc: newHPEncoder(address)}
+}
+
+func newHPEncoder(address []byte) *encoder {
+	e := &encoder{prefix: yjs.AppendAddress(nil, address)}
+	e.stored = e.binary(yjs.AppendSyncStatus(nil, true), nil)
+	e.refused = e.binary(yjs.AppendSyncStatus(nil, false), nil)
+	return e
+}
+
+// admit starts letting a document in. Callers hold the lock.
+func (d *hocuspocus) admit(c *conn, doc *hpDoc) {
+	doc.busy = true
+	d.pending++
+	d.wg.Add(1)
+	go func() {
+		defer d.wg.Done()
+		err := c.guard(func() error { return d.letIn(c, doc) })
+		if err != nil {
+			c.close(err)
+		}
+	}()
+}
+
+// letIn asks for the rights, opens the document, and works off what came
+// meanwhile.
+func (d *hocuspocus) letIn(c *conn, doc *hpDoc) error {
+	d.mu.Lock()
+	token := doc.token
+	d.mu.Unlock()
+	if token == "" {
+		token = c.token
+	}
+	s, err := d.enter(c, doc, token)
+	d.mu.Lock()
+	d.pending--
+	if err != nil {
+		cs := causeOf(err)
+		if cs.hp != 0 || c.ctx.Err() != nil {
+			d.mu.Unlock()
+			return err
+		}
+		doc.busy, doc.denied, doc.queue, doc.size = false, true, nil, 0
+		d.mu.Unlock()
+		c.srv.metrics.refused(cs.reason)
+		c.log.Info("refused", "doc", clip(string(doc.name)), "reason", cs.reason, "conn", c.id, "ip", c.ip)
+		c.send(doc.enc.binary(yjs.AppendAuthDenied(nil, cs.reason), nil))
+		return nil
+	}
+	doc.s, d.met = s, true
+	d.mu.Unlock()
+	c.send(doc.enc.binary(yjs.AppendAuthOK(nil, s.grant.Mode != writeMode), nil))
+	for {
+		d.mu.Lock()
+		queue := doc.queue
+		doc.queue, doc.size = nil, 0
+		if len(queue) == 0 || doc.s == nil {
+			doc.busy = false
+			d.mu.Unlock()
+			return nil
+		}
+		d.mu.Unlock()
+		for _, b := range queue {
+			m, err := yjs.ReadHocuspocus(b)
+			if err != nil {
+				return errors2(causeMalformed, err)
+			}
+			if err := d.handle(c, doc, m); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (d *hocuspocus) enter(c *conn, doc *hpDoc, token string) (*session, error) {
+	name, grant, err := c.authorize(string(doc.name), token)
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.srv.rooms.open(c.ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if len(doc.enc.prefix) == len(yjs.AppendAddress(nil, doc.name)) {
+		doc.enc = r.hpEncoder(doc.enc)
+	}
+	return newSession(c, r, d, doc.enc, grant)
+}
+
+// hpEncoder shares one encoder among all of the document's sessions whose address
+// is the bare name.
+func (r *room) hpEncoder(e *encoder) *encoder {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.hp == nil {
+		r.hp = e
+	}
+	return r.hp
+}
+
+// handle takes a message of a document that was let in.
+func (d *hocuspocus) handle(c *conn, doc *hpDoc, m yjs.Message) error {
+	d.mu.Lock()
+	s := doc.s
+	d.mu.Unlock()
+	if s == nil {
+		return nil
+	}
+	switch m.Type {
+	case yjs.MsgSync, yjs.MsgSyncReply:
+		if m.Step == yjs.SyncStep1 {
+			return s.sync(m.Payload)
+		}
+		s.hello()
+		return s.update(m.Step, m.Payload, ackUpdate)
+	case yjs.MsgAwareness:
+		s.hello()
+		return s.awareness(m.Payload)
+	case yjs.MsgQueryAwareness:
+		s.hello()
+		s.tellEverybody()
+	case yjs.MsgStateless:
+		s.publish(m.Payload, "stateless")
+	case yjs.MsgClose:
+		d.mu.Lock()
+		delete(d.docs, string(m.Address))
+		doc.s, doc.queue, doc.size = nil, nil, 0
+		d.mu.Unlock()
+		s.leaveFor(causeLeft, true)
+	case yjs.MsgAuth:
+		if m.Step == yjs.AuthToken {
+			return d.reauthorize(c, s, doc, string(m.Payload))
+		}
+	case yjs.MsgBroadcastStateless:
+		return causeMalformed // between servers only
+	default:
+		c.srv.metrics.dropped("unknown-message")
+	}
+	return nil
+}
+
+// reauthorize takes a fresh token of a document that is open: a good one extends,
+// a bad one ends the session.
+func (d *hocuspocus) reauthorize(c *conn, s *session, doc *hpDoc, token string) error {
+	_, grant, err := c.authorize(string(doc.name), token)
+	if err == nil && grant.User != s.user {
+		err = auth.ErrForbidden
+	}
+	switch {
+	case errors.Is(err, auth.ErrUnavailable):
+		return nil // the old grant stands until it ends
+	case err != nil:
+		s.end(err)
+		return nil
+	}
+	s.regrant(grant)
+	c.send(doc.enc.binary(yjs.AppendAuthOK(nil, grant.Mode != writeMode), nil))
+	return nil
+}
+
+// keepAlive goes to any one open document.
+func (d *hocuspocus) keepAlive(*conn) []byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, doc := range d.docs {
+		if doc.s != nil {
+			return doc.enc.keepAlive()
+		}
+	}
+	return nil
+}
+
+// tick ends a socket on which nobody was let in.
+func (d *hocuspocus) tick(c *conn, now time.Time) {
+	d.mu.Lock()
+	late := !d.met && now.Sub(c.opened) > hpAuthWait
+	d.mu.Unlock()
+	if late {
+		c.close(causeNeverAuth)
+	}
+}
+
+func (d *hocuspocus) settled(s *session, stored bool) []byte {
+	if stored {
+		return s.enc.stored
+	}
+	return s.enc.refused
+}
+
+func (d *hocuspocus) saved(*session, []byte) []byte { return nil }
+
+// denied ends one document; its socket stays for the others, and for another
+// token.
+func (d *hocuspocus) denied(s *session, cs *cause) ([]byte, bool) {
+	if cs.hp != 0 {
+		return nil, false
+	}
+	d.mu.Lock()
+	for _, doc := range d.docs {
+		if doc.s == s {
+			doc.s, doc.denied, doc.queue, doc.size = nil, true, nil, 0
+		}
+	}
+	modern := d.modern
+	d.mu.Unlock()
+	frames := s.enc.binary(yjs.AppendAuthDenied(nil, cs.reason), nil)
+	if modern {
+		frames = append(frames, s.enc.binary(yjs.AppendClose(nil, cs.reason), nil)...)
+	}
+	return frames, true
+}
+
+func (d *hocuspocus) readOnly(*session, *cause) []byte { return nil }
+
+func (d *hocuspocus) custom(s *session, payload []byte, _ map[string]string) []byte {
+	return s.enc.binary(yjs.AppendStateless(nil, string(payload)), nil)
+}

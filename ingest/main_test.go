@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"log/slog"
 	"net/http/httptest"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"yjet/auth"
@@ -71,9 +71,10 @@ func join(t testing.TB, ns *natstest.Server, settings ...setting) *world {
 	w := &world{t: t, nats: ns, out: &lines{}}
 	ctx := context.Background()
 	lg := slog.New(slog.NewTextHandler(w.out, nil))
-	o := Options{Logger: lg, Version: "test", DrainPeriod: time.Millisecond}
+	reg := prometheus.NewRegistry() // one for all rooms: their names must not collide
+	o := Options{Metrics: reg, Logger: lg, Version: "test", DrainPeriod: time.Millisecond}
 	ao := auth.Options{Mode: "none", Dev: true, Loopback: true}
-	cfg := stream.Config{Shards: 2, Replicas: 1, Embedded: true, Durability: "process"}
+	cfg := stream.Config{Metrics: reg, Shards: 2, Replicas: 1, Embedded: true, Durability: "process"}
 	for _, f := range settings {
 		f(&o, &ao, &cfg)
 	}
@@ -81,7 +82,8 @@ func join(t testing.TB, ns *natstest.Server, settings ...setting) *world {
 	if w.log, err = stream.Open(ctx, ns.Connect(), ns.Connect(), cfg); err != nil {
 		t.Fatalf("open the log: %v", err)
 	}
-	w.snap = snapshot.New(w.log, snapshot.Options{CompactAfter: time.Hour, Log: slog.New(slog.DiscardHandler)})
+	w.snap = snapshot.New(w.log, snapshot.Options{Metrics: reg, CompactAfter: time.Hour, Log: slog.New(slog.DiscardHandler)})
+	ao.Metrics = reg
 	a, err := auth.New(ao)
 	if err != nil {
 		t.Fatalf("auth: %v", err)
@@ -384,5 +386,3 @@ func eventually(t testing.TB, d time.Duration, what string, ok func() bool) {
 		time.Sleep(5 * time.Millisecond)
 	}
 }
-
-var _ = binary.MaxVarintLen64

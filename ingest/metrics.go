@@ -63,7 +63,7 @@ func newMetrics(reg prometheus.Registerer, s *Server) *metrics {
 		loadTime:    seconds("load_seconds", "To open a document."),
 		quarantined: one("quarantined_records_total", "Records that do not decode."),
 		held:        one("held_updates_total", "Updates held for what they depend on."),
-		slow:        one("slow_consumers_total", "Connections dropped because they did not read."),
+		slow:        one("slow_clients_total", "Connections dropped because they did not read."),
 		lagged:      one("lagging_sessions_total", "Times a session fell behind and caught up at once."),
 		panics:      one("panics_total", "Panics in connections."),
 	}

@@ -42,6 +42,7 @@ type room struct {
 	dirty    []*conn
 	outbox   [][]byte // awareness for the other servers
 	scratch  yjs.Update
+	hp       *encoder // of Hocuspocus sessions whose address is the document's name
 
 	commit   commits
 	aware    presences

@@ -298,7 +298,7 @@ func (s *session) leaveFor(cs *cause, clean bool) {
 	srv := s.c.srv
 	srv.metrics.sessions.WithLabelValues(s.d.name()).Dec()
 	srv.log.Info("left", "doc", string(r.doc), "user", s.user, "dialect", s.d.name(), "conn", s.c.id, "reason", cs.reason,
-		"took", time.Since(s.came).Round(time.Millisecond), "updates", updates)
+		"took", time.Since(s.came).Round(time.Millisecond).String(), "updates", updates)
 	if last {
 		srv.o.Snapshots.Hint(r.doc, seq, since.bytes, since.records, true)
 	}
