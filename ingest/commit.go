@@ -173,7 +173,7 @@ func (r *room) entries(g *group) ([]stream.Entry, error) {
 				if i == len(parts)-1 {
 					n = len(p.updates)
 				}
-				entries = append(entries, stream.Entry{User: p.user, Conn: p.conn, Merged: n, Update: part})
+				entries = append(entries, stream.Entry{User: p.user, Conn: p.conn, Merged: n, WithNext: i < len(parts)-1, Update: part})
 			}
 		} else {
 			entries = append(entries, stream.Entry{User: p.user, Conn: p.conn, Merged: len(p.updates), Update: u})
