@@ -374,3 +374,46 @@ func TestRecordsOfOtherProgramsAreTakenAndMarked(t *testing.T) {
 		t.Errorf("%d from outside and %d faults, want 2 and 1", c.Outside, c.Faults)
 	}
 }
+
+func TestLongAppendsGoInSeveralBatchesAndWhatBelongsTogetherInOne(t *testing.T) {
+	for _, durability := range []string{"disk", "process"} {
+		t.Run(durability, func(t *testing.T) {
+			l, _ := open(t, Config{Durability: durability})
+			entries := make([]Entry, 2500)
+			for i := range entries {
+				entries[i].Update = fmt.Append(nil, i)
+				entries[i].WithNext = i >= 995 && i < 1200 // does not fit into what is left of the first batch
+			}
+			seqs, err := appendAll(within(t, 30*time.Second), l.Writer("d"), entries...)
+			if err != nil || len(seqs) != len(entries) {
+				t.Fatalf("%d sequences, %v", len(seqs), err)
+			}
+			for i, r := range checkLog(t, l, "d") {
+				if string(r.Update) != fmt.Sprint(i) || r.Seq != seqs[i] {
+					t.Fatalf("record %d is %d %q", i, r.Seq, r.Update)
+				}
+			}
+			if n := value(l.m.commits.WithLabelValues("batch")); n < 3 || n > 4 {
+				t.Errorf("%v batches, want 3 or 4", n)
+			}
+			two := []Entry{{Update: []byte("a"), WithNext: true}, {Update: []byte("b")}}
+			before := value(l.m.commits.WithLabelValues("single"))
+			if _, err := appendAll(within(t, 30*time.Second), l.Writer("d"), two...); err != nil {
+				t.Fatal(err)
+			}
+			if n := value(l.m.commits.WithLabelValues("single")) - before; n != 0 {
+				t.Errorf("parts of one update went as %v singles", n)
+			}
+			if _, err := appendAll(within(t, time.Second), l.Writer("d"), two[0]); err == nil {
+				t.Error("an entry without its next was stored")
+			}
+			run := make([]Entry, maxBatch+1)
+			for i := range maxBatch {
+				run[i].WithNext = true
+			}
+			if _, err := appendAll(within(t, time.Second), l.Writer("d"), run...); !errors.Is(err, ErrTooLarge) {
+				t.Errorf("more together than a batch takes: got %v, want ErrTooLarge", err)
+			}
+		})
+	}
+}

@@ -1,0 +1,114 @@
+package stream
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"yjet/internal/natstest"
+)
+
+// TestClusterLosesNothingWhenLeadersGo runs writers and tails of two servers on three NATS nodes, and stops the leader of the
+// log again and again.
+func TestClusterLosesNothingWhenLeadersGo(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts three servers")
+	}
+	rounds := 2
+	if os.Getenv("YJET_LONG") == "1" {
+		rounds = 20
+	}
+	// Syncing each message three times says nothing about what is tested here.
+	c := natstest.StartCluster(t, natstest.Process)
+	a := openAt(t, Config{Shards: 1, Durability: "unknown"}, c.URL())
+	b := openAt(t, Config{Durability: "unknown"}, c.URL())
+	if a.cfg.Replicas != 3 {
+		t.Fatalf("%d replicas, want 3", a.cfg.Replicas)
+	}
+	const docs = 4
+	var sinks []*sink
+	for i := range 2 * docs {
+		by := a
+		if i%2 == 0 {
+			by = b
+		}
+		_, s := tail(t, by, docName(i/2))
+		sinks = append(sinks, s)
+	}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	var stored atomic.Int64
+	acked := make([]map[string]bool, 2*docs)
+	for i := range acked {
+		acked[i] = map[string]bool{}
+		by := a
+		if i%2 == 0 {
+			by = b
+		}
+		wg.Go(func() {
+			w := by.Writer(docName(i / 2))
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				es := []Entry{{Update: fmt.Appendf(nil, "%d:%d", i, n)}}
+				if n%10 == 9 {
+					for k := range 5 {
+						es = append(es, Entry{Update: fmt.Appendf(nil, "%d:%d:%d", i, n, k)})
+					}
+				}
+				if _, err := appendAll(within(t, 60*time.Second), w, es...); err != nil {
+					t.Errorf("append: %v", err)
+					return
+				}
+				for _, e := range es {
+					acked[i][string(e.Update)] = true
+				}
+				stored.Add(int64(len(es)))
+			}
+		})
+	}
+	more := func(n int64) {
+		t.Helper()
+		at := stored.Load() + n
+		eventually(t, "appends go on", func() bool { return stored.Load() >= at })
+	}
+	for range rounds {
+		more(1000)
+		leader := c.StreamLeader("YDOC_00")
+		if leader == nil {
+			t.Fatal("the log has no leader")
+		}
+		start := time.Now()
+		leader.Stop()
+		more(500)
+		t.Logf("appends went on after %v without the leader", time.Since(start).Round(time.Millisecond))
+		leader.Restart()
+		c.WaitLeader(t)
+	}
+	more(500)
+	close(stop)
+	wg.Wait()
+	for d := range docs {
+		recs := checkLog(t, a, docName(d))
+		have := map[string]bool{}
+		for _, r := range recs {
+			have[string(r.Update)] = true
+		}
+		for i := 2 * d; i < 2*d+2; i++ {
+			for u := range acked[i] {
+				if !have[u] {
+					t.Errorf("document %d: acknowledged %s is lost", d, u)
+				}
+			}
+			s := sinks[i]
+			eventually(t, "all records", func() bool { return s.len() >= len(recs) })
+			sameAsLog(t, b, docName(d), s)
+		}
+	}
+}
