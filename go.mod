@@ -36,5 +36,6 @@ require (
 // Node packages may carry stray .go files, which are not ours.
 ignore (
 	./e2e/node_modules
+	./examples/partykit-supabase/node_modules
 	./web/node_modules
 )
