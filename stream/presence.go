@@ -16,7 +16,7 @@ import (
 // Presence is one client of a document, a value of the ypresence bucket under the key <doc>.<client>. It outlives the server
 // that wrote it by PresenceTTL; its own server renews it every 15 s.
 type Presence struct {
-	User   string          `json:"user,omitempty"`
+	User   string          `json:"user"`
 	Name   string          `json:"name,omitempty"`
 	Color  string          `json:"color,omitempty"`
 	Client uint64          `json:"client"` // the Yjs client id
