@@ -50,7 +50,9 @@ type Grant struct {
 	Issued  time.Time // iat; zero: not known
 	Expires time.Time // exp, without the leeway; zero: never
 	Session string    // session_id claim or a hash of the token: what a revocation names; "" when auth is off
-	Recheck time.Time // zero: never; else ask again at this time (callback ttl)
+	Recheck time.Time // zero: never; else ask again at this time (callback ttl), with Renew
+
+	id *identity // what it was granted to; nil when auth is off
 }
 
 // Request is one question: may the bearer of Token use Doc?
@@ -202,7 +204,37 @@ func (a *Auth) grant(ctx context.Context, r Request) (Grant, error) {
 	if err != nil {
 		return Grant{}, err
 	}
-	g := id.grant()
+	return a.decide(ctx, r, id)
+}
+
+// Renew asks again for the rights of somebody who has been let in with g, on r.Doc; r.Token is not looked at. That the token
+// has expired meanwhile is no reason to refuse: how long an open socket may outlive it is the caller's to say. The errors are
+// Grant's.
+func (a *Auth) Renew(ctx context.Context, g Grant, r Request) (Grant, error) {
+	id := g.id
+	if a.open || id == nil {
+		return g, nil
+	}
+	var err error
+	if id.answer != nil {
+		r.Token = id.token
+		if id, err = a.callback.identify(ctx, r); err == nil && id.User != g.User {
+			err = ErrForbidden
+		}
+	}
+	if err == nil {
+		g, err = a.decide(ctx, r, id)
+	}
+	if err != nil {
+		g.Mode = None
+		a.metrics.refused(Reason(err))
+	}
+	return g, err
+}
+
+// decide answers the rights of id on r.Doc.
+func (a *Auth) decide(ctx context.Context, r Request, id *identity) (g Grant, err error) {
+	g = id.grant()
 	if a.Revoked(r.Doc, g) {
 		return g, ErrRevoked
 	}

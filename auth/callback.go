@@ -99,7 +99,7 @@ func (c *callback) identify(ctx context.Context, r Request) (*identity, error) {
 		c.log.Error("callback gave rights to nobody: an answer needs a userId")
 		return nil, fmt.Errorf("%w: callback names no user", ErrUnavailable)
 	}
-	id := &identity{hash: hash, role: roleAuthenticated, answer: ans}
+	id := &identity{hash: hash, role: roleAuthenticated, answer: ans, token: r.Token}
 	id.User, id.Name, id.Session = ans.UserID, ans.Name, hash.session()
 	return id, nil
 }

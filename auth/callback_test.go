@@ -240,6 +240,37 @@ func TestCallbackJudgesTokensWhereNoKeyIsConfigured(t *testing.T) {
 	}
 }
 
+func TestRenewAsksAgainThoughTheTokenHasExpired(t *testing.T) {
+	s := newApp(t, `{"access":"rw","userId":"u","ttl":1}`)
+	for name, o := range map[string]Options{
+		"verified": {SupabaseSecret: testSecret, Callback: s.URL, CallbackSecret: testCallbackSecret},
+		"opaque":   {Callback: s.URL, CallbackSecret: testCallbackSecret},
+	} {
+		s.answer(`{"access":"rw","userId":"u","ttl":1}`)
+		a, _ := newTest(t, o)
+		token := hmacKey(testSecret).token("x", claims{"sub": "u", "exp": time.Now().Unix() - 29})
+		g, err := a.Grant(t.Context(), Request{Doc: "d", Token: token})
+		if err != nil || g.Mode != ReadWrite {
+			t.Fatalf("%s: got %+v %v", name, g, err)
+		}
+		waitFor(t, "the token's end", func() bool { return time.Now().After(g.Recheck) })
+		s.answer(`{"access":"r","userId":"u"}`)
+		g, err = a.Renew(t.Context(), g, Request{Doc: "d"})
+		if err != nil || g.Mode != Read || g.User != "u" {
+			t.Errorf("%s: got %+v %v, want r", name, g, err)
+		}
+		s.answer(`{"access":"none"}`)
+		a.Recheck("u", "d")
+		if g, err := a.Renew(t.Context(), g, Request{Doc: "d"}); !errors.Is(err, ErrForbidden) || g.Mode != None {
+			t.Errorf("%s: got %+v %v, want ErrForbidden", name, g, err)
+		}
+		a.Revoke(Revocation{Session: g.Session})
+		if _, err := a.Renew(t.Context(), g, Request{Doc: "d"}); !errors.Is(err, ErrRevoked) && name == "verified" {
+			t.Errorf("%s: got %v, want ErrRevoked", name, err)
+		}
+	}
+}
+
 func TestSignatureBindsTimeAndBody(t *testing.T) {
 	now := time.Now()
 	secret, body := []byte("0123456789abcdef"), []byte(`{"a":1}`)

@@ -72,7 +72,7 @@ func (r Revocation) Complete() Revocation {
 // off by this. One that names only a document does not mean administrators.
 func (r Revocation) Names(doc string, g Grant) bool {
 	return (r.User == "" || r.User == g.User) && (r.Session == "" || r.Session == g.Session) && (r.Doc == "" || r.Doc == doc) &&
-		!(g.Admin && r.User == "" && r.Session == "")
+		!(g.Admin && g.User != "" && r.User == "" && r.Session == "")
 }
 
 // revokeSkew is how long after a revocation a token may seem to be issued and still be an older one: iat is read off the

@@ -50,10 +50,16 @@ type identity struct {
 	doc    string
 	mode   Mode
 
-	answer *answer // of a callback that judged the token itself
+	// Of a callback that judged the token itself.
+	answer *answer
+	token  string // to ask again with
 }
 
-func (id *identity) grant() Grant { return id.Grant }
+func (id *identity) grant() Grant {
+	g := id.Grant
+	g.id = id
+	return g
+}
 
 // tokenHash names a token without being one.
 type tokenHash [sha256.Size]byte
