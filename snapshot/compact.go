@@ -322,8 +322,11 @@ func (c *compaction) trimTo(ctx context.Context, keep stream.Seq) error {
 
 // removeStale is step 6. What is left behind by an error here is the sweep's.
 func (c *compaction) removeStale(ctx context.Context) error {
-	keep := c.next.names()
-	for name := range c.view.head.names() {
+	keep, stale := c.next.names(), c.view.head.names()
+	for _, name := range c.wrote { // a segment can be past its age when it is packed
+		stale[name] = true
+	}
+	for name := range stale {
 		if keep[name] {
 			continue
 		}
