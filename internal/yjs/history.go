@@ -1,0 +1,522 @@
+package yjs
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+var (
+	// ErrGone: the content of that state was dropped when it was deleted. The caller needs updates from before, or a
+	// document that keeps what is deleted.
+	ErrGone = errors.New("yjs: content of that state is gone")
+
+	// ErrNotOurs: the state holds structs that the document does not have.
+	ErrNotOurs = errors.New("yjs: not a state of this document")
+)
+
+// AppendSnapshot appends a state as Yjs's encodeSnapshot does: the delete set, then the state vector.
+func AppendSnapshot(dst []byte, v StateVector, deletes *IDSet) []byte {
+	return v.Append(deletes.Append(dst))
+}
+
+// DecodeSnapshot reads a state as Yjs's encodeSnapshot writes it.
+func DecodeSnapshot(b []byte) (StateVector, IDSet, error) {
+	var deletes IDSet
+	c := cursor{b: b}
+	for n := c.count(2); n > 0 && c.err == nil; n-- {
+		client := c.uint()
+		for m := c.count(2); m > 0 && c.err == nil; m-- {
+			at := c.off
+			clock, length := c.uint(), c.uint()
+			if client > MaxSafe || clock+length > MaxSafe {
+				c.fail(at, reasonRange)
+				break
+			}
+			deletes.Add(client, clock, length)
+		}
+	}
+	if c.err != nil {
+		return nil, IDSet{}, c.err
+	}
+	v, err := DecodeStateVector(b[c.off:])
+	if err != nil {
+		var e *Error
+		if errors.As(err, &e) {
+			e.Offset += c.off
+		}
+		return nil, IDSet{}, err
+	}
+	return v, deletes, nil
+}
+
+// At is the document as it was at a state of its past, a Yjs snapshot: what v covers, without deletes. It needs a document
+// that keeps what is deleted; else the error is ErrGone if anything is missing that showed then.
+func (d *Document) At(v StateVector, deletes *IDSet) (*Document, error) {
+	clients := v.clients()
+	clients = slices.DeleteFunc(clients, func(c uint64) bool { return v[c] == 0 })
+	update := AppendUvarint(nil, uint64(len(clients)))
+	for _, id := range clients {
+		end := v[id]
+		c := d.client(id)
+		if c == nil || c.next < end {
+			return nil, fmt.Errorf("%w: client %d is at %d, not %d", ErrNotOurs, id, d.state(id), end)
+		}
+		var section []byte
+		n := uint64(0)
+	structs:
+		for _, block := range c.blocks {
+			for _, it := range block {
+				if it.clock >= end {
+					break structs
+				}
+				s := it.asStruct()
+				if s.End() > end {
+					s.Keep(end - s.Clock)
+				}
+				if (s.Ref() == RefDeleted || s.Ref() == RefGC) && !deletes.Contains(id, s.Clock, s.Len) {
+					return nil, fmt.Errorf("%w: clocks [%d, %d) of client %d", ErrGone, s.Clock, s.End(), id)
+				}
+				section = s.Append(section)
+				n++
+			}
+		}
+		update = AppendUvarint(update, n)
+		update = AppendUvarint(update, id)
+		update = append(AppendUvarint(update, 0), section...)
+	}
+	then := NewDocument(DocumentOptions{KeepDeleted: d.keepDeleted})
+	if err := then.Apply(deletes.Append(update)); err != nil {
+		return nil, err
+	}
+	return then, nil
+}
+
+// asStruct is the item as an update has it. It shares the item's content.
+func (it *docItem) asStruct() Struct {
+	s := Struct{Client: it.client.id, Clock: it.clock, Len: it.length, Info: it.ref, Content: it.data}
+	if it.ref == RefGC {
+		return s
+	}
+	if o := it.origin; o.c != nil {
+		s.Info |= infoOrigin
+		s.Origin = ID{o.c.id, o.clock}
+	}
+	if o := it.rightOrigin; o.c != nil {
+		s.Info |= infoRight
+		s.Right = ID{o.c.id, o.clock}
+	}
+	if s.Info == it.ref {
+		if holder := it.parent.item; holder != nil {
+			s.Parent = holder.id()
+		} else {
+			s.Root = []byte(it.parent.name)
+		}
+		if it.entry != nil {
+			s.Info |= infoSub
+			s.Sub = []byte(it.entry.key)
+		}
+	}
+	return s
+}
+
+// Restore makes the document show what old shows, an earlier state of the same document, by an edit in the name of a
+// client. It returns the update for everybody else; nil if there is nothing to do.
+//
+// What is there and was there then stays, with its ids; so cursors, comments and edits under way keep their places. What
+// came since is deleted. What was deleted since comes back at its place as new content: ids that are deleted stay so.
+func (d *Document) Restore(old *Document, client uint64) ([]byte, error) {
+	return d.Edit(client, func(tx *Tx) error {
+		r := restore{tx, old, nil}
+		names := make([]string, 0, len(d.roots)+len(old.roots))
+		for name := range d.roots {
+			names = append(names, name)
+		}
+		for name := range old.roots {
+			if d.roots[name] == nil {
+				names = append(names, name)
+			}
+		}
+		slices.Sort(names)
+		for _, name := range names {
+			then := old.roots[name]
+			if then == nil {
+				then = &docType{name: name}
+			}
+			r.todo = append(r.todo, restorePair{d.root([]byte(name)), then})
+		}
+		for len(r.todo) > 0 {
+			p := r.todo[len(r.todo)-1]
+			r.todo = r.todo[:len(r.todo)-1]
+			if p.fresh() {
+				r.copyAll(p.now, p.then)
+			} else {
+				r.list(p.now, p.then)
+				r.keys(p.now, p.then)
+			}
+		}
+		return nil
+	})
+}
+
+// restorePair is a type of the document that is to become what it was.
+type restorePair struct{ now, then *docType }
+
+// fresh: the type was made for this, so everything is yet to be copied.
+func (p restorePair) fresh() bool {
+	return p.now.item != nil && (p.then.item == nil || p.now.item.id() != p.then.item.id())
+}
+
+type restore struct {
+	tx   *Tx
+	old  *Document
+	todo []restorePair
+}
+
+// same is the live item of the old document that holds an id; nil if that was not there, or deleted.
+func (r *restore) same(client, clock uint64) *docItem {
+	if c := r.old.client(client); c != nil && clock < c.next {
+		if it := c.at(clock); !it.deleted() {
+			return it
+		}
+	}
+	return nil
+}
+
+// parted says whether a text is parted between two halves of one character before its unit k.
+func (it *docItem) parted(k uint64) bool {
+	if it.ref != RefString || k == 0 || k >= it.length || uint64(len(it.data)) == it.length {
+		return false
+	}
+	_, half := utf16Offset(it.data, k)
+	return half
+}
+
+// eachPiece goes over the parts [from, to) of the clocks of it that the other document has in one item, which is nil where
+// it has none or a deleted one.
+func (r *restore) eachPiece(it *docItem, f func(then *docItem, from, to uint64)) {
+	c := r.old.client(it.client.id)
+	for from, end := it.clock, it.end(); from < end; {
+		to := end
+		var then *docItem
+		if c != nil && from < c.next {
+			o := c.at(from)
+			to = min(end, o.end())
+			if !o.deleted() {
+				then = o
+			}
+		}
+		f(then, from, to)
+		from = to
+	}
+}
+
+// list makes a list what it was.
+func (r *restore) list(now, then *docType) {
+	d := r.tx.d
+	// What came since goes. Ranges are taken down first, since deleting cuts items.
+	var gone []Run
+	for it := now.start; it != nil; it = it.right {
+		if it.deleted() {
+			continue
+		}
+		r.eachPiece(it, func(o *docItem, from, to uint64) {
+			if o == nil {
+				gone = append(gone, Run{it.client.id, from, to - from})
+				return
+			}
+			// A character whose halves were parted since shows as two replacement characters now: it comes anew.
+			if o.parted(from - o.clock) {
+				gone = append(gone, Run{it.client.id, from, 1})
+			}
+			if o.parted(to - o.clock) {
+				gone = append(gone, Run{it.client.id, to - 1, 1})
+			}
+			if o.typ != nil && it.typ != nil {
+				r.todo = append(r.todo, restorePair{it.typ, o.typ})
+			}
+		})
+	}
+	for _, g := range gone {
+		d.deleteRange(g)
+	}
+	// What was deleted since comes back, behind the last of what stood before it.
+	var anchor docID // the last unit that stands before, deleted or not
+	var lost restoreCopies
+	flush := func() {
+		if len(lost.list) == 0 {
+			return
+		}
+		var left *docItem
+		right := now.start
+		if anchor.c != nil {
+			left = d.endAt(anchor.c, anchor.clock)
+			right = left.right
+		}
+		r.put(now, left, right, lost.list)
+		lost.list = nil
+	}
+	for o := then.start; o != nil; o = o.right {
+		if o.deleted() {
+			continue
+		}
+		c := d.client(o.client.id)
+		for from := o.clock; from < o.end(); {
+			to := o.end()
+			var it *docItem
+			if c != nil && from < c.next {
+				it = c.at(from)
+				to = min(to, it.end())
+				if it.parent != now || it.entry != nil {
+					it = nil
+				}
+			}
+			first, second := o.parted(from-o.clock), o.parted(to-o.clock)
+			switch {
+			case it == nil || it.deleted():
+				a := from
+				if first {
+					a++ // the whole character came with its first half
+				}
+				lost.add(o, a, to)
+			default:
+				// The first unit was deleted above if it is half a character; what is left is one item, or a tail of it.
+				if to-from > uint64(boolInt(first)) {
+					flush()
+				}
+				if second {
+					lost.add(o, to-1, to)
+				}
+			}
+			if it != nil {
+				anchor = docID{it.client, to - 1}
+			}
+			from = to
+		}
+	}
+	flush()
+}
+
+// restoreCopy is content that is to be inserted again.
+type restoreCopy struct {
+	newContent
+	then *docType // what a type is to hold
+}
+
+type restoreCopies struct{ list []restoreCopy }
+
+// add takes clocks [from, to) of an item of the old document. If to parts a character, the whole of it is taken.
+func (l *restoreCopies) add(o *docItem, from, to uint64) {
+	if from >= to {
+		return
+	}
+	data := o.data
+	length := to - from
+	switch o.ref {
+	case RefString:
+		a, _ := utf16Offset(data, from-o.clock)
+		b, half := utf16Offset(data, to-o.clock)
+		if half {
+			b += 4
+			length++
+		}
+		data = data[a:b:b]
+	case RefAny:
+		data = dropAny(data, from-o.clock)
+		data = data[:len(data)-len(dropAny(data, to-from))]
+	case RefJSON:
+		data = dropJSON(data, from-o.clock)
+		data = data[:len(data)-len(dropJSON(data, to-from))]
+	}
+	if n := len(l.list) - 1; n >= 0 && l.list[n].ref == o.ref && (o.ref == RefString || o.ref == RefAny || o.ref == RefJSON) {
+		l.list[n].data = append(l.list[n].data, data...)
+		l.list[n].length += length
+		return
+	}
+	l.list = append(l.list, restoreCopy{newContent{ref: o.ref, data: slices.Clone(data), length: length}, o.typ})
+}
+
+// put inserts copies between two neighbours.
+func (r *restore) put(t *docType, left, right *docItem, list []restoreCopy) {
+	for _, c := range list {
+		left = r.tx.insert(t, nil, left, right, c.ref, c.data, c.length)
+		for left.end() < r.tx.c.next {
+			left = left.right
+		}
+		if c.then != nil {
+			r.todo = append(r.todo, restorePair{left.typ, c.then})
+		}
+	}
+}
+
+// keys makes the keys of a type what they were.
+func (r *restore) keys(now, then *docType) {
+	for _, e := range now.sortedEntries() {
+		v := e.value()
+		o := then.entry([]byte(e.key), false).value()
+		switch {
+		case v == nil:
+			// Set below, if it was there.
+		case o == nil:
+			r.tx.d.delete(v)
+		case v.client.id == o.client.id && v.end() == o.end():
+			if v.typ != nil && o.typ != nil {
+				r.todo = append(r.todo, restorePair{v.typ, o.typ})
+			}
+		}
+	}
+	for _, e := range then.sortedEntries() {
+		o := e.value()
+		if o == nil {
+			continue
+		}
+		if v := now.entry([]byte(e.key), false).value(); v != nil && v.client.id == o.client.id && v.end() == o.end() {
+			continue
+		}
+		r.set(now, e.key, o)
+	}
+}
+
+// set gives a key a copy of an old value.
+func (r *restore) set(t *docType, key string, o *docItem) {
+	data := o.lastData()
+	if o.ref == RefString && o.length > 1 {
+		data = dropString(data, o.length-1)
+	}
+	e := t.entry([]byte(key), true)
+	it := r.tx.insert(t, e, e.last, nil, o.ref, slices.Clone(data), 1)
+	if o.typ != nil {
+		r.todo = append(r.todo, restorePair{it.typ, o.typ})
+	}
+}
+
+// copyAll fills a new type with what an old one showed.
+func (r *restore) copyAll(now, then *docType) {
+	var all restoreCopies
+	for o := then.start; o != nil; o = o.right {
+		if !o.deleted() {
+			all.add(o, o.clock, o.end())
+		}
+	}
+	r.put(now, nil, nil, all.list)
+	for _, e := range then.sortedEntries() {
+		if o := e.value(); o != nil {
+			r.set(now, e.key, o)
+		}
+	}
+}
+
+// Change says what became of a piece of text.
+type Change uint8
+
+const (
+	Kept Change = iota
+	Inserted
+	Deleted
+)
+
+func (c Change) String() string { return [...]string{"kept", "inserted", "deleted"}[c] }
+
+// TextChange is a piece of text that was kept, inserted or deleted between two states, with the client that wrote it and
+// its clocks.
+type TextChange struct {
+	Change Change
+	TextRun
+}
+
+// TextDiff compares the text of a root in old, an earlier state of the same document, with d's, character by character as
+// they were written: nothing is guessed from likeness. Pieces come in the order of the text, deleted ones where they stood;
+// of nested types in lists too, as XML has them. Neighbours differ in what became of them, or do not follow each other.
+func (d *Document) TextDiff(old *Document, name string) []TextChange {
+	t := d.roots[name]
+	if t == nil {
+		return nil
+	}
+	r := restore{old: old}
+	var w diffWriter
+	// Types inside of types are gone into with a stack, for they may nest deep.
+	type level struct {
+		it     *docItem
+		change Change
+	}
+	it, all := t.start, Kept // all: the type that holds it is in both (Kept), or only in one
+	var stack []level
+	for {
+		for it == nil {
+			if len(stack) == 0 {
+				return w.done()
+			}
+			top := stack[len(stack)-1]
+			stack = stack[:len(stack)-1]
+			it, all = top.it.right, top.change
+		}
+		var into *docType
+		change := all
+		switch {
+		case all == Deleted:
+			if !it.deleted() {
+				w.add(Deleted, it, it.clock, it.end())
+				into = it.typ
+			}
+		default:
+			live := !it.deleted()
+			r.eachPiece(it, func(o *docItem, from, to uint64) {
+				switch {
+				case live && o != nil && all == Kept:
+					w.add(Kept, it, from, to)
+					into = it.typ
+				case live:
+					w.add(Inserted, it, from, to)
+					into, change = it.typ, Inserted
+				case o != nil && all == Kept:
+					w.add(Deleted, o, from, to)
+					into, change = o.typ, Deleted
+				}
+			})
+		}
+		if into != nil {
+			stack = append(stack, level{it, all})
+			it, all = into.start, change
+			continue
+		}
+		it = it.right
+	}
+}
+
+// diffWriter puts pieces together.
+type diffWriter struct {
+	list []TextChange
+	text []byte
+}
+
+func (w *diffWriter) add(change Change, it *docItem, from, to uint64) {
+	if it.ref != RefString {
+		return
+	}
+	a, half := utf16Offset(it.data, from-it.clock)
+	if half {
+		a += 4 // the piece before has the whole character
+	}
+	b, half := utf16Offset(it.data, to-it.clock)
+	if half {
+		b += 4
+	}
+	if n := len(w.list); n > 0 {
+		last := &w.list[n-1]
+		if last.Change == change && last.Client == it.client.id && last.Clock+last.Len == from {
+			last.Len += to - from
+			w.text = append(w.text, it.data[a:b]...)
+			return
+		}
+		last.Text = string(w.text)
+	}
+	w.text = append(w.text[:0], it.data[a:b]...)
+	w.list = append(w.list, TextChange{change, TextRun{Client: it.client.id, Clock: from, Len: to - from}})
+}
+
+func (w *diffWriter) done() []TextChange {
+	if n := len(w.list); n > 0 {
+		w.list[n-1].Text = string(w.text)
+	}
+	return w.list
+}
