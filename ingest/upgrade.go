@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"sync"
@@ -53,12 +54,16 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	ip := s.clientIP(r)
 	token, protocol := auth.TokenFrom(r)
-	if s.gate.repeated(ip, token, now) {
-		turnAway(causeToken)
-		return
-	}
 	if cs := s.gate.enter(ip, now); cs != nil {
 		turnAway(cs)
+		return
+	}
+	if err := s.stillRefused(r, ip, token, route.room); err != nil {
+		// Told at once, providers would knock four times in the first three seconds: they back off from a fifth of
+		// a second on. The wait counts as a connection, so that it cannot be piled up.
+		wait(r.Context(), s.ctx, jitter(s.limits.RefusalHold))
+		s.gate.leave(ip)
+		turnAway(causeOf(err))
 		return
 	}
 	header := http.Header{}
@@ -93,6 +98,31 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 	go c.run() // not in this goroutine: net/http keeps buffers for it
 }
 
+// stillRefused answers why somebody who was refused again and again is not let in this time either; nil for all others, and
+// for him once he has become welcome.
+func (s *Server) stillRefused(r *http.Request, ip, token, room string) error {
+	key := strikeKey(token, room)
+	if !s.gate.refusals.Many(ip, key) {
+		return nil
+	}
+	_, err := s.o.Auth.Grant(r.Context(), auth.Request{Doc: room, Token: token, IP: ip, Origin: r.Header.Get("Origin")})
+	if err != nil && !errors.Is(err, auth.ErrUnavailable) {
+		s.gate.refusals.Refused(ip, key)
+	}
+	return err
+}
+
+// wait lasts d, or until one of the two is over.
+func wait(request, server context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-request.Done():
+	case <-server.Done():
+	}
+}
+
 // pick chooses a dialect by the route; where that does not tell, the first
 // message does.
 func pick(c *conn) dialect {
@@ -122,7 +152,7 @@ func (c *conn) hold(err error, say []byte) error {
 	c.srv.metrics.refused(cs.reason)
 	c.log.Info("refused", "path", clip(c.route.path), "reason", cs.reason, "conn", c.id, "ip", c.ip)
 	if cs.http == http.StatusUnauthorized || cs.http == http.StatusForbidden {
-		c.srv.gate.strike(c.ip, c.token, time.Now())
+		c.srv.gate.refusals.Refused(c.ip, strikeKey(c.token, c.route.room))
 	}
 	c.send(say)
 	if werr := c.sleep(jitter(c.srv.limits.RefusalHold)); werr != nil {
