@@ -168,8 +168,8 @@ func TestHealthTellsDurabilityAndSessions(t *testing.T) {
 	t.Parallel()
 	s := startDev(t)
 	d := newDriver(t)
-	d.open(s, "a", "yws31", "health")
-	d.open(s, "b", "hp4", "health")
+	d.open(s, "a", "yws31", "vitals")
+	d.open(s, "b", "yws21", "vitals")
 	var h struct {
 		Status     string
 		Durability string
