@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"testing"
@@ -355,5 +356,35 @@ func TestNumbersBeyondTheRangeAreRefused(t *testing.T) {
 	}
 	if n, _, err := ReadUvarint([]byte{0x81, 0x80, 0x00}); n != 1 || err != nil {
 		t.Errorf("longer form than needed: got %d %v, want 1", n, err)
+	}
+}
+
+// Numbers are read in words where eight bytes are left, and byte by byte elsewhere: both must agree, on longer forms than needed
+// too.
+func TestNumbersAreReadAlikeInWordsAndBytes(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 5))
+	for range 200_000 {
+		var b []byte
+		for range 2 {
+			b = AppendUvarint(b, rnd.Uint64()>>(8+rnd.IntN(56)))
+			if rnd.IntN(4) == 0 { // pad
+				b[len(b)-1] |= 0x80
+				b = append(b, 0)
+			}
+		}
+		n := len(b)
+		b = append(b, make([]byte, rnd.IntN(9))...)
+		if len(b) > n && rnd.IntN(2) == 0 {
+			b[n] = byte(rnd.Uint32())
+		}
+		one := cursor{b: b}
+		x, y := one.uint(), one.uint()
+		two := cursor{b: b}
+		p, q := two.uintBytes(), two.uintBytes()
+		three := cursor{b: b}
+		three.skipID()
+		if x != p || y != q || one.off != two.off || one.overlong != two.overlong || three.off != two.off || three.overlong != two.overlong || two.off != n {
+			t.Fatalf("%x: got %d %d to %d %v, %d %v, want %d %d to %d %v", b, x, y, one.off, one.overlong, three.off, three.overlong, p, q, two.off, two.overlong)
+		}
 	}
 }

@@ -20,7 +20,7 @@ func Diff(update []byte, v StateVector) ([]byte, error) {
 		e.cur = append(e.cur, update[from:to]...)
 		from, to = 0, 0
 	}
-	for r.Next(&s) {
+	for r.skim(&s) {
 		if section != r.section {
 			flush()
 			e.end()
@@ -40,13 +40,14 @@ func Diff(update []byte, v StateVector) ([]byte, error) {
 			}
 			copying = true
 			if s.Clock < known {
+				r.again(&s)
 				s.DropLeft(known - s.Clock)
 				e.add(&s)
 				continue
 			}
 			e.gap(s.Clock)
 		}
-		if !r.c.overlong && update[r.start] == s.Info {
+		if r.asIs(&s) {
 			if to != r.start {
 				flush()
 				from = r.start
@@ -54,6 +55,7 @@ func Diff(update []byte, v StateVector) ([]byte, error) {
 			to = r.c.off
 		} else {
 			flush()
+			r.again(&s)
 			e.cur = s.Append(e.cur)
 		}
 		e.next += s.Len

@@ -76,7 +76,7 @@ func (m *Merger) Add(update []byte) error {
 	var r Reader
 	var s Struct
 	r.Reset(m.arena[base:])
-	for r.Next(&s) {
+	for r.skim(&s) {
 		if s.Info == RefSkip {
 			continue
 		}
@@ -92,7 +92,7 @@ func (m *Merger) Add(update []byte) error {
 			clock: s.Clock, len: s.Len,
 			off: uint32(base + r.start), n: uint32(r.c.off - r.start),
 			update: m.updates, info: s.Info,
-			asIs: !r.c.overlong && r.c.b[r.start] == s.Info,
+			asIs: r.asIs(&s),
 		})
 	}
 	m.scratch = m.scratch[:0]

@@ -59,6 +59,25 @@ func (r *Reader) Err() error { return r.c.err }
 
 // Next reads the next struct into s; false at the end of the structs or after an error.
 func (r *Reader) Next(s *Struct) bool {
+	if !r.advance() {
+		return false
+	}
+	r.c.structV1(s)
+	return r.took(s)
+}
+
+// skim is Next for those who copy structs unread: only Client, Clock, Len and Info are set, the rest is as it was. The bytes
+// are checked as by Next, and lie between r.start and r.c.off.
+func (r *Reader) skim(s *Struct) bool {
+	if !r.advance() {
+		return false
+	}
+	r.c.skimV1(s)
+	return r.took(s)
+}
+
+// advance goes to the next struct, into the next section if need be.
+func (r *Reader) advance() bool {
 	c := &r.c
 	for r.structs == 0 {
 		if r.part != partStructs || c.err != nil {
@@ -85,17 +104,76 @@ func (r *Reader) Next(s *Struct) bool {
 	r.structs--
 	r.start = c.off
 	c.overlong = false
-	c.structV1(s)
+	return true
+}
+
+// took gives the struct just read its place.
+func (r *Reader) took(s *Struct) bool {
 	s.Client, s.Clock = r.client, r.clock
 	r.clock += s.Len
 	if r.clock > maxClock {
-		c.fail(r.start, reasonOverflow)
+		r.c.fail(r.start, reasonOverflow)
 	}
-	if c.err != nil {
+	if r.c.err != nil {
 		r.structs = 0
 		return false
 	}
 	return true
+}
+
+// again reads the struct that was skimmed last, wholly.
+func (r *Reader) again(s *Struct) {
+	client, clock := s.Client, s.Clock
+	r.c.structAt(r.start, s)
+	s.Client, s.Clock = client, clock
+}
+
+// asIs reports whether the bytes of the struct just read are canonical, so that they may be copied.
+func (r *Reader) asIs(s *Struct) bool {
+	return !r.c.overlong && r.c.b[r.start] == s.Info
+}
+
+// skimV1 is structV1 without the head.
+func (c *cursor) skimV1(s *Struct) {
+	start := c.off
+	info := c.byte()
+	s.Info = info
+	ref := info & infoRef
+	if info&(infoOrigin|infoRight) == 0 || ref == RefGC || ref == RefSkip {
+		c.structAt(start, s)
+		return
+	}
+	s.Info &^= infoSub
+	if info&infoOrigin != 0 {
+		c.skipID()
+	}
+	if info&infoRight != 0 {
+		c.skipID()
+	}
+	if ref == RefString && c.off < len(c.b) {
+		// A few letters, nearly always.
+		if n := int(c.b[c.off]); n < 8 && n < len(c.b)-c.off {
+			p := c.b[c.off+1 : c.off+1+n]
+			all := byte(0)
+			for _, x := range p {
+				all |= x
+			}
+			if all < 0x80 {
+				s.Len = uint64(n)
+				c.off += 1 + n
+				return
+			}
+		}
+	}
+	c.content(s)
+}
+
+// structAt reads the struct at start wholly.
+func (c *cursor) structAt(start int, s *Struct) {
+	if c.err == nil {
+		c.off = start
+		c.structV1(s)
+	}
 }
 
 // structV1 reads one struct; client and clock are the caller's to set.
@@ -150,7 +228,7 @@ func (r *Reader) beginDeletes() {
 func (r *Reader) NextDelete(d *Run) bool {
 	if r.part == partStructs {
 		var s Struct
-		for r.Next(&s) {
+		for r.skim(&s) {
 		}
 	}
 	c := &r.c

@@ -1,6 +1,7 @@
 package yjs
 
 import (
+	"encoding/binary"
 	"math/bits"
 	"unicode/utf8"
 )
@@ -141,9 +142,28 @@ func (c *cursor) uint() uint64 {
 }
 
 func (c *cursor) uintSlow() uint64 {
+	if len(c.b)-c.off >= 8 {
+		w := binary.LittleEndian.Uint64(c.b[c.off:])
+		if last := ^w & 0x8080808080808080; last != 0 {
+			n := bits.TrailingZeros64(last) + 1 // bits up to the end of the last byte
+			c.off += n / 8
+			if c.b[c.off-1] == 0 {
+				c.overlong = true
+			}
+			// Seven bits of each byte, pushed together.
+			w &= 0x7f7f7f7f7f7f7f7f >> (64 - n)
+			w = w&0x007f007f007f007f | w&0x7f007f007f007f00>>1
+			w = w&0x00003fff00003fff | w&0x3fff00003fff0000>>2
+			return w&0x000000000fffffff | w&0x0fffffff00000000>>4
+		}
+	}
+	return c.uintBytes()
+}
+
+// uintBytes is uint byte by byte: near the end of the input, and for forms of more than eight bytes.
+func (c *cursor) uintBytes() uint64 {
 	var n uint64
-	b := c.b[c.off:]
-	for i, x := range b {
+	for i, x := range c.b[c.off:] {
 		if i < 8 {
 			n |= uint64(x&0x7f) << (7 * i)
 		} else if x&0x7f != 0 {
@@ -160,6 +180,28 @@ func (c *cursor) uintSlow() uint64 {
 	}
 	c.fail(c.off, reasonTruncated)
 	return 0
+}
+
+// skipID passes two varUints.
+func (c *cursor) skipID() {
+	const high = 0x8080808080808080
+	if len(c.b)-c.off >= 8 {
+		w := binary.LittleEndian.Uint64(c.b[c.off:])
+		last := ^w & high
+		last &= last - 1 // the second byte that ends a number
+		if last != 0 {
+			n := bits.TrailingZeros64(last) + 1
+			c.off += n / 8
+			// A number ends in a zero byte after others: longer than needed.
+			zero := ^((w&^high + ^uint64(high)) | w) & high
+			if zero&(w<<8)&(high>>(64-n)) != 0 {
+				c.overlong = true
+			}
+			return
+		}
+	}
+	c.uint()
+	c.uint()
 }
 
 // int reads a varInt as magnitude and sign.

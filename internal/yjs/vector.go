@@ -66,7 +66,7 @@ func VectorOf(update []byte) (StateVector, error) {
 			v[client] = max(v[client], next)
 		}
 	}
-	for r.Next(&s) {
+	for r.skim(&s) {
 		if !any || s.Client != client {
 			flush()
 			client, next, open, any = s.Client, v[s.Client], true, true
