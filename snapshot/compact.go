@@ -167,11 +167,24 @@ func (c *compaction) read(ctx context.Context) (err error) {
 
 	good, bad := decodable(v.records)
 	i.Quarantined += bad
+	if good, err = c.allowed(ctx, good); err != nil {
+		return err
+	}
 	if c.state, err = compacted(v.base, good); err != nil {
 		return err
 	}
 	i.Bytes, i.Sum = len(c.state), sumOf(c.state)
 	return prove(c.state, v.base, good)
+}
+
+// allowed leaves out what stale clients of an erased document brought into the new one past every check.
+func (c *compaction) allowed(ctx context.Context, updates [][]byte) ([][]byte, error) {
+	erased, err := c.s.Erased(ctx, c.doc)
+	if err != nil || erased == nil {
+		return updates, err
+	}
+	var u yjs.Update
+	return slices.DeleteFunc(updates, func(b []byte) bool { return u.Parse(b, stored) == nil && erased.Refuses(&u) }), nil
 }
 
 // worth stops the reading where a fold would not pay, before a large state is fetched for nothing.

@@ -60,17 +60,16 @@ type Store struct {
 	// then, as a crash would.
 	failpoint func(doc stream.Doc, step string) error
 
-	work     sync.WaitGroup // folds and timers under way
-	mu       sync.Mutex
-	closed   bool
-	docs     map[stream.Doc]*known
-	queue    []stream.Doc
-	running  int
-	paused   map[stream.Doc]int
-	stopAll  int
-	damaged  map[stream.Doc]Damage
-	tombs    map[stream.Doc]*tombstone
-	watching []func()
+	work    sync.WaitGroup // folds and timers under way
+	mu      sync.Mutex
+	closed  bool
+	docs    map[stream.Doc]*known
+	queue   []stream.Doc
+	running int
+	paused  map[stream.Doc]int
+	stopAll int
+	damaged map[stream.Doc]Damage
+	late    map[stream.Doc]*time.Timer // a second look at what was erased
 }
 
 // known is what the hints told of one document; guarded by Store.mu.
@@ -111,7 +110,7 @@ func New(log *stream.Log, o Options) *Store {
 	s := &Store{
 		log: log, opt: o, keep: keep, lg: o.Log, codec: codec,
 		docs: make(map[stream.Doc]*known), paused: make(map[stream.Doc]int),
-		damaged: make(map[stream.Doc]Damage), tombs: make(map[stream.Doc]*tombstone),
+		damaged: make(map[stream.Doc]Damage), late: make(map[stream.Doc]*time.Timer),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.metrics = newMetrics(o.Metrics, s)
@@ -131,8 +130,10 @@ func (s *Store) Close(ctx context.Context) error {
 			}
 			k.timer = nil
 		}
-		for _, stop := range s.watching {
-			stop()
+		for _, t := range s.late {
+			if t.Stop() {
+				s.work.Done()
+			}
 		}
 	}
 	s.mu.Unlock()

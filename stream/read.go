@@ -163,7 +163,8 @@ func (l *Log) Trim(ctx context.Context, doc Doc, keep Seq) error {
 	return l.purge(ctx, s, s.stream, s.subject(kindLog, token), keep)
 }
 
-// Erase removes everything of the document: log, snapshots, history, presence. The caller has told everybody before, and
+// Erase removes everything of the document, log, snapshots, history, presence, and sees to it as far as it can that the bytes
+// go from the disk too (shred.go). The caller has told everybody before, and
 // calls it again when what was on its way has landed.
 func (l *Log) Erase(ctx context.Context, doc Doc) error {
 	token := doc.Token()
@@ -176,7 +177,17 @@ func (l *Log) Erase(ctx context.Context, doc Doc) error {
 		{hist, s.subject(kindHist, token) + ".>"},
 		{"KV_" + presBucket, "$KV." + presBucket + "." + token + ".*"},
 	} {
+		if p.stream != "KV_"+presBucket { // which is memory
+			if err := l.overwrite(ctx, p.stream, p.subject); err != nil {
+				return fmt.Errorf("erase %q: %w", doc, err)
+			}
+		}
 		if err := l.purge(ctx, s, p.stream, p.subject, 0); err != nil {
+			return fmt.Errorf("erase %q: %w", doc, err)
+		}
+	}
+	for kind, stream := range map[string]string{kindLog: s.stream, kindSnap: snap, kindHist: hist} {
+		if err := l.rewrite(ctx, stream, s.subject(kind, filler)); err != nil {
 			return fmt.Errorf("erase %q: %w", doc, err)
 		}
 	}

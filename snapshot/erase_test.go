@@ -1,0 +1,157 @@
+package snapshot
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"yjet/internal/natstest"
+	"yjet/internal/yjs"
+	"yjet/stream"
+)
+
+func TestErasedDocumentIsNowhereInTheStoresFiles(t *testing.T) {
+	dir := t.TempDir()
+	h := newHouse(t, natstest.StoreDir(dir))
+	s := h.store(Options{EraseWait: time.Hour})
+	other := h.author("neighbour", "bob")
+	other.types("stays")
+	a := h.author("secret/plan", "ada")
+	a.types("EARLY-SECRET in a record that a fold takes out of the log")
+	mustFold(t, s, a.doc)
+	a.types("MIDDLE-SECRET in a snapshot that the next one replaces")
+	if _, err := s.PutVersion(h.ctx, a.doc, "named", Moment{}, "ada"); err != nil {
+		t.Fatal(err)
+	}
+	other.types("stays too")
+	mustFold(t, s, a.doc)
+	a.types("LATE-SECRET in the tail", strings.Repeat("CHUNK-SECRET ", 60<<10))
+	mustFold(t, s, a.doc)
+	mustFold(t, s, other.doc)
+	if got := filesWith(t, dir, "SECRET"); len(got) == 0 {
+		t.Fatal("the text is in no file before it is erased: the test looks in the wrong place")
+	}
+
+	if err := s.Erase(h.ctx, a.doc, "ada"); err != nil {
+		t.Fatal(err)
+	}
+	if got := filesWith(t, dir, "SECRET"); len(got) != 0 {
+		t.Errorf("the text is still in %v", got)
+	}
+	if f, err := s.Fill(h.ctx, a.doc, 0); err != nil || f.Base != nil || len(f.Records) != 0 {
+		t.Errorf("Fill = %+v, %v; want nothing", f, err)
+	}
+	if list, err := s.Versions(h.ctx, a.doc); err != nil || len(list) != 0 {
+		t.Errorf("Versions = %v, %v; want none", list, err)
+	}
+	if blobs, err := h.log.Blobs(h.ctx, a.doc); err != nil || len(blobs) != 0 {
+		t.Errorf("Blobs = %v, %v; want none", blobs, err)
+	}
+	if got, want := filled(t, s, other.doc), foldOf(t, insertion(other.client, 0, "stays"), insertion(other.client, 5, "stays too")); !bytes.Equal(got, want) {
+		t.Errorf("the neighbour is %x, want %x", got, want)
+	}
+	if err := s.Erase(h.ctx, a.doc, "ada"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("erasing it again = %v, want ErrNotFound", err)
+	}
+}
+
+func filesWith(t *testing.T, dir, text string) (names []string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if bytes.Contains(b, []byte(text)) {
+			names = append(names, strings.TrimPrefix(path, dir))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+func TestErasedDocumentStaysGoneAndItsNameMayBeUsedAgain(t *testing.T) {
+	h := newHouse(t)
+	s := h.store(Options{EraseWait: 300 * time.Millisecond})
+	old := h.author("phoenix", "ada")
+	old.types("gone", "for good")
+	mustFold(t, s, old.doc)
+	if e, err := s.Erased(h.ctx, old.doc); e != nil || err != nil {
+		t.Fatalf("Erased before = %v, %v", e, err)
+	}
+	heard := make(chan string, 8)
+	stop, err := h.log.OnAnnounce(EraseAnnouncement, func(p []byte) { heard <- string(p) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	if err := s.Erase(h.ctx, old.doc, "ada"); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-heard; got != "phoenix" {
+		t.Errorf("announced %q, want the document's name", got)
+	}
+	erased, err := s.Erased(h.ctx, old.doc)
+	if err != nil || erased == nil {
+		t.Fatalf("Erased = %v, %v", erased, err)
+	}
+	var u yjs.Update
+	for _, c := range []struct {
+		name   string
+		update []byte
+		want   bool
+	}{
+		{"what was there", insertion(old.client, 0, "gone"), true},
+		{"what its author goes on to write", insertion(old.client, old.clock, "!"), true},
+		{"somebody new", insertion(old.client+1, 0, "new"), false},
+	} {
+		if err := u.Parse(c.update, yjs.Limits{}); err != nil {
+			t.Fatal(err)
+		}
+		if got := erased.Refuses(&u); got != c.want {
+			t.Errorf("%s: refused %v, want %v", c.name, got, c.want)
+		}
+	}
+
+	// A frozen server stores what it had in hand, into the document that others have begun anew.
+	fresh := h.author("phoenix", "bob")
+	fresh.types("new")
+	stale := h.author("phoenix", "ada")
+	stale.client, stale.clock = old.client, old.clock
+	late := stale.types("late")
+	fresh.types(" life")
+	want := foldOf(t, insertion(fresh.client, 0, "new"), insertion(fresh.client, 3, " life"))
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		found := false
+		for _, seq := range inLog(t, h.log, old.doc) {
+			found = found || seq == late[0]
+		}
+		if !found {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the late record is still there after 10 s")
+		}
+	}
+	if got := filled(t, s, old.doc); !bytes.Equal(got, want) {
+		t.Errorf("the new document is %x, want %x", got, want)
+	}
+	// Had it been folded before that, the fold would have left it out.
+	stale.types("later still")
+	mustFold(t, s, old.doc)
+	if got := filled(t, s, old.doc); !bytes.Equal(got, want) {
+		t.Errorf("the new document's fold is %x, want %x", got, want)
+	}
+	var _ stream.Seq = late[0]
+}

@@ -1,0 +1,110 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+)
+
+// A purge takes messages out of a stream, but their bytes stay in the block file until NATS writes that file anew, which it
+// does when more than half of it is deleted and it is no longer the one that is appended to. What was erased for good must
+// not wait for that where it can be helped: what is there yet is overwritten, and the last block is filled up with nothing,
+// deleted again, so that NATS writes it anew.
+
+const (
+	// shredMax is how many messages are overwritten one by one; each costs NATS a rewrite of their block (8 MB). Of longer logs
+	// the newest are.
+	shredMax = 64
+	// filler is the name that the nothing is stored under; no document has such a token.
+	filler = "=fill"
+	// blockSize is what a block of a stream's file holds at most (nats-server, defaultLargeBlockSize).
+	blockSize = 8 << 20
+)
+
+// Remove deletes single records of a document and overwrites them where they lie. Records that are not there are fine.
+func (l *Log) Remove(ctx context.Context, doc Doc, seqs ...Seq) error {
+	s := l.shardOf(doc.Token())
+	for _, seq := range seqs {
+		if err := l.deleteMsg(ctx, s.stream, seq, true); err != nil {
+			return fmt.Errorf("remove record %d of %q: %w", seq, doc, err)
+		}
+	}
+	return nil
+}
+
+func (l *Log) deleteMsg(ctx context.Context, stream string, seq Seq, overwrite bool) error {
+	req := struct {
+		Seq     Seq  `json:"seq"`
+		NoErase bool `json:"no_erase,omitempty"`
+	}{seq, !overwrite}
+	return retry(ctx, func(ctx context.Context) error {
+		err := l.request(ctx, "STREAM.MSG.DELETE."+stream, req, nil)
+		var api *apiError
+		if errors.As(err, &api) && (api.ErrCode == errCodeNoMessage || api.ErrCode == errCodeNoSequence ||
+			api.ErrCode == errCodeDeleteFailed && strings.Contains(api.Description, "no message")) {
+			return nil
+		}
+		return err
+	})
+}
+
+const (
+	errCodeNoSequence   = 10043
+	errCodeDeleteFailed = 10057
+)
+
+// overwrite deletes the messages of a filter one by one, the newest shredMax of them, and overwrites them.
+func (l *Log) overwrite(ctx context.Context, stream, filter string) error {
+	r, err := l.newReader(1000)
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	var seqs []Seq
+	for at := Seq(0); ; {
+		last := at
+		a, err := r.get(ctx, stream, getRequest{NextFor: filter, Seq: at + 1, Batch: 1000, MaxBytes: 4 << 20}, func(m *nats.Msg) bool {
+			seq, _ := strconv.ParseUint(get(m.Header, hdrSeq), 10, 64)
+			last = Seq(seq)
+			seqs = append(seqs, last)
+			return true
+		})
+		if err != nil {
+			return err
+		}
+		if a.none || a.pending == 0 || last == at {
+			break
+		}
+		at = last
+	}
+	for _, seq := range seqs[max(0, len(seqs)-shredMax):] {
+		if err := l.deleteMsg(ctx, stream, seq, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rewrite makes NATS begin a new block and write the former one without what is deleted.
+func (l *Log) rewrite(ctx context.Context, stream, subject string) error {
+	m := nats.NewMsg(subject)
+	m.Data = make([]byte, min(1<<20, l.MaxUpdate()))
+	var seqs []Seq
+	for n := 0; n <= blockSize; n += len(m.Data) {
+		seq, err := publish(ctx, l.bulk, m)
+		if err != nil {
+			return err
+		}
+		seqs = append(seqs, seq)
+	}
+	for _, seq := range seqs {
+		if err := l.deleteMsg(ctx, stream, seq, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
