@@ -83,7 +83,7 @@ func causeOf(err error) *cause {
 		return causeDeleted
 	case errors.Is(err, stream.ErrLost), errors.Is(err, stream.ErrDamaged):
 		return causeDamaged
-	case errors.Is(err, stream.ErrGaveUp), errors.Is(err, stream.ErrFault):
+	case errors.Is(err, stream.ErrGaveUp), errors.Is(err, stream.ErrFault), errors.Is(err, stream.ErrRewound):
 		return causeStorage
 	}
 	return causeInternal

@@ -135,16 +135,18 @@ func (l *Log) AppendIfNew(ctx context.Context, doc Doc, e Entry) (Seq, error) {
 	}
 	token := doc.Token()
 	s := l.shardOf(token)
-	if err := s.behindErr(); err != nil {
-		return 0, err
-	}
 	sum := Sum{CRC: checksum(e.Update), Writer: randomWriter(), N: 1}
 	m := &nats.Msg{Subject: s.subject(kindLog, token), Header: e.header(doc, token, sum, 1), Data: e.Update}
 	m.Header["Nats-Expected-Last-Subject-Sequence"] = []string{"0"}
 	for attempt := 0; ; attempt++ {
-		seq, err := publish(ctx, l.nc, m)
+		var seq Seq
+		err := errRefused
+		if !s.checking.Load() {
+			seq, err = publish(ctx, l.nc, m)
+		}
 		switch {
 		case err == nil:
+			s.saw(seq)
 			l.stored(1, len(e.Update))
 			return seq, nil
 		case errors.Is(err, ErrConflict):

@@ -122,8 +122,12 @@ type shard struct {
 	closed bool       // guarded by mu
 
 	reconnected atomic.Uint64
-	oldest      atomic.Int64 // unix nanoseconds since when something waits for its acknowledgement; 0: nothing does
-	behind      atomic.Pointer[error]
+	oldest      atomic.Int64  // unix nanoseconds since when something waits for its acknowledgement; 0: nothing does
+	checking    atomic.Bool   // the connection was away: appends wait until the stream's end is verified
+	highest     atomic.Uint64 // sequence known to be stored
+	marked      atomic.Uint64 // sequence that the mark has
+	epoch       atomic.Uint64
+	lostEnd     atomic.Pointer[string] // what to say about it in Health
 
 	// Owned by the committer.
 	waiting []*pending            // ready to go, oldest first
@@ -243,13 +247,13 @@ func (s *shard) send() {
 	if len(s.waiting)+len(s.again) == 0 {
 		return
 	}
-	if err := s.refusal(); err != nil {
+	if fault := s.l.fault.Load(); fault != nil {
 		for _, p := range s.waiting {
-			s.finish(p, nil, err)
+			s.finish(p, nil, fault)
 		}
 		s.waiting = s.waiting[:0]
 		for _, p := range s.again {
-			s.finish(p, nil, err)
+			s.finish(p, nil, fault)
 			s.release(p.w.token)
 		}
 		s.again = s.again[:0]
@@ -268,24 +272,9 @@ func (s *shard) send() {
 	}
 }
 
-// refusal is why nothing is appended to this shard now.
-func (s *shard) refusal() error {
-	if f := s.l.fault.Load(); f != nil {
-		return f
-	}
-	return s.behindErr()
-}
-
-func (s *shard) behindErr() error {
-	if e := s.behind.Load(); e != nil {
-		return *e
-	}
-	return nil
-}
-
 func (s *shard) room() bool {
-	if !s.l.nc.IsConnected() {
-		return false // the reconnection wakes us
+	if s.checking.Load() || !s.l.nc.IsConnected() {
+		return false // the end of that wakes us
 	}
 	if s.grouped {
 		return s.flying == 0
@@ -461,6 +450,7 @@ func (s *shard) acked(m *nats.Msg) {
 	delete(s.flights, f.id)
 	now := time.Now()
 	s.l.lastAck.Store(now.UnixNano())
+	s.saw(seq)
 	// A batch is stored in one piece: its sequences are consecutive and end with the one acknowledged.
 	next := seq - Seq(f.records) + 1
 	if f.batch {

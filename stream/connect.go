@@ -66,6 +66,9 @@ func (l *Log) hook() (unhook func()) {
 	})
 	l.nc.SetDisconnectErrHandler(func(nc *nats.Conn, err error) {
 		l.m.disconnects.Inc()
+		for _, s := range l.shards {
+			s.checking.Store(true)
+		}
 		if l.ctx.Err() == nil {
 			l.log.Warn("NATS connection lost", "err", err)
 		}
@@ -76,10 +79,10 @@ func (l *Log) hook() (unhook func()) {
 	l.nc.SetReconnectHandler(func(nc *nats.Conn) {
 		l.log.Info("NATS connection is back", "server", nc.ConnectedUrlRedacted())
 		for _, s := range l.shards {
+			s.checking.Store(true)
 			s.reconnected.Add(1)
-			s.nudge()
 		}
-		l.compareSoon()
+		l.compareSoon() // verifies the ends first, and lets appends go
 		// A replica that answers now may not have caught up yet; look once more when it has.
 		time.AfterFunc(2*time.Second, l.compareSoon)
 		if oldRe != nil {

@@ -15,6 +15,7 @@ type Health struct {
 	Durability string        // "disk", "process" or "unknown"
 	RTT        time.Duration // to the NATS server and back
 	Err        error         // why nothing can be stored now, or nil
+	LostEnds   []string      // shards that were found to end lower than they had, since the start of this process
 }
 
 const (
@@ -30,6 +31,11 @@ func (l *Log) Health(ctx context.Context) Health {
 	h := Health{Connected: l.nc.IsConnected() && l.bulk.IsConnected(), Durability: l.cfg.Durability}
 	if h.Durability == "" {
 		h.Durability = "unknown"
+	}
+	for _, s := range l.shards {
+		if note := s.lostEnd.Load(); note != nil {
+			h.LostEnds = append(h.LostEnds, *note)
+		}
 	}
 	if l.ctx.Err() != nil {
 		h.Err = ErrClosed
@@ -52,10 +58,6 @@ func (l *Log) Health(ctx context.Context) Health {
 		return h
 	}
 	for _, s := range l.shards {
-		if err := s.behindErr(); err != nil {
-			h.Err = err
-			return h
-		}
 		if at := s.oldest.Load(); at != 0 {
 			if waited := time.Since(time.Unix(0, at)); waited > stuckAfter {
 				h.Err = fmt.Errorf("stream: an append to %s waits for %v to be stored", s.stream, waited.Round(time.Millisecond))

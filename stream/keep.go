@@ -13,30 +13,62 @@ const (
 	compareBatch = 1000 // subjects asked for at a time; NATS answers at most 1,024
 )
 
-// keep is the Log's keeper: it compares the heads of all open documents, each minute and when asked.
+// keep is the Log's keeper: it verifies where the shards end and compares the heads of all open documents, each minute, after
+// the connection was away, and when asked.
 func (l *Log) keep() {
 	tick := time.NewTicker(compareEvery)
 	defer tick.Stop()
 	// Up to here each shard was compared. A document that is opened later is compared then.
 	upTo := make([]Seq, len(l.shards))
 	for {
+		minute := false
 		select {
 		case <-tick.C:
+			minute = true
 		case <-l.compare:
 		case <-l.ctx.Done():
 			return
 		}
-		for i := range l.shards {
-			ctx, cancel := context.WithTimeout(l.ctx, 30*time.Second)
-			next, err := l.compareShard(ctx, l.shards[i], upTo[i])
-			cancel()
-			if err != nil && l.ctx.Err() == nil {
-				l.log.Warn("heads could not be compared", "stream", l.shards[i].stream, "err", err)
-			} else {
-				upTo[i] = next
+		ctx, cancel := context.WithTimeout(l.ctx, 30*time.Second)
+		for i, s := range l.shards {
+			if err := l.look(ctx, s, &upTo[i], minute); err != nil && l.ctx.Err() == nil {
+				l.log.Warn("the end and the heads of a shard could not be compared, will be tried again", "stream", s.stream, "err", err)
+				time.AfterFunc(time.Second, l.compareSoon)
 			}
 		}
+		cancel()
 	}
+}
+
+// look is the keeper's round over one shard.
+func (l *Log) look(ctx context.Context, s *shard, upTo *Seq, minute bool) error {
+	if minute {
+		last, err := l.end(ctx, s)
+		if err != nil {
+			return err
+		}
+		if last < Seq(s.highest.Load()) {
+			s.checking.Store(true)
+		} else if err := l.markNow(ctx, s); err != nil {
+			return err
+		}
+	}
+	if s.checking.Load() {
+		epoch := s.reconnected.Load()
+		if err := l.verifyEnd(ctx, s); err != nil {
+			return err
+		}
+		if epoch == s.reconnected.Load() && l.nc.IsConnected() {
+			s.checking.Store(false)
+			s.nudge()
+		}
+	}
+	next, err := l.compareShard(ctx, s, *upTo)
+	if err != nil {
+		return err
+	}
+	*upTo = next
+	return nil
 }
 
 func (l *Log) compareSoon() {

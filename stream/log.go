@@ -43,6 +43,8 @@ var (
 	ErrDamaged = errors.New("stream: record damaged")
 	// ErrErased: the document was erased (and maybe begun anew) while it was open. Close it; who comes back gets the new one.
 	ErrErased = errors.New("stream: document erased")
+	// ErrRewound: the log ends before records that were shown. Close the document; who comes back brings what it has lost.
+	ErrRewound = errors.New("stream: the log has lost its end")
 	// ErrConflict: not at the expected sequence: somebody else was first. Read again.
 	ErrConflict = errors.New("stream: not at the expected sequence")
 	// ErrConfig: what lies in NATS is not what this configuration needs. The text says what to do.
@@ -115,10 +117,15 @@ func Open(ctx context.Context, nc, bulk *nats.Conn, cfg Config) (*Log, error) {
 		s, err := newShard(l, i)
 		if err != nil {
 			l.cancel()
-			l.running.Wait()
 			return nil, err
 		}
 		l.shards = append(l.shards, s)
+	}
+	for _, s := range l.shards {
+		if err := l.verifyEnd(ctx, s); err != nil {
+			l.cancel()
+			return nil, err
+		}
 	}
 	for _, s := range l.shards {
 		l.running.Go(s.run)
@@ -134,6 +141,16 @@ func Open(ctx context.Context, nc, bulk *nats.Conn, cfg Config) (*Log, error) {
 
 // Close ends all goroutines. What was not stored yet is given up (ErrGaveUp), open Tails end without a word.
 func (l *Log) Close() error {
+	if l.ctx.Err() != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(l.ctx, time.Second)
+	defer cancel()
+	for _, s := range l.shards {
+		if l.bulk.IsConnected() && l.markNow(ctx, s) != nil {
+			break // the mark of the last minute has to do
+		}
+	}
 	l.repairMu.Lock() // no repair worker starts from here on
 	l.cancel()
 	l.repairMu.Unlock()

@@ -21,7 +21,7 @@ type metrics struct {
 	tails          prometheus.Gauge
 	replayRecords  prometheus.Counter
 	damaged        prometheus.Counter
-	shardFaults    prometheus.Gauge
+	endsLost       prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -57,12 +57,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		tails:          gauge("open_tails", "Documents followed now."),
 		replayRecords:  counter("replay_records_total", "Records read from the log."),
 		damaged:        counter("damaged_records_total", "Records whose bytes do not match their checksum."),
-		shardFaults:    gauge("shards_behind", "Shards whose stream ended lower at start than it had before."),
+		endsLost:       counter("log_ends_lost_total", "Times a shard's stream ended lower than it had before."),
 	}
 	if reg != nil {
 		reg.MustRegister(m.appendSeconds, m.commits, m.batchRecords, m.records, m.bytes, m.retries, m.gaveUp, m.faults, m.liveRecords,
 			m.liveDuplicates, m.gaps, m.repairSeconds, m.tailFailures, m.slowConsumers, m.disconnects, m.tails, m.replayRecords,
-			m.damaged, m.shardFaults)
+			m.damaged, m.endsLost)
 	}
 	return m
 }

@@ -197,8 +197,10 @@ func recordOf(h nats.Header, data []byte) (Record, error) {
 		return Record{}, errNotRecord
 	}
 	r := Record{Seq: Seq(seq), Update: data}
-	prev, _ := strconv.ParseUint(get(h, hdrLast), 10, 64)
-	r.Prev = Seq(prev)
+	if v := get(h, hdrLast); v != "" {
+		prev, _ := strconv.ParseUint(v, 10, 64)
+		r.Prev = Seq(prev)
+	}
 	r.Stored, _ = time.Parse(time.RFC3339Nano, get(h, hdrStamp))
 	r.fill(h)
 	return r, nil
@@ -209,8 +211,10 @@ func (r *Record) fill(h nats.Header) {
 	r.Sum, _ = sumOf(h)
 	r.User, r.Conn = unescapeHeader(get(h, hdrUser)), unescapeHeader(get(h, hdrConn))
 	r.Merged = 1
-	if n, err := strconv.Atoi(get(h, hdrN)); err == nil && n > 1 {
-		r.Merged = n
+	if v := get(h, hdrN); v != "" {
+		if n, err := strconv.Atoi(v); err == nil && n > 1 {
+			r.Merged = n
+		}
 	}
 	r.Time = r.Stored
 	if v := get(h, hdrTime); v != "" {

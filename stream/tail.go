@@ -21,7 +21,7 @@ type Filled struct {
 }
 
 // Filler reads what storage holds past have, in this order: the head from the leader, the log, the snapshot head from the
-// leader; again until what it has reaches the head. Errors that wrap ErrLost, ErrDamaged or ErrErased end the Tail; others
+// leader; again until what it has reaches the head. Errors that wrap ErrLost, ErrDamaged, ErrErased or ErrRewound end the Tail; others
 // are tried again.
 type Filler interface {
 	Fill(ctx context.Context, doc Doc, have Seq) (Filled, error)
@@ -35,7 +35,7 @@ type Sink interface {
 	Flush()                                                   // the end of a burst: write to the sockets now
 	Aware(node string, payload []byte)                        // another server's awareness update
 	Message(node string, payload []byte, h map[string]string) // a custom message of another server or program
-	Failed(err error)                                         // the Tail has ended: ErrLost, ErrDamaged, ErrErased
+	Failed(err error)                                         // the Tail has ended: ErrLost, ErrDamaged, ErrErased, ErrRewound
 }
 
 // Tail follows one document. It owns no goroutine; what it lost is read by the Log's repair workers.
@@ -146,7 +146,7 @@ func flush(ctx context.Context, nc *nats.Conn) error {
 
 // final errors end a Tail.
 func final(err error) bool {
-	return errors.Is(err, ErrLost) || errors.Is(err, ErrDamaged) || errors.Is(err, ErrErased)
+	return errors.Is(err, ErrLost) || errors.Is(err, ErrDamaged) || errors.Is(err, ErrErased) || errors.Is(err, ErrRewound)
 }
 
 // Seq is the sequence of the newest record that the sink has.
@@ -280,7 +280,7 @@ func (t *Tail) fill(ctx context.Context) (done bool, err error) {
 	case got.Head == 0 && have > 0:
 		return false, fmt.Errorf("%w: %q had record %d and has none", ErrErased, t.doc, have)
 	case got.Head < have:
-		return false, fmt.Errorf("%w: %q ends at %d and had record %d", ErrLost, t.doc, got.Head, have)
+		return false, fmt.Errorf("%w: %q ends at %d and had record %d", ErrRewound, t.doc, got.Head, have)
 	}
 	for _, r := range t.kept {
 		if r.Prev == 0 && have > 0 && r.Seq > have {

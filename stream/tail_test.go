@@ -343,8 +343,8 @@ func TestAFillerThatFailsForGoodEndsTheTailAndOthersAreAskedAgain(t *testing.T) 
 	tl.Check()
 	s := tl.sink.(*sink)
 	eventually(t, "the tail to fail", func() bool { return s.failed() != nil })
-	if !errors.Is(s.failed(), ErrLost) {
-		t.Errorf("a log that ends before us: got %v, want ErrLost", s.failed())
+	if !errors.Is(s.failed(), ErrRewound) {
+		t.Errorf("a log that ends before us: got %v, want ErrRewound", s.failed())
 	}
 }
 
