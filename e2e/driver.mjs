@@ -210,7 +210,8 @@ function hocuspocus (c, o, { HocuspocusProvider, HocuspocusProviderWebsocket }) 
   c.provider.attach?.()
   if (o.connect !== false) socket.connect()
   c.isSynced = () => c.provider.isSynced
-  c.isSaved = () => c.provider.isSynced && c.provider.unsyncedChanges === 0
+  // What version 2 queued while it was offline it sends without having counted it: its count goes below zero.
+  c.isSaved = () => c.provider.isSynced && c.provider.unsyncedChanges <= 0
 }
 
 const get = name => {
