@@ -69,17 +69,21 @@ const json = v => {
 }
 const fields = list => Object.fromEntries(list.filter(([, v]) => v !== undefined).map(([k, v]) => [k, json(v)]))
 
+const glance = d => ({
+  roots: Object.fromEntries(roots(d).map((r, i) => ['tmax'[i], { kind: KINDS['tmax'[i]], value: value(r) }])),
+  snapshot: b64(Y.encodeSnapshot(Y.snapshot(d))),
+  pending: d.store.pendingStructs !== null || d.store.pendingDs !== null
+})
 const view = d => {
   const [t, , , x] = roots(d)
   return {
-    roots: Object.fromEntries(roots(d).map((r, i) => ['tmax'[i], { kind: KINDS['tmax'[i]], value: value(r) }])),
+    ...glance(d),
+    full: true,
     json: Object.fromEntries(roots(d).map((r, i) => ['tmax'[i], json(r)])),
     text: t.toString(),
     delta: t.toDelta().map(o => ({ ...o, insert: json(o.insert) })),
     xml: x.toString(),
-    snapshot: b64(Y.encodeSnapshot(Y.snapshot(d))),
-    size: Y.encodeStateAsUpdate(d).length,
-    pending: d.store.pendingStructs !== null || d.store.pendingDs !== null
+    size: Y.encodeStateAsUpdate(d).length
   }
 }
 
@@ -201,7 +205,7 @@ const session = seed => {
   }
   const deliver = (c, n) => { while (n-- > 0 && c.inbox.length) Y.applyUpdate(c.doc, c.inbox.shift(), 'remote') }
   const favourite = R.int(5)
-  for (let steps = 15 + R.int(60); steps > 0; steps--) {
+  for (let steps = 10 + R.int(50); steps > 0; steps--) {
     const c = R.pick(clients)
     const r = R.int(100)
     if (r < 8) c.um.undo()
@@ -220,14 +224,23 @@ const ops = {
     log.forEach((u, i) => { if (i < middle) Y.applyUpdate(then, u); Y.applyUpdate(d, u) })
     return { seed, log: log.map(b64), v2: b64(Y.encodeStateAsUpdateV2(d)), middle, final: view(d), then: view(then) }
   },
-  // Each list of updates is applied to a document of its own.
+  // Each list of updates is applied to a document of its own, whose text is then edited.
   check: ({ seed, documents }) => ({
     seed,
-    views: documents.map(({ updates, merge }) => {
+    views: documents.map(({ updates, merge, edits }) => {
       const d = plain()
       const list = updates.map(bin)
       for (const u of merge ? [Y.mergeUpdates(list)] : list) Y.applyUpdate(d, u)
-      return view(d)
+      const t = d.getText('t')
+      for (const { op, index, text, length, attributes } of edits || []) {
+        switch (op) {
+          case 'insert': t.insert(index, text, attributes || undefined); break
+          case 'delete': t.delete(index, length); break
+          case 'format': t.format(index, length, attributes); break
+          case 'embed': t.insertEmbed(index, { image: text }, attributes || undefined)
+        }
+      }
+      return glance(d)
     })
   })
 }
