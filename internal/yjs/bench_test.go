@@ -189,3 +189,68 @@ func BenchmarkKeystrokeAdd(b *testing.B) {
 		u.runs[0].Clock++
 	}
 }
+
+func BenchmarkToV2(b *testing.B) {
+	eachTrace(b, func(b *testing.B, tr trace) {
+		merged := must2(b)(Merge(tr.updates...))
+		b.SetBytes(int64(len(merged)))
+		for b.Loop() {
+			must2(b)(ToV2(merged))
+		}
+	})
+}
+
+func BenchmarkFromV2(b *testing.B) {
+	eachTrace(b, func(b *testing.B, tr trace) {
+		v2 := must2(b)(ToV2(must2(b)(Merge(tr.updates...))))
+		b.SetBytes(int64(len(v2)))
+		for b.Loop() {
+			must2(b)(FromV2(v2, Limits{}))
+		}
+	})
+}
+
+// BenchmarkCheckAll parses each update of a session and adds it to the state, as a room does.
+func BenchmarkCheckAll(b *testing.B) {
+	eachTrace(b, func(b *testing.B, tr trace) {
+		b.SetBytes(int64(tr.bytes))
+		var u Update
+		for b.Loop() {
+			var s State
+			for _, x := range tr.updates {
+				if err := u.Parse(x, Limits{}); err != nil {
+					b.Fatal(err)
+				}
+				if !s.Contains(&u) {
+					s.Add(&u)
+				}
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(tr.updates)), "ns/update")
+	})
+}
+
+// BenchmarkSplit cuts a whole document for a server that takes at most 64 KiB.
+func BenchmarkSplit(b *testing.B) {
+	eachTrace(b, func(b *testing.B, tr trace) {
+		merged := must2(b)(Merge(tr.updates...))
+		for b.Loop() {
+			if _, err := Split(merged, 64<<10); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkReadyAll sifts a whole document of several clients at once.
+func BenchmarkReadyAll(b *testing.B) {
+	eachTrace(b, func(b *testing.B, tr trace) {
+		u := parsedAny(b, must2(b)(Merge(tr.updates...)))
+		var s State
+		for b.Loop() {
+			if r, err := s.Ready(u); err != nil || r.Rest != nil {
+				b.Fatal("not ready", err)
+			}
+		}
+	})
+}

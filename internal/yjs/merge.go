@@ -88,12 +88,7 @@ func (m *Merger) Add(update []byte) error {
 		if n := len(c.spans); n > 0 && s.Clock < c.spans[n-1].end() {
 			c.unsorted = true
 		}
-		c.spans = append(c.spans, span{
-			clock: s.Clock, len: s.Len,
-			off: uint32(base + r.start), n: uint32(r.c.off - r.start),
-			update: m.updates, info: s.Info,
-			asIs: r.asIs(&s),
-		})
+		c.spans = append(c.spans, r.spanOf(&s, base, m.updates))
 	}
 	m.scratch = m.scratch[:0]
 	var d Run
@@ -221,10 +216,13 @@ func (m *Merger) canonical() []byte {
 	})
 }
 
-// decode gives the struct of a span, cut as the span says.
-func (m *Merger) decode(client uint64, s *span) Struct {
+// decode gives the struct of a span.
+func (m *Merger) decode(client uint64, s *span) Struct { return s.decode(m.arena, client) }
+
+// decode gives the struct of a span of b, cut as the span says.
+func (s *span) decode(b []byte, client uint64) Struct {
 	var st Struct
-	c := cursor{b: m.arena[s.off : s.off+s.n]}
+	c := cursor{b: b[s.off : s.off+s.n]}
 	c.structV1(&st)
 	st.Client = client
 	if s.info == RefGC { // joined or cut: only the length counts
@@ -237,6 +235,28 @@ func (m *Merger) decode(client uint64, s *span) Struct {
 		st.DropLeft(cut)
 	}
 	return st
+}
+
+// addSpan adds a struct of b, unread if it can.
+func (e *encoder) addSpan(b []byte, s *span) {
+	if !s.asIs {
+		st := s.decode(b, e.client)
+		e.add(&st)
+		return
+	}
+	e.gap(s.clock)
+	e.cur = append(e.cur, b[s.off:s.off+s.n]...)
+	e.next += s.len
+	e.structs++
+}
+
+// spanOf notes the struct that r has just read, as part of update base bytes into the arena.
+func (r *Reader) spanOf(s *Struct, base int, update uint32) span {
+	return span{
+		clock: s.Clock, len: s.Len,
+		off: uint32(base + r.start), n: uint32(r.c.off - r.start),
+		update: update, info: s.Info, asIs: r.asIs(s),
+	}
 }
 
 // write encodes all clients, each by section, and the deletes.

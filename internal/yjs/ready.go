@@ -2,6 +2,7 @@ package yjs
 
 import (
 	"cmp"
+	"math"
 	"slices"
 )
 
@@ -59,44 +60,67 @@ func (s *State) allReady(u *Update) bool {
 
 // waiting is a client's structs of one update, and how far they are ready.
 type waiting struct {
-	structs []Struct // by clock, no Skips
-	next    int      // structs before it are ready
+	spans   []span   // by clock, no Skips
+	next    int      // those before it are ready
 	known   uint64   // contiguous end, with those
-	blocked ID       // what structs[next] waits for
+	blocked ID       // what spans[next] waits for
 	waiters []uint64 // clients whose head waits for this one
+}
+
+// gather reads the structs of a checked update, by client; order is by descending client.
+func gather(update []byte) (clients map[uint64]*waiting, order []uint64, r Reader, err error) {
+	if uint64(len(update)) > math.MaxUint32 {
+		return nil, nil, r, ErrTooLarge
+	}
+	clients = make(map[uint64]*waiting)
+	var w *waiting
+	var s Struct
+	section := 0
+	unsorted := false
+	r.Reset(update)
+	for r.skim(&s) {
+		if s.Info == RefSkip {
+			continue
+		}
+		if section != r.section {
+			section = r.section
+			if w = clients[s.Client]; w == nil {
+				w = new(waiting)
+				clients[s.Client] = w
+				order = append(order, s.Client)
+			} else {
+				unsorted = true
+			}
+		}
+		w.spans = append(w.spans, r.spanOf(&s, 0, 0))
+	}
+	if r.Err() != nil {
+		return nil, nil, r, r.Err()
+	}
+	if unsorted {
+		for _, w := range clients {
+			slices.SortStableFunc(w.spans, func(a, b span) int { return cmp.Compare(a.clock, b.clock) })
+		}
+	}
+	slices.SortFunc(order, func(a, b uint64) int { return cmp.Compare(b, a) })
+	return clients, order, r, nil
 }
 
 // sift finds the ready part in the general case: it goes over the clients, taking each as far as it can, and comes back to
 // a client whenever one that it waits for has moved.
 func (s *State) sift(u *Update) (Readiness, error) {
-	clients := make(map[uint64]*waiting)
-	var order []uint64
-	var st Struct
-	r := NewReader(u.Bytes)
-	for r.Next(&st) {
-		if st.Ref() == RefSkip {
-			continue
-		}
-		w := clients[st.Client]
-		if w == nil {
-			w = &waiting{known: s.structs.Prefix(st.Client)}
-			clients[st.Client] = w
-			order = append(order, st.Client)
-		}
-		w.structs = append(w.structs, st)
-	}
-	if err := r.Err(); err != nil {
+	clients, order, _, err := gather(u.Bytes)
+	if err != nil {
 		return Readiness{}, err
 	}
-	slices.SortFunc(order, func(a, b uint64) int { return cmp.Compare(b, a) })
+	for client, w := range clients {
+		w.known = s.structs.Prefix(client)
+	}
 	known := func(client uint64) uint64 {
 		if w := clients[client]; w != nil {
 			return w.known
 		}
 		return s.structs.Prefix(client)
-	}
-	for _, w := range clients {
-		slices.SortStableFunc(w.structs, func(a, b Struct) int { return cmp.Compare(a.Clock, b.Clock) })
 	}
 	work := slices.Clone(order)
 	for len(work) > 0 {
@@ -104,17 +128,17 @@ func (s *State) sift(u *Update) (Readiness, error) {
 		work = work[:len(work)-1]
 		w := clients[client]
 		moved := false
-		for w.next < len(w.structs) {
-			head := &w.structs[w.next]
-			if head.End() > w.known {
-				if id, ok := firstMissing(head, w.known, known); ok {
+		for w.next < len(w.spans) {
+			head := &w.spans[w.next]
+			if head.end() > w.known {
+				if id, ok := firstMissing(u.Bytes, client, head, w.known, known); ok {
 					w.blocked = id
 					if other := clients[id.Client]; other != nil && other != w {
 						other.waiters = append(other.waiters, client)
 					}
 					break
 				}
-				w.known = head.End()
+				w.known = head.end()
 				moved = true
 			}
 			w.next++
@@ -131,18 +155,17 @@ func (s *State) sift(u *Update) (Readiness, error) {
 	for _, client := range order {
 		w := clients[client]
 		ready.begin(client)
-		for i := range w.structs[:w.next] {
-			addAfter(&ready, &w.structs[i])
+		for i := range w.spans[:w.next] {
+			ready.addAfter(u.Bytes, w.spans[i])
 		}
 		ready.end()
 		rest.begin(client)
-		for i := range w.structs[w.next:] {
-			h := &w.structs[w.next+i]
-			addAfter(&rest, h)
-			held.Add(client, h.Clock, h.Len)
+		for _, h := range w.spans[w.next:] {
+			rest.addAfter(u.Bytes, h)
+			held.Add(client, h.clock, h.len)
 		}
 		rest.end()
-		if w.next < len(w.structs) {
+		if w.next < len(w.spans) {
 			missing = append(missing, w.blocked)
 		}
 	}
@@ -158,11 +181,10 @@ func (s *State) sift(u *Update) (Readiness, error) {
 			missing = append(missing, ID{d.Client, from})
 		}
 	}
-	out := Readiness{}
 	if rest.sections == 0 && restDels.Empty() {
-		out.Ready = u.Bytes
-		return out, nil
+		return Readiness{Ready: u.Bytes}, nil
 	}
+	var out Readiness
 	if ready.sections > 0 || !readyDels.Empty() {
 		out.Ready = ready.finish(nil, readyDels.Append(nil))
 	}
@@ -181,14 +203,16 @@ func (s *State) sift(u *Update) (Readiness, error) {
 	return out, nil
 }
 
-// firstMissing is the first id s waits for, with own the contiguous end of its own client; false if there is none.
-func firstMissing(s *Struct, own uint64, known func(uint64) uint64) (ID, bool) {
-	if s.Clock > own {
-		return ID{s.Client, own}, true
+// firstMissing is the first id that a struct of b waits for, with own the contiguous end of its own client; false if there
+// is none.
+func firstMissing(b []byte, client uint64, h *span, own uint64, known func(uint64) uint64) (ID, bool) {
+	if h.clock > own {
+		return ID{client, own}, true
 	}
-	if !s.IsItem() {
+	if h.info == RefGC {
 		return ID{}, false
 	}
+	s := h.decode(b, client)
 	lacks := func(id ID) bool { return id.Clock >= known(id.Client) }
 	switch {
 	case s.HasOrigin() && lacks(s.Origin):
@@ -201,15 +225,16 @@ func firstMissing(s *Struct, own uint64, known func(uint64) uint64) (ID, bool) {
 	return ID{}, false
 }
 
-// addAfter adds the part of s that the section does not have yet.
-func addAfter(e *encoder, s *Struct) {
-	if e.structs > 0 && s.Clock < e.next {
-		if s.End() <= e.next {
+// addAfter adds the part of s, a struct of b, that the section does not have yet.
+func (e *encoder) addAfter(b []byte, s span) {
+	if e.structs > 0 && s.clock < e.next {
+		if s.end() <= e.next {
 			return
 		}
-		part := *s
-		part.DropLeft(e.next - s.Clock)
-		s = &part
+		cut := e.next - s.clock
+		s.clock += cut
+		s.len -= cut
+		s.asIs = false
 	}
-	e.add(s)
+	e.addSpan(b, &s)
 }

@@ -25,21 +25,11 @@ func Split(update []byte, max int) ([][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := splitter{max: max, clients: map[uint64]*splitClient{}, part: map[uint64][]Struct{}}
-	r := NewReader(canonical)
-	var s Struct
-	for r.Next(&s) {
-		if s.Info == RefSkip {
-			continue
-		}
-		c := p.clients[s.Client]
-		if c == nil {
-			c = new(splitClient)
-			p.clients[s.Client] = c
-			p.order = append(p.order, s.Client)
-		}
-		c.structs = append(c.structs, s)
+	clients, order, r, err := gather(canonical)
+	if err != nil {
+		return nil, err
 	}
+	p := splitter{update: canonical, max: max, clients: clients, order: order, part: map[uint64]*encoder{}}
 	if err := p.structs(); err != nil {
 		return nil, err
 	}
@@ -61,36 +51,36 @@ func decode(update []byte) error {
 }
 
 const (
-	// sectionRoom is what a client costs in a part beside its structs or ranges: three numbers, and a Skip; and the numbers
-	// that begin the structs and the deletes of the part.
+	// sectionRoom is what a client costs in a part beside its structs or ranges: three numbers; and the numbers that begin
+	// the structs and the deletes of the part.
 	sectionRoom = 64
 	// headRoom is what a struct can need before its content, root name and key not counted.
 	headRoom = 64
+	// skipRoom is a gap between two structs.
+	skipRoom = 10
 	// rangeRoom is one delete range.
 	rangeRoom = 18
 )
 
-type splitClient struct {
-	structs []Struct
-	next    int      // structs before it are placed
-	waiters []uint64 // clients whose next struct refers to one of ours
-}
-
 // lacks reports whether the struct that holds clock is here and not placed yet.
-func (c *splitClient) lacks(clock uint64) bool {
-	i := sort.Search(len(c.structs), func(i int) bool { return c.structs[i].End() > clock })
-	return i < len(c.structs) && c.structs[i].Clock <= clock && i >= c.next
+func (w *waiting) lacks(clock uint64) bool {
+	i := sort.Search(len(w.spans), func(i int) bool { return w.spans[i].end() > clock })
+	return i < len(w.spans) && w.spans[i].clock <= clock && i >= w.next
 }
 
 type splitter struct {
+	update  []byte
 	max     int
-	clients map[uint64]*splitClient
+	clients map[uint64]*waiting
 	order   []uint64 // by descending client
 
-	size int // what the part being filled takes at most
-	part map[uint64][]Struct
-	dels []Run
-	out  [][]byte
+	// The part being filled.
+	size   int // what it takes at most
+	part   map[uint64]*encoder
+	active []uint64 // clients in it
+	dels   []Run
+
+	out [][]byte
 }
 
 // structs places all structs: each client as far as it goes, and again when one that it waits for has moved.
@@ -100,29 +90,33 @@ func (p *splitter) structs() error {
 	for len(work) > 0 {
 		client := work[len(work)-1]
 		work = work[:len(work)-1]
-		c := p.clients[client]
-		from := c.next
-		for c.next < len(c.structs) {
-			s := &c.structs[c.next]
-			if other := p.waitsFor(s); other != nil {
+		w := p.clients[client]
+		from := w.next
+		for w.next < len(w.spans) {
+			h := &w.spans[w.next]
+			var s Struct
+			if len(p.order) > 1 || !h.asIs {
+				s = h.decode(p.update, client)
+			}
+			if other := p.waitsFor(&s); other != nil {
 				other.waiters = append(other.waiters, client)
 				break
 			}
-			if err := p.place(*s); err != nil {
+			if err := p.place(client, h); err != nil {
 				return err
 			}
-			c.next++
+			w.next++
 		}
-		if c.next > from {
-			work = append(work, c.waiters...)
-			c.waiters = c.waiters[:0]
+		if w.next > from {
+			work = append(work, w.waiters...)
+			w.waiters = w.waiters[:0]
 		}
 	}
 	// Left are items that wait for each other in a circle, and what hangs on them: no order is better than another.
 	for _, client := range p.order {
-		c := p.clients[client]
-		for ; c.next < len(c.structs); c.next++ {
-			if err := p.place(c.structs[c.next]); err != nil {
+		w := p.clients[client]
+		for ; w.next < len(w.spans); w.next++ {
+			if err := p.place(client, &w.spans[w.next]); err != nil {
 				return err
 			}
 		}
@@ -131,27 +125,27 @@ func (p *splitter) structs() error {
 }
 
 // waitsFor is the client that must go on before s can be placed; nil if none.
-func (p *splitter) waitsFor(s *Struct) *splitClient {
+func (p *splitter) waitsFor(s *Struct) *waiting {
 	if !s.IsItem() {
 		return nil
 	}
-	open := func(id ID) *splitClient {
+	open := func(id ID) *waiting {
 		if id.Client == s.Client {
 			return nil
 		}
-		if c := p.clients[id.Client]; c != nil && c.lacks(id.Clock) {
-			return c
+		if w := p.clients[id.Client]; w != nil && w.lacks(id.Clock) {
+			return w
 		}
 		return nil
 	}
 	if s.HasOrigin() {
-		if c := open(s.Origin); c != nil {
-			return c
+		if w := open(s.Origin); w != nil {
+			return w
 		}
 	}
 	if s.HasRight() {
-		if c := open(s.Right); c != nil {
-			return c
+		if w := open(s.Right); w != nil {
+			return w
 		}
 	}
 	if s.HasParent() && s.Root == nil {
@@ -160,54 +154,65 @@ func (p *splitter) waitsFor(s *Struct) *splitClient {
 	return nil
 }
 
-// place puts s into the part being filled, or into as many new ones as it needs.
-func (p *splitter) place(s Struct) error {
-	for {
-		size := p.sizeOf(&s)
-		if p.size+size <= p.max {
-			p.put(s, size)
-			return nil
-		}
-		if p.size > 0 {
-			p.flush()
-			continue
-		}
-		k := s.unitsWithin(p.max - sectionRoom - headRoom - len(s.Root) - len(s.Sub))
+// place puts a struct into the part being filled, or into as many new ones as it needs.
+func (p *splitter) place(client uint64, h *span) error {
+	size := int(h.n)
+	if !h.asIs {
+		size += headRoom
+	}
+	if p.room(client, h.clock, size) {
+		p.section(client).addSpan(p.update, h)
+		return nil
+	}
+	p.flush()
+	if p.room(client, h.clock, size) {
+		p.section(client).addSpan(p.update, h)
+		return nil
+	}
+	s := h.decode(p.update, client)
+	names := len(s.Root) + len(s.Sub)
+	for !p.room(client, s.Clock, len(s.Content)+names+headRoom) {
+		k := s.unitsWithin(p.max - sectionRoom - headRoom - names)
 		if k == 0 {
 			return ErrUnsplittable
 		}
 		first := s
 		first.Keep(k)
-		p.put(first, p.max)
+		p.section(client).add(&first)
 		p.flush()
 		s.DropLeft(k)
+		names = 0
 	}
+	p.section(client).add(&s)
+	return nil
 }
 
-// sizeOf is at least what the part grows by with s.
-func (p *splitter) sizeOf(s *Struct) int {
-	size := 1 + uvarintLen(uint64(len(s.Content))|s.Len) + len(s.Content)
-	if s.HasOrigin() {
-		size += uvarintLen(s.Origin.Client) + uvarintLen(s.Origin.Clock)
-	}
-	if s.HasRight() {
-		size += uvarintLen(s.Right.Client) + uvarintLen(s.Right.Clock)
-	}
-	if s.HasParent() {
-		size += 10 + max(uvarintLen(s.Parent.Client)+uvarintLen(s.Parent.Clock), len(s.Root)) + len(s.Sub)
-	}
-	part := p.part[s.Client]
-	if len(part) == 0 {
+// room reports whether the part has room for a struct of the client that takes size bytes, and takes it.
+func (p *splitter) room(client, clock uint64, size int) bool {
+	if e := p.part[client]; e == nil || e.structs == 0 {
 		size += sectionRoom
-	} else if gap := s.Clock - part[len(part)-1].End(); gap > 0 {
-		size += 1 + uvarintLen(gap)
+	} else if e.next != clock {
+		size += skipRoom
 	}
-	return size
+	if p.size+size > p.max {
+		return false
+	}
+	p.size += size
+	return true
 }
 
-func (p *splitter) put(s Struct, size int) {
-	p.size += size
-	p.part[s.Client] = append(p.part[s.Client], s)
+// section is where the client's structs of this part go.
+func (p *splitter) section(client uint64) *encoder {
+	e := p.part[client]
+	if e == nil {
+		e = new(encoder)
+		p.part[client] = e
+	}
+	if e.structs == 0 {
+		e.begin(client)
+		p.active = append(p.active, client)
+	}
+	return e
 }
 
 func (p *splitter) delete(d Run) {
@@ -225,25 +230,20 @@ func (p *splitter) delete(d Run) {
 
 // flush ends the part being filled.
 func (p *splitter) flush() {
-	if p.size == 0 {
+	if len(p.active) == 0 && len(p.dels) == 0 {
 		return
 	}
-	clients := make([]uint64, 0, len(p.part))
-	for c := range p.part {
-		clients = append(clients, c)
-	}
-	slices.SortFunc(clients, func(a, b uint64) int { return cmp.Compare(b, a) })
-	var e encoder
-	for _, c := range clients {
-		e.begin(c)
-		for i := range p.part[c] {
-			e.add(&p.part[c][i])
-		}
+	slices.SortFunc(p.active, func(a, b uint64) int { return cmp.Compare(b, a) })
+	var whole encoder
+	for _, c := range p.active {
+		e := p.part[c]
 		e.end()
+		whole.sections += e.sections
+		whole.body = append(whole.body, e.body...)
+		e.reset()
 	}
-	p.out = append(p.out, e.finish(nil, appendDeletes(nil, p.dels)))
-	clear(p.part)
-	p.dels, p.size = p.dels[:0], 0
+	p.out = append(p.out, whole.finish(nil, appendDeletes(nil, p.dels)))
+	p.active, p.dels, p.size = p.active[:0], p.dels[:0], 0
 }
 
 // unitsWithin is the largest number of units, less than Len, whose content has at most room bytes; 0 if there is none, or

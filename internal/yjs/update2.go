@@ -220,6 +220,7 @@ type v1Writer struct {
 	size     int
 	out      []byte // when counting, what is not counted yet
 	keys     []keySpan
+	json     []byte // scratch
 }
 
 // tick counts what is in out, and reports whether it is still within most.
@@ -518,7 +519,8 @@ func (w *v1Writer) jsonOfAny(c *cursor) {
 		return
 	}
 	v := cursor{b: c.b[:c.off], off: from}
-	text, ok := appendJSONOfAny(nil, &v)
+	text, ok := appendJSONOfAny(w.json[:0], &v)
+	w.json = text
 	if !ok {
 		c.fail(from, reasonBigint)
 		return
