@@ -185,14 +185,20 @@ func (c *conn) readError(err error, first bool) error {
 		return causeTooLarge
 	case errors.As(err, &ce) && ce.Code != websocket.CloseAbnormalClosure && ce.Code != websocket.CloseProtocolError && ce.Code != websocket.CloseInvalidFramePayloadData:
 		return causeLeft
-	case errors.Is(err, os.ErrDeadlineExceeded) && first:
+	case isTimeout(err) && first:
 		return causeNeverAuth
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case isTimeout(err):
 		return causeDead
 	case isNetworkError(err):
 		return causeGone
 	}
 	return causeMalformed // the frame itself was wrong
+}
+
+// isTimeout: gorilla hides the error of the socket, but not that it was one of time.
+func isTimeout(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
 }
 
 func isNetworkError(err error) bool {

@@ -121,6 +121,8 @@ type client struct {
 	cond   *sync.Cond
 	frames []frame
 	seen   int // frames that next has answered
+	doc    yjs.State
+	added  int // frames that are in doc
 	err    error
 	closed bool
 	done   chan struct{}
@@ -254,24 +256,19 @@ func (c *client) code() int {
 // state is what the client knows of the document after all sync frames so far.
 // Callers hold the lock.
 func (c *client) state() *yjs.State {
-	s := &yjs.State{}
-	for _, u := range c.updates() {
+	for ; c.added < len(c.frames); c.added++ {
+		f := c.frames[c.added]
+		m, err := yjs.ReadMessage(f.data)
+		if f.text || err != nil || m.Type != yjs.MsgSync || m.Step == yjs.SyncStep1 {
+			continue
+		}
 		var p yjs.Update
-		if err := p.Parse(u, recordLimits); err != nil {
-			c.t.Fatalf("received update %x does not parse: %v", u, err)
+		if err := p.Parse(m.Payload, recordLimits); err != nil {
+			c.t.Fatalf("received update %x does not parse: %v", m.Payload, err)
 		}
-		s.Add(&p)
+		c.doc.Add(&p)
 	}
-	return s
-}
-
-func (c *client) updates() (list [][]byte) {
-	for _, f := range c.frames {
-		if m, err := yjs.ReadMessage(f.data); !f.text && err == nil && m.Type == yjs.MsgSync && m.Step != yjs.SyncStep1 {
-			list = append(list, m.Payload)
-		}
-	}
-	return list
+	return &c.doc
 }
 
 // count counts frames of a type and step.

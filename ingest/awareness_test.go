@@ -1,0 +1,141 @@
+package ingest
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestPresenceFollowsItsOwner(t *testing.T) {
+	w := start(t)
+	a, b := w.open("/p"), w.open("/p")
+	a.send(aware(1, 5, `{"n":5}`))
+	b.wait("state", func() bool { return b.present()[1] == `{"n":5}` })
+	b.send(aware(1, 5, `{"n":5}`), aware(1, 4, `{"n":4}`)) // what providers re-send
+	b.send(aware(1, 5, "null"))                            // and what their timers believe
+	b.send(aware(1, 9, `{"forged":true}`))
+	a.send(aware(1, 6, `{"n":6}`))
+	b.wait("newer state", func() bool { return b.present()[1] == `{"n":6}` })
+	a.leave()
+	b.waitFor(time.Second, "gone within a second", func() bool { return b.present()[1] == "" })
+}
+
+func TestPresenceOfABrokenSocketWaitsForItsReturn(t *testing.T) {
+	w := start(t, limits(func(l *Limits) { l.LeaveWait = 2 * time.Second }))
+	a, b := w.open("/blink"), w.open("/blink")
+	a.send(aware(1, 5, `{}`))
+	b.wait("state", func() bool { return b.present()[1] != "" })
+	a.drop()
+	again := w.open("/blink")
+	again.send(aware(1, 5, `{}`)) // same clock: a reconnect
+	again.send(aware(1, 6, `{"back":true}`))
+	b.wait("back", func() bool { return b.present()[1] == `{"back":true}` })
+	b.mu.Lock()
+	blinked := strings.Contains(string(joined(b)), "null")
+	b.mu.Unlock()
+	if blinked {
+		t.Error("the client blinked for the others")
+	}
+	again.drop()
+	b.wait("gone after the wait", func() bool { return b.present()[1] == "" })
+}
+
+func joined(c *client) (all []byte) {
+	for _, f := range c.frames {
+		all = append(all, f.data...)
+	}
+	return all
+}
+
+func TestEchoDoesNotBringBackWhoLeft(t *testing.T) {
+	w := start(t)
+	a, b, c := w.open("/ghost"), w.open("/ghost"), w.open("/ghost")
+	b.send(aware(2, 1, `{}`))
+	a.send(aware(1, 5, `{}`))
+	c.wait("both", func() bool { return len(c.present()) == 2 })
+	a.leave()
+	c.wait("gone", func() bool { return c.present()[1] == "" })
+	b.send(aware(1, 5, `{}`), aware(2, 2, `{"after":1}`))
+	c.wait("later state", func() bool { return c.present()[2] == `{"after":1}` })
+	d := w.open("/ghost")
+	d.wait("present", func() bool { return d.present()[2] != "" })
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if got := d.present(); len(got) != 1 {
+		t.Errorf("present: got %v, want 2 alone", got)
+	}
+}
+
+func TestNewerConnectionTakesItsClientOver(t *testing.T) {
+	w := start(t)
+	old, b := w.open("/over"), w.open("/over")
+	old.send(aware(1, 5, `{}`))
+	b.wait("state", func() bool { return b.present()[1] != "" })
+	fresh := w.open("/over") // same tab, its old socket half open
+	fresh.send(aware(1, 5, `{}`))
+	fresh.send(aware(1, 6, `{"fresh":1}`))
+	b.wait("fresh state", func() bool { return b.present()[1] == `{"fresh":1}` })
+	old.leave()
+	fresh.send(aware(1, 7, `{"fresh":2}`))
+	b.wait("still there", func() bool { return b.present()[1] == `{"fresh":2}` })
+}
+
+func TestPresenceMovesToAnotherServer(t *testing.T) {
+	w1 := start(t)
+	w2 := join(t, w1.nats)
+	old, seer := w1.open("/move"), w1.open("/move")
+	far := w2.open("/move")
+	old.send(aware(1, 5, `{}`))
+	far.wait("state", func() bool { return far.present()[1] != "" })
+	fresh := w2.open("/move")
+	fresh.send(aware(1, 5, `{}`))
+	fresh.send(aware(1, 6, `{"fresh":1}`))
+	seer.wait("fresh state", func() bool { return seer.present()[1] == `{"fresh":1}` })
+	old.leave() // its half-open socket ends at last
+	fresh.send(aware(1, 7, `{"fresh":2}`))
+	seer.wait("still there", func() bool { return seer.present()[1] == `{"fresh":2}` })
+	far.wait("still there", func() bool { return far.present()[1] == `{"fresh":2}` })
+	for _, c := range []*client{seer, far} {
+		c.mu.Lock()
+		if strings.Contains(string(joined(c)), "null") {
+			t.Error("the client blinked")
+		}
+		c.mu.Unlock()
+	}
+}
+
+func TestAwarenessOverItsLimitsIsDropped(t *testing.T) {
+	w := start(t, limits(func(l *Limits) { l.AwarenessState = 100 }))
+	a, b := w.open("/limits"), w.open("/limits")
+	a.send(aware(1, 1, `{"s":"`+strings.Repeat("x", 101)+`"}`))
+	for id := uint64(2); id <= 8; id++ {
+		a.send(aware(id, 1, `{}`))
+	}
+	b.send(aware(20, 1, `{}`))
+	b.wait("own", func() bool { return b.present()[20] != "" })
+	eventually(t, 5*time.Second, "four ids of one connection", func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return len(b.present()) == 5
+	})
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if p := b.present(); p[1] != "" || p[6] != "" {
+		t.Errorf("present: got %v, want the first four that fit", p)
+	}
+}
+
+func TestFastCursorIsCoalescedToItsNewestState(t *testing.T) {
+	w := start(t, limits(func(l *Limits) { l.AwarenessEvery = 50 * time.Millisecond }))
+	a, b := w.open("/cursor"), w.open("/cursor")
+	for i := range 200 {
+		a.send(aware(1, uint64(i+1), `{}`))
+	}
+	a.send(aware(1, 201, `{"last":1}`))
+	b.wait("newest", func() bool { return b.present()[1] == `{"last":1}` })
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if n := b.count(1, 0); n > 50 {
+		t.Errorf("awareness frames for 201 moves: got %d, want few", n)
+	}
+}

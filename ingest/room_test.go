@@ -1,0 +1,312 @@
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"yjet/internal/natstest"
+	"yjet/internal/yjs"
+)
+
+func TestTwoServersShareADocument(t *testing.T) {
+	w1 := start(t)
+	w2 := join(t, w1.nats)
+	a, b := w1.open("/shared"), w2.open("/shared")
+	a.send(aware(1, 1, `{"user":{"name":"Ann","color":"#f00"}}`), edit(insert(1, 0, "from a")))
+	b.has(1, 6)
+	b.send(aware(2, 1, `{"user":{"name":"Bob"}}`), edit(insert(2, 0, "from b")))
+	a.has(2, 6)
+	a.wait("Bob", func() bool { return a.present()[2] != "" })
+	b.wait("Ann", func() bool { return b.present()[1] != "" })
+	// A late joiner of the other server sees everybody at once.
+	late := w2.open("/shared")
+	late.has(1, 6)
+	late.wait("everybody", func() bool { return len(late.present()) == 2 })
+	a.leave()
+	b.wait("Ann gone", func() bool { return b.present()[1] == "" })
+	if got := w2.records("shared"); len(got) != 2 {
+		t.Errorf("records: got %d, want 2", len(got))
+	}
+}
+
+func TestJoinerOfAnotherServerSeesPresenceFromTheBucket(t *testing.T) {
+	w1 := start(t)
+	w2 := join(t, w1.nats)
+	a := w1.open("/bucket")
+	a.send(aware(1, 1, `{"user":{"name":"Ann","color":"#f00"}}`))
+	a.wait("echo", func() bool { return a.present()[1] != "" })
+	eventually(t, 5*time.Second, "Ann in the bucket", func() bool {
+		list, err := w1.log.ListPresence(t.Context(), "bucket")
+		return err == nil && len(list) == 1 && list[0].Name == "Ann" && list[0].Color == "#f00"
+	})
+	b := w2.open("/bucket")
+	b.wait("Ann", func() bool { return b.present()[1] != "" })
+	a.leave()
+	b.wait("Ann gone", func() bool { return b.present()[1] == "" })
+	eventually(t, 5*time.Second, "Ann out of the bucket", func() bool {
+		list, err := w1.log.ListPresence(t.Context(), "bucket")
+		return err == nil && len(list) == 0
+	})
+}
+
+func TestPresenceOfAServerThatDiedVanishes(t *testing.T) {
+	w1 := start(t)
+	w2 := join(t, w1.nats)
+	a, b := w1.open("/dead"), w2.open("/dead")
+	a.send(aware(1, 1, `{}`))
+	b.wait("Ann", func() bool { return b.present()[1] != "" })
+	r := w2.srv.rooms.find("dead")
+	r.mu.Lock()
+	r.tickPresence(time.Now().Add(presenceSilent - time.Second))
+	still := r.aware.byID[1] != nil
+	r.tickPresence(time.Now().Add(presenceSilent + time.Second))
+	r.unlock()
+	if !still {
+		t.Error("removed while its server may still speak of it")
+	}
+	b.wait("Ann gone", func() bool { return b.present()[1] == "" })
+}
+
+func TestUpdateBeforeItsDependencyIsHeldNotRefused(t *testing.T) {
+	w := start(t)
+	a, b := w.open("/held"), w.open("/held")
+	a.send(edit(insert(1, 0, "one")))
+	a.has(1, 3)
+	// An offline client that types while it reconnects: its newest edit comes
+	// before the answer to our step 1, which has the rest.
+	c := w.dial("/held")
+	c.send(edit(insert(2, 5, "late")))
+	c.send(step1(nil))
+	c.wait("our step 1", func() bool { return c.count(yjs.MsgSync, yjs.SyncStep1) == 1 })
+	missing := insert(2, 0, "early")
+	c.send(yjs.AppendSync(nil, yjs.SyncStep2, missing))
+	b.has(2, 9)
+	got := w.records("held")
+	if len(got) < 2 || len(got) > 3 {
+		t.Fatalf("records: got %d, want the first, the missing one, and what was held", len(got))
+	}
+	// Every prefix of the log is whole: nothing refers to what comes later.
+	s := &yjs.State{}
+	for i, r := range got {
+		var u yjs.Update
+		if err := u.Parse(r.Update, recordLimits); err != nil {
+			t.Fatal(err)
+		}
+		if ready, err := s.Ready(&u); err != nil || ready.Rest != nil {
+			t.Errorf("record %d depends on a later one (%v)", i, err)
+		}
+		s.Add(&u)
+	}
+}
+
+func TestHeldUpdatesOverTheBoundAreAskedForAgain(t *testing.T) {
+	w := start(t, limits(func(l *Limits) { l.Held = 3 }))
+	c := w.open("/bound")
+	c.wait("our step 1", func() bool { return c.count(yjs.MsgSync, yjs.SyncStep1) == 1 })
+	c.send(yjs.AppendSync(nil, yjs.SyncStep2, emptyUpdate))
+	for i := range 5 {
+		c.send(edit(insert(1, uint64(10+i), "x")))
+	}
+	c.wait("a step 1 that asks again", func() bool { return c.count(yjs.MsgSync, yjs.SyncStep1) >= 2 })
+	c.send(yjs.AppendSync(nil, yjs.SyncStep2, insert(1, 0, strings.Repeat("y", 15))))
+	c.has(1, 15)
+}
+
+func TestLargePasteIsSplitToFitTheServer(t *testing.T) {
+	w := join(t, natstest.Start(t, natstest.Process, natstest.MaxPayload(1<<20)))
+	a, b := w.open("/paste"), w.open("/paste")
+	a.send(edit(insert(1, 0, strings.Repeat("x", 3_000_000))))
+	b.has(1, 3_000_000)
+	if got := w.records("paste"); len(got) < 3 {
+		t.Errorf("records: got %d, want at least 3 of at most 1 MB", len(got))
+	}
+}
+
+func TestEditsOfOneConnectionAreMergedWhileACommitIsUnderWay(t *testing.T) {
+	w := start(t)
+	a, b := w.open("/merge"), w.open("/merge")
+	for i := range 300 {
+		a.send(edit(insert(1, uint64(i), "x")))
+	}
+	b.has(1, 300)
+	merged, records := 0, w.records("merge")
+	for _, r := range records {
+		merged += r.Merged
+	}
+	if merged != 300 {
+		t.Errorf("updates in %d records: got %d, want 300", len(records), merged)
+	}
+}
+
+func TestSlowReaderDoesNotHoldUpOthers(t *testing.T) {
+	w := start(t, limits(func(l *Limits) {
+		l.WriteWait, l.ByteBurst = 500*time.Millisecond, 64<<20
+		l.QueueSoft, l.QueueFrames = 64<<10, 64
+	}))
+	d := websocket.Dialer{NetDial: func(network, addr string) (net.Conn, error) {
+		c, err := net.Dial(network, addr)
+		if err == nil {
+			c.(*net.TCPConn).SetReadBuffer(4 << 10)
+		}
+		return c, err
+	}}
+	slow, _, err := d.Dial(w.url("/slow"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slow.Close()
+	slow.WriteMessage(websocket.BinaryMessage, step1(nil))
+	a, b := w.open("/slow"), w.open("/slow")
+	clock := uint64(0)
+	chunk := strings.Repeat("z", 200<<10)
+	for range 80 { // 16 MB, more than any socket buffer takes
+		a.send(edit(insert(1, clock, chunk)))
+		clock += uint64(len(chunk))
+		b.has(1, clock)
+	}
+	eventually(t, 10*time.Second, "the slow one dropped", func() bool {
+		w.srv.mu.Lock()
+		defer w.srv.mu.Unlock()
+		return len(w.srv.conns) == 2
+	})
+}
+
+func TestReaderThatFellBehindCatchesUp(t *testing.T) {
+	w := start(t, limits(func(l *Limits) { l.QueueSoft, l.QueueFrames, l.ByteBurst = 32<<10, 8, 64<<20 }))
+	ws, _, err := websocket.DefaultDialer.Dial(w.url("/behind"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ws.NetConn().(*net.TCPConn).SetReadBuffer(256 << 10)
+	ws.WriteMessage(websocket.BinaryMessage, step1(nil))
+	a := w.open("/behind")
+	clock := uint64(0)
+	chunk := strings.Repeat("z", 200<<10)
+	for range 60 {
+		a.send(edit(insert(1, clock, chunk)))
+		clock += uint64(len(chunk))
+		a.has(1, clock)
+	}
+	late := newClient(t, ws) // begins to read now
+	late.has(1, clock)
+	a.send(edit(insert(1, clock, "live again")))
+	late.has(1, clock+10)
+	late.mu.Lock()
+	defer late.mu.Unlock()
+	if n := late.count(yjs.MsgSync, yjs.SyncUpdate); n > 50 {
+		t.Errorf("updates for 61 edits: got %d, want those missed in one", n)
+	}
+}
+
+func TestOutageIsHeldThenRecovered(t *testing.T) {
+	w := start(t)
+	a, b := w.open("/outage"), w.open("/outage")
+	a.send(edit(insert(1, 0, "before")))
+	b.has(1, 6)
+	w.nats.Stop()
+	a.send(edit(insert(1, 6, "during")))
+	time.Sleep(300 * time.Millisecond) // long enough for an echo, were there one
+	b.mu.Lock()
+	got := b.state().Structs().Prefix(1)
+	b.mu.Unlock()
+	if got != 6 {
+		t.Errorf("seen during the outage: got %d units, want the 6 that were stored", got)
+	}
+	w.nats.Restart()
+	a.has(1, 12)
+	b.has(1, 12)
+	a.send(edit(insert(1, 12, "after")))
+	b.has(1, 17)
+}
+
+func TestOutageThatLastsSendsWritersAwayAndLosesNothing(t *testing.T) {
+	w := start(t, limits(func(l *Limits) { l.AppendWait = time.Second }))
+	a := w.open("/long")
+	a.send(edit(insert(1, 0, "before")))
+	a.has(1, 6)
+	w.nats.Stop()
+	lost := insert(1, 6, "during")
+	a.send(edit(lost))
+	if got := a.code(); got != 1013 {
+		t.Errorf("close code: got %d, want 1013", got)
+	}
+	w.nats.Restart()
+	b := w.open("/long")
+	b.wait("our step 1", func() bool { return b.count(yjs.MsgSync, yjs.SyncStep1) == 1 })
+	b.send(yjs.AppendSync(nil, yjs.SyncStep2, lost)) // the provider still has it
+	b.has(1, 12)
+}
+
+func TestRecordThatDoesNotDecodeIsLeftOut(t *testing.T) {
+	w := start(t)
+	a := w.open("/outside")
+	a.send(edit(insert(1, 0, "good")))
+	a.has(1, 4)
+	nc := w.nats.Connect()
+	for _, s := range []string{"ydoc.00.outside", "ydoc.01.outside"} {
+		if _, err := nc.Request(s, []byte("not an update"), 2*time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, s := range []string{"ydoc.00.outside", "ydoc.01.outside"} {
+		if _, err := nc.Request(s, insert(2, 0, "from another program"), 2*time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.has(2, 20)
+	w.open("/outside").has(2, 20)
+}
+
+func TestIdleRoomIsForgottenAndComesBack(t *testing.T) {
+	w := start(t, limits(func(l *Limits) { l.IdleUnload = 10 * time.Millisecond }))
+	a := w.open("/idle")
+	a.send(edit(insert(1, 0, "kept")))
+	a.has(1, 4)
+	a.leave()
+	eventually(t, 10*time.Second, "room forgotten", func() bool { return w.srv.rooms.count() == 0 })
+	w.open("/idle").has(1, 4)
+}
+
+func TestDrainAcknowledgesThenCloses(t *testing.T) {
+	w := start(t)
+	a := w.open("/drain")
+	for i := range 50 {
+		a.send(edit(insert(1, uint64(i), "x")))
+	}
+	a.send(append([]byte{yjs.MsgSaved}, 1, 42))
+	a.has(1, 50)
+	go w.srv.Drain(context.Background())
+	if got := a.code(); got != 1012 {
+		t.Errorf("close code: got %d, want 1012", got)
+	}
+	if resp := w.refused("/drain"); resp == nil || resp.StatusCode != 503 {
+		t.Errorf("connect while draining: got %v, want 503", resp)
+	}
+}
+
+func TestSavedIsEchoedWhenAllBeforeItIsStored(t *testing.T) {
+	w := start(t)
+	a := w.open("/saved")
+	a.send(edit(insert(1, 0, "x")), []byte{yjs.MsgSaved, 1, 7})
+	var echo []byte
+	a.wait("echo of the question", func() bool {
+		for _, f := range a.frames {
+			if f.data[0] == yjs.MsgSaved {
+				echo = f.data
+			}
+		}
+		return echo != nil
+	})
+	if !bytes.Equal(echo, []byte{yjs.MsgSaved, 1, 7}) {
+		t.Errorf("echo: got %x, want the same bytes", echo)
+	}
+	if got := w.records("saved"); len(got) != 1 {
+		t.Errorf("records when the echo came: got %d, want 1", len(got))
+	}
+}
