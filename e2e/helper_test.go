@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -647,3 +648,15 @@ func unmarshal(t testing.TB, b []byte, v any) {
 
 // rawJSON is JSON as it came.
 type rawJSON = json.RawMessage
+
+// pathEscape writes a document's name as the path of a y-websocket URL.
+func pathEscape(name string) string {
+	parts := strings.Split(name, "/")
+	for i, p := range parts {
+		parts[i] = url.PathEscape(p)
+		if p == "." || p == ".." {
+			parts[i] = strings.ReplaceAll(p, ".", "%2E")
+		}
+	}
+	return strings.Join(parts, "/")
+}
