@@ -380,7 +380,7 @@ func (d *Document) place(it, left, right *docItem) {
 		case left != nil:
 			o = left.right
 		case e != nil:
-			o = e.first()
+			o = e.first
 		default:
 			o = p.start
 		}
@@ -416,7 +416,8 @@ func (d *Document) place(it, left, right *docItem) {
 		it.right = left.right
 		left.right = it
 	} else if e != nil {
-		it.right = e.first()
+		it.right = e.first
+		e.first = it
 	} else {
 		it.right = p.start
 		p.start = it

@@ -234,6 +234,9 @@ func (d *Document) check() error {
 				}
 				next = it
 			}
+			if e.first != next {
+				return fmt.Errorf("key %q does not begin with its first item", e.key)
+			}
 		}
 		return nil
 	}

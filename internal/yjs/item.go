@@ -56,17 +56,9 @@ func (it *docItem) visible() bool { return it.flags&flagDeleted == 0 && it.count
 
 // docEntry is one key of a type.
 type docEntry struct {
-	key  string
-	last *docItem // rightmost item: the value, unless it is deleted
-}
-
-// first is the leftmost item of the key, or nil.
-func (e *docEntry) first() *docItem {
-	it := e.last
-	for it != nil && it.left != nil {
-		it = it.left
-	}
-	return it
+	key   string
+	first *docItem // leftmost item
+	last  *docItem // rightmost item: the value, unless it is deleted
 }
 
 // docType is a shared type. What it is good for is a matter of how it is read: every one has a list and keys.
