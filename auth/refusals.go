@@ -29,17 +29,24 @@ func NewRefusals() *Refusals {
 	return &Refusals{seen: newRecent[refusalKey, [refusalsFree]time.Time](maxRefusalKeys)}
 }
 
-// Refused counts a refusal and reports whether it is the fourth or a later one within a minute, and so to be answered with
-// HTTP 401 before the upgrade. Every refused request is counted once, however it is answered.
-func (f *Refusals) Refused(ip, token string) bool {
+// Refused counts a refusal.
+func (f *Refusals) Refused(ip, token string) {
 	k := refusalKey{ClientKey(ip), hashToken(token)}
-	now := time.Now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	last, _ := f.seen.get(k) // newest first
-	many := !last[refusalsFree-1].IsZero() && now.Sub(last[refusalsFree-1]) < refusalWindow
 	copy(last[1:], last[:])
-	last[0] = now
+	last[0] = time.Now()
 	f.seen.put(k, last)
-	return many
+}
+
+// Many reports whether one more refusal would be the fourth or a later one within a minute, and so is to be told with HTTP 401
+// before the upgrade. It is no refusal itself: rights may have come meanwhile.
+func (f *Refusals) Many(ip, token string) bool {
+	k := refusalKey{ClientKey(ip), hashToken(token)}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	last, ok := f.seen.get(k)
+	third := last[refusalsFree-1]
+	return ok && !third.IsZero() && time.Since(third) < refusalWindow
 }

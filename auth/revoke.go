@@ -60,7 +60,7 @@ func (r *Revocation) UnmarshalJSON(data []byte) error {
 // Complete fills in the times that are left to us, so that every server keeps the same.
 func (r Revocation) Complete() Revocation {
 	if r.At.IsZero() {
-		r.At = time.Now()
+		r.At = time.Now().Truncate(time.Millisecond) // as it travels
 	}
 	if r.Until.IsZero() {
 		r.Until = r.At.Add(RevocationTTL)
@@ -135,6 +135,14 @@ func (a *Auth) Revoke(r Revocation) error {
 	}
 	l.list[k] = r
 	return nil
+}
+
+// InForce reports whether r, or the same made later, is in force.
+func (a *Auth) InForce(r Revocation) bool {
+	a.revoked.mu.RLock()
+	defer a.revoked.mu.RUnlock()
+	old, ok := a.revoked.list[revocationKey{r.User, r.Session, r.Doc, r.Leave}]
+	return ok && !old.At.Before(r.At) && !old.Until.Before(r.Until)
 }
 
 // Limit is the most that revocations leave g on doc: ReadWrite where none matches. Doc "" matches only those that name none.

@@ -78,6 +78,9 @@ func (s *session) awareness(b []byte) error {
 		return nil
 	}
 	for _, e := range entries {
+		if s.c.srv.o.StampPresence && e.State != nil {
+			e.State = stamp(e.State, s.grant)
+		}
 		if !r.aware.take(r, s, e, first, now) {
 			r.srv.metrics.dropped("awareness")
 		}

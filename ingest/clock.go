@@ -17,6 +17,7 @@ func (s *Server) tick() {
 			s.tickConns(now)
 			s.rooms.tick(now)
 			s.gate.tick(now)
+			s.revoker.tick(now)
 		}
 	}
 }
@@ -54,4 +55,5 @@ func (c *conn) tick(now time.Time) {
 		c.send(d.keepAlive(c))
 	}
 	d.tick(c, now)
+	c.tickRights(now)
 }

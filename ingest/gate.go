@@ -1,13 +1,13 @@
 package ingest
 
 import (
-	"crypto/sha256"
-	"net"
 	"net/http"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
+
+	"yjet/auth"
+	"yjet/stream"
 )
 
 // A gate counts who comes in, before a socket costs anything. Addresses of the
@@ -16,10 +16,12 @@ import (
 type gate struct {
 	limits Limits
 
-	mu      sync.Mutex
-	open    int
-	byIP    map[string]*visitor
-	strikes map[[16]byte]*strike // refusals by address and token
+	mu     sync.Mutex
+	total  int
+	byIP   map[string]*visitor           // by auth.ClientKey
+	byUser map[string]map[stream.Doc]int // sessions of a user in each document
+
+	refusals *auth.Refusals
 }
 
 type visitor struct {
@@ -27,13 +29,8 @@ type visitor struct {
 	rate bucket
 }
 
-type strike struct {
-	count int
-	since time.Time
-}
-
 func newGate(l Limits) *gate {
-	return &gate{limits: l, byIP: map[string]*visitor{}, strikes: map[[16]byte]*strike{}}
+	return &gate{limits: l, byIP: map[string]*visitor{}, byUser: map[string]map[stream.Doc]int{}, refusals: auth.NewRefusals()}
 }
 
 func loopback(ip string) bool {
@@ -45,10 +42,11 @@ func loopback(ip string) bool {
 func (g *gate) enter(ip string, now time.Time) *cause {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.open >= g.limits.Connections {
+	if g.total >= g.limits.Connections {
 		return causeOverloaded
 	}
 	if !loopback(ip) {
+		ip = auth.ClientKey(ip)
 		v := g.byIP[ip]
 		if v == nil {
 			v = &visitor{rate: newBucket(g.limits.NewPerIP, g.limits.NewPerIPBurst, now)}
@@ -59,50 +57,61 @@ func (g *gate) enter(ip string, now time.Time) *cause {
 		}
 		v.open++
 	}
-	g.open++
+	g.total++
 	return nil
 }
 
 func (g *gate) leave(ip string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.open--
-	if v := g.byIP[ip]; v != nil {
+	g.total--
+	if v := g.byIP[auth.ClientKey(ip)]; v != nil {
 		v.open--
 	}
 }
 
-// refusalsFree is how many refusals a minute are told over a socket; from then
-// on they are told before the upgrade, where providers do back off.
-const refusalsFree = 3
-
-func strikeKey(ip, token string) [16]byte {
-	sum := sha256.Sum256([]byte(ip + "\x00" + token))
-	return [16]byte(sum[:16])
+// strikeKey is what refusals are counted by beside the address: the token, or the room of one who has none, so that those who
+// bring theirs in a message are not counted with him.
+func strikeKey(token, room string) string {
+	if token == "" {
+		return "room " + room
+	}
+	return token
 }
 
-// strike notes that somebody was refused.
-func (g *gate) strike(ip, token string, now time.Time) {
+// open counts a document that a user has open, unless there are too many already. Who has no name is not counted.
+func (g *gate) open(user string, doc stream.Doc) bool {
+	if user == "" {
+		return true
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	k := strikeKey(ip, token)
-	st := g.strikes[k]
-	if st == nil || now.Sub(st.since) > time.Minute {
-		if len(g.strikes) >= 100_000 {
-			clear(g.strikes)
-		}
-		g.strikes[k] = &strike{1, now}
+	docs := g.byUser[user]
+	if docs[doc] == 0 && len(docs) >= g.limits.PerUser {
+		return false
+	}
+	if docs == nil {
+		docs = map[stream.Doc]int{}
+		g.byUser[user] = docs
+	}
+	docs[doc]++
+	return true
+}
+
+// shut takes back what open counted.
+func (g *gate) shut(user string, doc stream.Doc) {
+	if user == "" {
 		return
 	}
-	st.count++
-}
-
-// repeated reports whether this token is refused again and again.
-func (g *gate) repeated(ip, token string, now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	st := g.strikes[strikeKey(ip, token)]
-	return st != nil && st.count >= refusalsFree && now.Sub(st.since) <= time.Minute
+	docs := g.byUser[user]
+	if docs[doc]--; docs[doc] <= 0 {
+		delete(docs, doc)
+	}
+	if len(docs) == 0 {
+		delete(g.byUser, user)
+	}
 }
 
 // tick forgets who has not been here for a while.
@@ -114,45 +123,10 @@ func (g *gate) tick(now time.Time) {
 			delete(g.byIP, ip)
 		}
 	}
-	for k, st := range g.strikes {
-		if now.Sub(st.since) > time.Minute {
-			delete(g.strikes, k)
-		}
-	}
 }
 
 // clientIP is the address a request comes from: the peer's, or what a trusted
-// proxy says it was, read from the right as far as proxies are trusted.
+// proxy says it was.
 func (s *Server) clientIP(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		host = r.RemoteAddr
-	}
-	trusted := func(ip string) bool {
-		a, err := netip.ParseAddr(ip)
-		if err != nil {
-			return false
-		}
-		for _, p := range s.o.TrustedProxies {
-			if p.Contains(a.Unmap()) {
-				return true
-			}
-		}
-		return false
-	}
-	if !trusted(host) {
-		return host
-	}
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for i := len(hops) - 1; i >= 0; i-- {
-		hop := strings.TrimSpace(hops[i])
-		if _, err := netip.ParseAddr(hop); err != nil {
-			break
-		}
-		host = hop
-		if !trusted(hop) {
-			break
-		}
-	}
-	return host
+	return auth.Proxies(s.o.TrustedProxies).ClientIP(r)
 }

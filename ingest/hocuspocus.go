@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"bytes"
-	"errors"
 	"sync"
 	"time"
 
@@ -190,7 +189,10 @@ func (d *hocuspocus) letIn(c *conn, doc *hpDoc) error {
 	}
 	doc.s, d.met = s, true
 	d.mu.Unlock()
-	c.send(doc.enc.binary(yjs.AppendAuthOK(nil, s.grant.Mode != writeMode), nil))
+	s.greetText()
+	if !s.admitted() { // revoked just before it could be found by its address
+		s.end(causeRevoked)
+	}
 	for {
 		d.mu.Lock()
 		queue := doc.queue
@@ -270,7 +272,7 @@ func (d *hocuspocus) handle(c *conn, doc *hpDoc, m yjs.Message) error {
 		s.leaveFor(causeLeft, true)
 	case yjs.MsgAuth:
 		if m.Step == yjs.AuthToken {
-			return d.reauthorize(c, s, doc, string(m.Payload))
+			s.refreshed(string(m.Payload))
 		}
 	case yjs.MsgBroadcastStateless:
 		return causeMalformed // between servers only
@@ -280,23 +282,12 @@ func (d *hocuspocus) handle(c *conn, doc *hpDoc, m yjs.Message) error {
 	return nil
 }
 
-// reauthorize takes a fresh token of a document that is open: a good one extends,
-// a bad one ends the session.
-func (d *hocuspocus) reauthorize(c *conn, s *session, doc *hpDoc, token string) error {
-	_, grant, err := c.authorize(string(doc.name), token)
-	if err == nil && grant.User != s.user {
-		err = auth.ErrForbidden
+// granted tells a client its rights, or asks it for a fresh token; version 2 does not know the question and does nothing.
+func (d *hocuspocus) granted(s *session, g auth.Grant, expiring bool) []byte {
+	if expiring {
+		return s.enc.binary(yjs.AppendAuthRequest(nil), nil)
 	}
-	switch {
-	case errors.Is(err, auth.ErrUnavailable):
-		return nil // the old grant stands until it ends
-	case err != nil:
-		s.end(err)
-		return nil
-	}
-	s.regrant(grant)
-	c.send(doc.enc.binary(yjs.AppendAuthOK(nil, grant.Mode != writeMode), nil))
-	return nil
+	return s.enc.binary(yjs.AppendAuthOK(nil, g.Mode != writeMode), nil)
 }
 
 // keepAlive goes to any one open document.

@@ -46,6 +46,7 @@ type Limits struct {
 	LoadWait        time.Duration // waiting for and loading a document, default 30 s
 	IdleUnload      time.Duration // a room without sessions is kept so long, default 30 s
 	LeaveWait       time.Duration // presence of a socket that broke off is kept so long, default 3 s
+	MaxSession      time.Duration // a session goes on so long, give or take a third, after its token has expired, where OnExpiry is keep; default 12 h
 	RefusalHold     time.Duration // how long a refused socket is held open, give or take a third, default 3 s
 	Update          yjs.Limits
 }
@@ -95,6 +96,7 @@ func (l Limits) withDefaults() Limits {
 	set(&l.LoadWait, 30*time.Second)
 	set(&l.IdleUnload, 30*time.Second)
 	set(&l.LeaveWait, 3*time.Second)
+	set(&l.MaxSession, 12*time.Hour)
 	set(&l.RefusalHold, 3*time.Second)
 	return l
 }

@@ -56,7 +56,7 @@ func (d *party) code(cs *cause) int { return cs.party }
 // open lets a client that takes text in at once and tells it what it may do: it
 // may be one that only listens. Without a token it may still send one.
 func (d *party) open(c *conn) error {
-	if !d.texts {
+	if !d.texts.Load() {
 		return nil
 	}
 	if d.token == "" && !c.srv.o.Auth.Open() {
@@ -66,7 +66,7 @@ func (d *party) open(c *conn) error {
 		return err
 	}
 	c.readBy(time.Time{})
-	c.send(jsonGrant(d.s, false))
+	d.s.greetText()
 	return nil
 }
 
@@ -145,7 +145,7 @@ func (d *party) dropBatch(c *conn, why string) error {
 
 // custom passes a custom message on to clients that know such.
 func (d *party) custom(_ *session, payload []byte, _ map[string]string) []byte {
-	if !d.texts {
+	if !d.texts.Load() {
 		return nil
 	}
 	return textFrame(append([]byte(customPrefix), payload...))

@@ -41,8 +41,12 @@ type Options struct {
 	DrainPeriod time.Duration
 
 	OnExpiry string // "keep" (default) or "close": what becomes of an open socket whose token ends
-	Webhook  WebhookOptions
-	LoadURL  string // asked once for the first state of a document that does not exist; "": never
+
+	// StampPresence writes the token's user into the user field of everybody's awareness.
+	StampPresence bool
+
+	Webhook WebhookOptions
+	LoadURL string // asked once for the first state of a document that does not exist; "": never
 }
 
 // WebhookOptions say where the state of a document goes after somebody edited
@@ -66,6 +70,8 @@ type Server struct {
 	rooms   *rooms
 	keeper  *presenceKeeper
 	gate    *gate
+	revoker *revoker
+	checks  chan struct{}   // a token per question for rights of an open session
 	ctx     context.Context // ends when the server is cut off
 	cancel  context.CancelFunc
 	started time.Time
@@ -75,6 +81,8 @@ type Server struct {
 	clock    atomic.Int64   // unix seconds, for what need not be exact
 	number   atomic.Uint64  // of the last connection
 	draining atomic.Bool
+	drain    sync.Once
+	drained  error                 // written by drain
 	fault    atomic.Pointer[error] // the store reported an error: nothing is acknowledged
 
 	mu    sync.Mutex
@@ -106,6 +114,13 @@ func New(o Options) (*Server, error) {
 	s.rooms = newRooms(s)
 	s.gate = newGate(s.limits)
 	s.keeper = newPresenceKeeper(s)
+	s.checks = make(chan struct{}, maxChecks)
+	var err error
+	if s.revoker, err = newRevoker(s); err != nil {
+		s.cancel()
+		s.keeper.close()
+		return nil, err
+	}
 	s.wg.Add(1)
 	go s.tick()
 	return s, nil
@@ -147,7 +162,7 @@ func (s *Server) serveRequest(w http.ResponseWriter, r *http.Request, segments [
 		}
 		s.o.Admin.ServeHTTP(w, r)
 	case first == "api":
-		s.serveAPI(w, r, segments[1:])
+		s.o.Auth.CORS(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serveAPI(w, r, segments[1:]) })).ServeHTTP(w, r)
 	case s.o.Page != nil:
 		s.o.Page.ServeHTTP(w, r)
 	default:
@@ -176,7 +191,13 @@ func (s *Server) forget(c *conn, d dialect) {
 // Drain stops taking connections, lets commits under way end and their
 // acknowledgements go out, then closes all connections over the drain period in
 // random order, and waits for them. When ctx ends first, what is left is cut off.
+// A second call waits for the first.
 func (s *Server) Drain(ctx context.Context) error {
+	s.drain.Do(func() { s.drained = s.drainAll(ctx) })
+	return s.drained
+}
+
+func (s *Server) drainAll(ctx context.Context) error {
 	s.draining.Store(true)
 	s.mu.Lock()
 	conns := make([]*conn, 0, len(s.conns))
@@ -208,17 +229,24 @@ func (s *Server) Drain(ctx context.Context) error {
 	s.cancel()
 	done := make(chan struct{})
 	go func() { s.wg.Wait(); close(done) }()
+	var err error
 	select {
 	case <-done:
 	case <-ctx.Done():
+		err = ctx.Err()
 		s.mu.Lock()
+		conns = conns[:0]
 		for c := range s.conns {
-			c.fail(causeDraining)
+			conns = append(conns, c)
 		}
 		s.mu.Unlock()
+		for _, c := range conns {
+			c.fail(causeDraining)
+		}
 		<-done
 	}
+	s.revoker.close()
 	s.keeper.close()
 	s.rooms.close()
-	return ctx.Err()
+	return err
 }

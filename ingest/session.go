@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"sync/atomic"
 	"time"
 
 	"yjet/auth"
@@ -21,12 +22,15 @@ type session struct {
 	user string
 	came time.Time
 
+	due atomic.Int64 // unix seconds at which the clock looks at its rights; 0: never
+
 	// Owned by the reader (of Hocuspocus: by whoever handles the document's messages).
 	announced bool // an awareness frame has come
 	entered   bool
 
 	// Guarded by room.mu.
 	grant    auth.Grant
+	term     term
 	lag      *lag // not nil: it misses broadcasts until its connection's queue is empty
 	held     []held
 	heldSize int
@@ -62,9 +66,20 @@ func newSession(c *conn, r *room, d dialect, enc *encoder, grant auth.Grant) (*s
 		c.srv.rooms.release(r)
 		return nil, err
 	}
+	r.mu.Lock()
+	s.schedule(s.came)
+	r.mu.Unlock()
+	if !c.srv.gate.open(s.user, r.doc) {
+		c.srv.rooms.release(r)
+		return nil, causeTooMany
+	}
 	c.join(s)
 	c.srv.metrics.sessions.WithLabelValues(d.name()).Inc()
 	c.srv.log.Info("connected", "doc", string(r.doc), "user", s.user, "dialect", d.name(), "conn", c.id, "ip", c.ip)
+	if !s.admitted() {
+		s.leaveFor(causeRevoked, true)
+		return nil, causeRevoked
+	}
 	return s, nil
 }
 
@@ -296,6 +311,7 @@ func (s *session) leaveFor(cs *cause, clean bool) {
 	r.unlock()
 	s.c.part(s)
 	srv := s.c.srv
+	srv.gate.shut(s.user, r.doc)
 	srv.metrics.sessions.WithLabelValues(s.d.name()).Dec()
 	srv.log.Info("left", "doc", string(r.doc), "user", s.user, "dialect", s.d.name(), "conn", s.c.id, "reason", cs.reason,
 		"took", time.Since(s.came).Round(time.Millisecond).String(), "updates", updates)

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"strconv"
 	"strings"
@@ -61,15 +62,15 @@ func jsonError(cs *cause, fatal bool) []byte {
 }
 
 // jsonGrant tells a client what it may do.
-func jsonGrant(s *session, expiring bool) []byte {
-	p := map[string]any{"ok": true, "document": string(s.room.doc), "session": s.c.id}
+func jsonGrant(s *session, g auth.Grant, expiring bool) []byte {
+	p := map[string]any{"ok": true, "document": string(s.room.doc), "session": cmp.Or(g.Session, s.c.id)}
 	permissions := []string{"read"}
-	if s.grant.Mode == writeMode {
+	if g.Mode == writeMode {
 		permissions = append(permissions, "write")
 	}
 	p["permissions"] = permissions
-	if !s.grant.Expires.IsZero() {
-		p["expiresAt"] = s.grant.Expires.UnixMilli()
+	if !g.Expires.IsZero() {
+		p["expiresAt"] = g.Expires.UnixMilli()
 	}
 	if expiring {
 		p["expiring"] = true
@@ -81,7 +82,7 @@ func jsonGrant(s *session, expiring bool) []byte {
 // answered once where the client takes text, and never a reason to close.
 func (d *yws) jsonMessage(c *conn, b []byte) error {
 	if string(bytes.TrimSpace(b)) == "ping" {
-		if d.texts {
+		if d.texts.Load() {
 			c.send(textFrame([]byte("pong")))
 		}
 		return nil
@@ -89,13 +90,13 @@ func (d *yws) jsonMessage(c *conn, b []byte) error {
 	var in incoming
 	if json.Unmarshal(b, &in) != nil || in.Type != "sync" && in.Type != "awareness" && in.Type != "auth" {
 		c.srv.metrics.dropped("unknown-text")
-		if d.texts && !d.scolded {
+		if d.texts.Load() && !d.scolded {
 			d.scolded = true
 			c.send(jsonError(causeMalformed, false))
 		}
 		return nil
 	}
-	d.texts = true
+	d.texts.Store(true)
 	if in.Type == "auth" {
 		return d.jsonAuth(c, in.Payload)
 	}
@@ -140,32 +141,26 @@ func (d *yws) jsonAuth(c *conn, payload []byte) error {
 		if err := d.enter(c); err != nil { // its next frame tells how it speaks
 			return err
 		}
-		c.send(jsonGrant(d.s, false))
+		d.s.greetText()
 		return nil
 	}
-	_, grant, err := c.authorize(string(d.s.room.doc), in.Token)
-	if err == nil && grant.User != d.s.user {
-		err = auth.ErrForbidden
-	}
-	if err != nil {
-		c.send(jsonError(causeOf(err), false))
-		return nil
-	}
-	d.s.regrant(grant)
-	c.send(jsonGrant(d.s, false))
+	d.s.refreshed(in.Token)
 	return nil
 }
 
-// regrant gives a session fresh rights.
-func (s *session) regrant(g auth.Grant) {
+// greetText tells a client that takes text what it may do.
+func (s *session) greetText() {
 	s.room.mu.Lock()
 	defer s.room.unlock()
-	wasReader := s.grant.Mode != writeMode
-	s.grant = g
-	if wasReader && g.Mode == writeMode {
-		s.refusals = 0
-		s.ask(false) // what it could not write so far
+	s.tell(false)
+}
+
+// granted tells a client that takes text of its rights.
+func (d *yws) granted(s *session, g auth.Grant, expiring bool) []byte {
+	if !d.texts.Load() {
+		return nil
 	}
+	return jsonGrant(s, g, expiring)
 }
 
 func (d *yws) jsonAwareness(c *conn, payload []byte) error {

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"yjet/internal/yjs"
@@ -15,12 +16,13 @@ type yws struct {
 	s       *session
 	enc     *encoder
 	token   string
-	texts   bool // the client takes text frames: it said so, or sent one
-	scolded bool // it was told that it does not make sense
+	texts   atomic.Bool // the client takes text frames: it said so, or sent one
+	scolded bool        // it was told that it does not make sense
 }
 
 func newYWS(c *conn) *yws {
-	d := &yws{token: c.token, texts: c.route.textSafe, enc: plain}
+	d := &yws{token: c.token, enc: plain}
+	d.texts.Store(c.route.textSafe)
 	d.self = d
 	return d
 }
@@ -103,7 +105,7 @@ func (d *yws) message(c *conn, text bool, b []byte) error {
 func (d *yws) text(c *conn, b []byte) error { return d.jsonMessage(c, b) }
 
 func (d *yws) goodbye(c *conn, cs *cause) []byte {
-	if !d.texts || !cs.fatal() {
+	if !d.texts.Load() || !cs.fatal() {
 		return nil
 	}
 	return jsonError(cs, true)
@@ -131,7 +133,7 @@ func (d *yws) readOnly(s *session, cs *cause) []byte {
 		return jsonError(cs, false)
 	}
 	frame := deniedFrame(cs)
-	if d.texts {
+	if d.texts.Load() {
 		frame = append(frame, jsonError(cs, false)...)
 	}
 	return frame

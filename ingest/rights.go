@@ -1,0 +1,337 @@
+package ingest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"yjet/auth"
+	"yjet/stream"
+)
+
+// What becomes of rights while a session is open:
+//
+//   - A minute before its token ends, a client that can be told so is: a fresh token of the same user extends the session.
+//     One that ends it all the same is closed at its end, or goes on until MaxSession (Options.OnExpiry).
+//   - Rights that a callback gave are asked for again when it said so. While it does not answer they stay as they are, for
+//     a while.
+//   - A revocation, made here or on another server, takes rights away at once: what a client sends after it is not stored.
+
+// expiryNotice is how long before its token's end a client is asked for a fresh one.
+const expiryNotice = time.Minute
+
+// A term is what is due for a session's rights. Guarded by room.mu.
+type term struct {
+	notice  time.Time // ask for a fresh token; zero: never, or done
+	until   time.Time // the session ends; zero: never
+	recheck time.Time // ask for the rights again; zero: never
+	unsure  time.Time // since when they could not be asked for
+}
+
+// A refresher is a dialect that can tell a client of its rights, or ask it for a fresh token.
+type refresher interface {
+	// granted answers frames that tell what g allows, or, expiring, that g will end soon; nil where the client knows no such
+	// thing.
+	granted(s *session, g auth.Grant, expiring bool) []byte
+}
+
+// schedule begins a new term, for a fresh token. Callers hold the room's lock.
+func (s *session) schedule(now time.Time) {
+	s.term = term{recheck: s.grant.Recheck}
+	if end := s.grant.Expires; !end.IsZero() {
+		s.term.notice = end.Add(-expiryNotice)
+		s.term.until = end.Add(auth.Leeway)
+		if longest := now.Add(jitter(s.c.srv.limits.MaxSession)); s.c.srv.o.OnExpiry == "keep" && s.term.until.Before(longest) {
+			s.term.until = longest
+		}
+	}
+	s.plan()
+}
+
+// plan notes when the clock has to look at the session next. Callers hold the room's lock.
+func (s *session) plan() {
+	due := int64(0)
+	for _, t := range []time.Time{s.term.notice, s.term.until, s.term.recheck} {
+		if !t.IsZero() && (due == 0 || t.Unix() < due) {
+			due = t.Unix()
+		}
+	}
+	s.due.Store(due)
+}
+
+// tickRights does what is due for the sessions of a connection.
+func (c *conn) tickRights(now time.Time) {
+	var due []*session
+	c.mu.Lock()
+	for _, s := range c.sessions {
+		if d := s.due.Load(); d != 0 && d <= now.Unix() {
+			due = append(due, s)
+		}
+	}
+	c.mu.Unlock()
+	for _, s := range due {
+		s.upkeep(now)
+	}
+}
+
+func passed(t, now time.Time) bool { return !t.IsZero() && !now.Before(t) }
+
+// upkeep does what is due for a session's rights.
+func (s *session) upkeep(now time.Time) {
+	r := s.room
+	r.mu.Lock()
+	if s.left {
+		r.mu.Unlock()
+		return
+	}
+	t := &s.term
+	if passed(t.until, now) {
+		r.unlock()
+		s.end(causeExpired)
+		return
+	}
+	if passed(t.notice, now) {
+		t.notice = time.Time{}
+		s.tell(true)
+	}
+	recheck := false
+	if passed(t.recheck, now) {
+		select {
+		case s.c.srv.checks <- struct{}{}:
+			recheck, t.recheck = true, time.Time{}
+		default: // so many are being asked for that ours waits
+			t.recheck = now.Add(time.Second)
+		}
+	}
+	s.plan()
+	r.unlock()
+	if recheck {
+		s.c.srv.wg.Add(1)
+		go s.recheck()
+	}
+}
+
+// tell lets the client know of its rights where it can understand. Callers hold the room's lock.
+func (s *session) tell(expiring bool) {
+	if d, ok := s.d.(refresher); ok {
+		s.room.put(s, d.granted(s, s.grant, expiring))
+	}
+}
+
+// maxChecks is how many questions for rights of open sessions are under way at once.
+const maxChecks = 64
+
+// Rights that cannot be asked for are asked for again after recheckPause, and given up after recheckPatience.
+const (
+	recheckPause    = 5 * time.Second
+	recheckPatience = 10 * time.Minute
+)
+
+// recheck asks for the rights of a session again. The caller has taken a place among checks and counted it in the server.
+func (s *session) recheck() {
+	srv := s.c.srv
+	defer srv.wg.Done()
+	defer func() { <-srv.checks }()
+	s.room.mu.Lock()
+	old := s.grant
+	s.room.mu.Unlock()
+	ctx, cancel := context.WithTimeout(s.c.ctx, 10*time.Second)
+	defer cancel()
+	g, err := srv.o.Auth.Renew(ctx, old, auth.Request{Doc: string(s.room.doc), IP: s.c.ip, Origin: s.c.origin})
+	now := time.Now()
+	r := s.room
+	r.mu.Lock()
+	switch {
+	case s.left || s.c.ctx.Err() != nil:
+		r.mu.Unlock()
+		return
+	case errors.Is(err, auth.ErrUnavailable):
+		if s.term.unsure.IsZero() {
+			s.term.unsure = now
+		}
+		s.term.recheck = now.Add(recheckPause)
+		if now.Sub(s.term.unsure) < recheckPatience {
+			err = nil
+		}
+	case err == nil:
+		s.term.unsure, s.term.recheck = time.Time{}, g.Recheck
+		// A fresh token, or a revocation, may have come meanwhile: neither is undone.
+		if s.grant.Session == old.Session && s.grant.Expires.Equal(old.Expires) {
+			g.Mode = min(g.Mode, srv.o.Auth.Limit(string(r.doc), g))
+			if changed := g.Mode != s.grant.Mode; g.Mode != auth.None {
+				s.hand(g)
+				if changed {
+					s.tell(false)
+				}
+			}
+		}
+	}
+	s.plan()
+	r.unlock()
+	if err != nil {
+		s.end(err)
+	}
+}
+
+// hand gives a session other rights. Callers hold the room's lock.
+func (s *session) hand(g auth.Grant) {
+	was := s.grant.Mode
+	s.grant = g
+	switch {
+	case was == writeMode && g.Mode != writeMode:
+		s.disarm()
+	case was != writeMode && g.Mode == writeMode:
+		s.refusals = 0
+		s.ask(false) // what it could not write so far
+	}
+}
+
+// disarm drops what a session that may no longer write has sent and the log does not have: only what is on its way there
+// already will be stored. Callers hold the room's lock.
+func (s *session) disarm() {
+	if len(s.held) > 0 {
+		s.room.holders--
+		s.held, s.heldSize = nil, 0
+	}
+	for i := range s.acks {
+		if s.acks[i].turn.hold != 0 {
+			s.acks[i].turn, s.acks[i].bad = turn{}, true
+		}
+	}
+	s.refusals = 0 // it is told anew at its next write
+	s.settle()
+}
+
+// regrant gives a session a fresh token's rights and tells it so.
+func (s *session) regrant(g auth.Grant) {
+	s.room.mu.Lock()
+	defer s.room.unlock()
+	if s.left {
+		return
+	}
+	s.hand(g)
+	s.schedule(time.Now())
+	s.tell(false)
+}
+
+// refreshed takes a fresh token of the client on an open session: it must be the same user's. A bad one ends the session; one
+// that cannot be judged now changes nothing.
+func (s *session) refreshed(token string) {
+	_, grant, err := s.c.authorize(string(s.room.doc), token)
+	switch {
+	case err == nil && grant.User != s.user:
+		s.end(causeForbidden)
+	case errors.Is(err, auth.ErrUnavailable):
+	case err != nil:
+		s.end(err)
+	default:
+		s.regrant(grant)
+		s.admitted() // a revocation may have come between the question and the answer
+	}
+}
+
+// admitted compares a session with the revocations in force, after it can be found by those that come later. It reports
+// whether the session may go on.
+func (s *session) admitted() bool {
+	r := s.room
+	r.mu.Lock()
+	if s.left {
+		r.mu.Unlock()
+		return false
+	}
+	limit := s.c.srv.o.Auth.Limit(string(r.doc), s.grant)
+	if s.c.srv.o.Auth.Open() {
+		limit = auth.ReadWrite
+	}
+	if limit < s.grant.Mode {
+		g := s.grant
+		g.Mode = limit
+		s.hand(g)
+	}
+	r.unlock()
+	return limit != auth.None
+}
+
+// cut takes rights away from everybody here whom a revocation names, and answers how many sessions that were.
+func (s *Server) cut(rev auth.Revocation) (n int) {
+	for _, t := range s.sessionsOf(stream.Doc(rev.Doc)) {
+		r := t.room
+		r.mu.Lock()
+		// Who came in before it is meant whenever his token was issued; who came later may have a newer one.
+		hit := !t.left && rev.Leave < t.grant.Mode && rev.Names(string(r.doc), t.grant) && (t.came.Before(rev.At) || rev.Matches(string(r.doc), t.grant))
+		if hit {
+			g := t.grant
+			g.Mode = rev.Leave
+			t.hand(g) // from here on nothing it sends is taken
+			if rev.Leave != auth.None {
+				t.tell(false)
+			}
+			n++
+		}
+		r.unlock()
+		if hit && rev.Leave == auth.None {
+			t.end(causeRevoked)
+		}
+	}
+	return n
+}
+
+// recheckAll asks for the rights of a user's sessions again, on a document or all; "" stands for any.
+func (s *Server) recheckAll(user, doc string) {
+	s.o.Auth.Recheck(user, doc)
+	now := time.Now()
+	for _, t := range s.sessionsOf(stream.Doc(doc)) {
+		if user != "" && t.user != user {
+			continue
+		}
+		t.room.mu.Lock()
+		t.term.recheck = now
+		t.plan()
+		t.room.mu.Unlock()
+		t.upkeep(now)
+	}
+}
+
+// sessionsOf lists the open sessions of a document, or all where doc is "".
+func (s *Server) sessionsOf(doc stream.Doc) (list []*session) {
+	s.mu.Lock()
+	conns := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	s.mu.Unlock()
+	for _, c := range conns {
+		c.mu.Lock()
+		for _, t := range c.sessions {
+			if doc == "" || t.room.doc == doc {
+				list = append(list, t)
+			}
+		}
+		c.mu.Unlock()
+	}
+	return list
+}
+
+// stamp writes who somebody is, by the token, into the user field of an awareness state; what else a client says of itself
+// there, its colour say, stays. A state that is no object is as it was.
+func stamp(state []byte, g auth.Grant) []byte {
+	var fields map[string]json.RawMessage
+	if g.User == "" || json.Unmarshal(state, &fields) != nil || fields == nil {
+		return state
+	}
+	var user map[string]json.RawMessage
+	if json.Unmarshal(fields["user"], &user) != nil || user == nil {
+		user = map[string]json.RawMessage{}
+	}
+	user["id"], _ = json.Marshal(g.User)
+	if g.Name != "" {
+		user["name"], _ = json.Marshal(g.Name)
+	}
+	fields["user"], _ = json.Marshal(user)
+	stamped, err := json.Marshal(fields)
+	if err != nil {
+		return state
+	}
+	return stamped
+}
