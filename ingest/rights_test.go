@@ -492,7 +492,10 @@ func TestRightsOfACallbackAreAskedAgainWhileConnected(t *testing.T) {
 func TestRepeatedRefusalsAreToldBeforeTheUpgrade(t *testing.T) {
 	rules := filepath.Join(t.TempDir(), "rules.json")
 	os.WriteFile(rules, []byte(`[{"match":"users/{sub}/**","access":"rw"}]`), 0o600)
-	w := start(t, logins, func(o *Options, a *auth.Options, _ *stream.Config) { a.RulesFile = rules; o.Limits.RefusalHold = 10 * time.Millisecond })
+	w := start(t, logins, func(o *Options, a *auth.Options, _ *stream.Config) {
+		a.RulesFile = rules
+		o.Limits.RefusalHold = 10 * time.Millisecond
+	})
 	for _, c := range []struct {
 		token string
 		code  int
@@ -569,7 +572,9 @@ func TestOneUserHasABoundedNumberOfDocumentsOpen(t *testing.T) {
 }
 
 func TestPagesOfOtherOriginsGetNothing(t *testing.T) {
-	w := start(t, logins, func(_ *Options, a *auth.Options, _ *stream.Config) { a.Origins, a.Dev = []string{"https://app.example.com"}, false })
+	w := start(t, logins, func(_ *Options, a *auth.Options, _ *stream.Config) {
+		a.Origins, a.Dev = []string{"https://app.example.com"}, false
+	})
 	dial := func(origin string) error {
 		ws, resp, err := websocket.DefaultDialer.Dial(w.url("/notes?token="+token("ada", time.Hour)), http.Header{"Origin": {origin}})
 		if err == nil {

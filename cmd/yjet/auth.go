@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"net"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -18,6 +19,8 @@ func newAuth(c *config, dev bool, log *slog.Logger, metrics prometheus.Registere
 	}
 	o := c.auth.options()
 	o.Origins, o.Dev, o.Log, o.Metrics = splitList(c.origins), dev, log, metrics
+	host, _, _ := net.SplitHostPort(c.addr)
+	o.Loopback = loopback(host)
 	return auth.New(o)
 }
 

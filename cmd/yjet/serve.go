@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"yjet/auth"
 	"yjet/ingest"
 	"yjet/snapshot"
 	"yjet/stream"
@@ -288,7 +289,7 @@ func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
 			format = "text"
 		}
 	}
-	opts := &slog.HandlerOptions{Level: l}
+	opts := &slog.HandlerOptions{Level: l, ReplaceAttr: auth.RedactAttr} // the last net under all that keeps tokens out of the log
 	if format == "text" {
 		return slog.New(slog.NewTextHandler(w, opts)), nil
 	}
@@ -311,7 +312,7 @@ func doorOptions(c *config, dev bool) (ingest.Options, error) {
 	}
 	return ingest.Options{
 		Limits: limits, Version: version, Dev: dev, Page: web.Handler(),
-		TrustedProxies: proxies, OnExpiry: c.auth.onExpiry, LoadURL: c.loadURL,
+		TrustedProxies: proxies, OnExpiry: c.auth.onExpiry, StampPresence: c.auth.stampPresence, LoadURL: c.loadURL,
 		Webhook: ingest.WebhookOptions{
 			URL: c.webhook.url, Secret: c.webhook.secret,
 			DebounceWait: c.webhook.debounceWait, DebounceMaxWait: c.webhook.debounceMax, Timeout: c.webhook.timeout,
