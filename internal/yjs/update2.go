@@ -387,8 +387,10 @@ func (w *v1Writer) convert(update []byte, lim *Limits) error {
 		return c.err
 	}
 	w.out = appendDeletes(w.out, runs)
-	w.tick(most)
-	return nil
+	if !w.tick(most) {
+		c.failLimit(c.off, reasonV2Size)
+	}
+	return c.err
 }
 
 // structV2 reads one struct, sets its length, and writes it.
