@@ -133,6 +133,11 @@ func (l *Log) Tail(ctx context.Context, doc Doc, f Filler, s Sink) (*Tail, error
 		return nil, fmt.Errorf("open %q: %w", doc, err)
 	}
 	t.repaired()
+	if !l.cfg.Embedded {
+		// In a cluster the node that leads the stream learns of our subscription a little later than ours does: what was
+		// stored between the head and then did not come by.
+		time.AfterFunc(time.Second, t.Check)
+	}
 	return t, nil
 }
 
