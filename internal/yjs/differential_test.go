@@ -24,7 +24,10 @@ var (
 	diffCount = flag.Int("diff.count", 2000, "number of seeds of TestDocumentAgainstYjs")
 )
 
-const differentialDir = "testdata/differential"
+const (
+	nodeDir         = "testdata" // where the packages are installed
+	differentialDir = "testdata/differential"
+)
 
 // needNode finds Node and installs the pinned packages, once, whoever comes first. Without Node the test is skipped; in CI,
 // where it must not be, it fails.
@@ -51,16 +54,16 @@ func needNode(t testing.TB) string {
 		t.Fatal(err)
 	}
 	// What was installed is known by the lockfile it was installed from.
-	want, err := os.ReadFile(filepath.Join(differentialDir, "package-lock.json"))
+	want, err := os.ReadFile(filepath.Join(nodeDir, "package-lock.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	stamp := filepath.Join(differentialDir, "node_modules", ".installed-lock.json")
+	stamp := filepath.Join(nodeDir, "node_modules", ".installed-lock.json")
 	if have, err := os.ReadFile(stamp); err == nil && bytes.Equal(have, want) {
 		return node
 	}
 	cmd := exec.Command(npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts")
-	cmd.Dir = differentialDir
+	cmd.Dir = nodeDir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		without("NOT COMPARED WITH YJS: npm ci: %v\n%s", err, out)
 	}
