@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
 
 	"yjet"
 )
@@ -107,11 +106,6 @@ func loopback(host string) bool {
 	}
 	ip := net.ParseIP(host)
 	return ip != nil && ip.IsLoopback()
-}
-
-// connect opens a connection that does not touch the network.
-func (e *embedded) connect(opts ...nats.Option) (*nats.Conn, error) {
-	return nats.Connect("", append(opts, nats.InProcessServer(e.server))...)
 }
 
 // url is where the nats command line tool reaches the server, "" when it does not listen.

@@ -172,49 +172,31 @@ func (s *stack) run() {
 // connectNATS starts NATS inside or connects to the cluster: one connection for appends and the live feed, another for replays, so that
 // megabytes of history never stand in front of a keystroke. store is nil with a cluster.
 func connectNATS(c *config, dev bool, log *slog.Logger, down *stack) (nc, bulk *nats.Conn, store *embedded, err error) {
-	connect := func(opts ...nats.Option) (*nats.Conn, error) { return nats.Connect(c.natsURLs(), opts...) }
-	if c.nats == "" {
-		store, err = startEmbedded(embedOptions{data: c.data, addr: c.natsAddr, anyPort: dev, durability: c.durability, log: log})
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		down.add(store.stop)
-		connect = store.connect
-	}
-	for _, conn := range []struct {
-		name string
-		to   **nats.Conn
-	}{{"yjet live", &nc}, {"yjet replay", &bulk}} {
-		*conn.to, err = connect(natsOptions(c, conn.name, log)...)
-		if err != nil {
-			return nil, nil, nil, fmt.Errorf("NATS at %s: %w", redactURLs(c.natsURLs()), err)
-		}
-		down.add((*conn.to).Close)
-	}
-	return nc, bulk, store, nil
-}
-
-func natsOptions(c *config, name string, log *slog.Logger) []nats.Option {
-	opts := []nats.Option{
-		nats.Name(name),
-		nats.MaxReconnects(-1),
-		nats.ReconnectWait(250 * time.Millisecond),
-		// A publish while disconnected must fail at once: a buffered one could be stored after we have given it up.
-		nats.ReconnectBufSize(-1),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			if err != nil {
-				log.Warn("NATS connection lost", "connection", name, "err", err)
-			}
-		}),
-		nats.ReconnectHandler(func(*nats.Conn) { log.Info("NATS connection is back", "connection", name) }),
-	}
+	var opts []nats.Option
 	if c.natsCreds != "" {
 		opts = append(opts, nats.UserCredentials(c.natsCreds))
 	}
 	if c.natsCA != "" {
 		opts = append(opts, nats.RootCAs(c.natsCA))
 	}
-	return opts
+	if c.nats == "" {
+		store, err = startEmbedded(embedOptions{data: c.data, addr: c.natsAddr, anyPort: dev, durability: c.durability, log: log})
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		down.add(store.stop)
+		opts = append(opts, nats.InProcessServer(store.server))
+	} else if c.durability == "disk" {
+		log.Warn("whether the NATS cluster writes to disk before it acknowledges cannot be seen from here: durability is shown as unknown; " +
+			"set sync_interval: always on each node, see deploy/cluster.conf")
+	}
+	nc, bulk, err = stream.Dial(c.natsURLs(), opts...)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("NATS at %s: %w; is it running, and reachable from here?", redactURLs(c.natsURLs()), err)
+	}
+	down.add(nc.Close)
+	down.add(bulk.Close)
+	return nc, bulk, store, nil
 }
 
 // redactURLs removes user and password from NATS addresses.
@@ -289,11 +271,23 @@ func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
 			format = "text"
 		}
 	}
-	opts := &slog.HandlerOptions{Level: l, ReplaceAttr: auth.RedactAttr} // the last net under all that keeps tokens out of the log
+	opts := &slog.HandlerOptions{Level: l, ReplaceAttr: logAttr}
 	if format == "text" {
 		return slog.New(slog.NewTextHandler(w, opts)), nil
 	}
 	return slog.New(slog.NewJSONHandler(w, opts)), nil
+}
+
+// logAttr is the last net under all that keeps tokens out of the log, and writes durations as people read them.
+func logAttr(groups []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		d := a.Value.Duration()
+		if d > time.Second {
+			d = d.Round(10 * time.Millisecond)
+		}
+		return slog.String(a.Key, d.String())
+	}
+	return auth.RedactAttr(groups, a)
 }
 
 func isTerminal(f *os.File) bool {

@@ -1,0 +1,103 @@
+//go:build unix
+
+package main
+
+import (
+	"bufio"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+var (
+	shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```")
+	ourCommand = regexp.MustCompile(`^(?:[A-Z_]+=\S+ )*yjet (serve|dev|check|bench|token|verify|decode|doc|version)\b(.*)$`)
+)
+
+// documented yields the command lines of the README and of docs/.
+func documented(t *testing.T) map[string][]string {
+	t.Helper()
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := map[string][]string{}
+	for _, page := range append(pages, "../../README.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, block := range shellBlock.FindAllStringSubmatch(string(text), -1) {
+			for line := range strings.Lines(strings.ReplaceAll(block[1], "\\\n", " ")) {
+				line, _, _ = strings.Cut(strings.TrimSpace(line), " #")
+				lines[page] = append(lines[page], strings.TrimSpace(line))
+			}
+		}
+	}
+	return lines
+}
+
+// TestEveryDocumentedFlagExists reads each documented yjet command the way the program would, without carrying it out.
+func TestEveryDocumentedFlagExists(t *testing.T) {
+	seen := 0
+	for page, commands := range documented(t) {
+		for _, line := range commands {
+			m := ourCommand.FindStringSubmatch(line)
+			if m == nil || m[1] == "doc" {
+				continue
+			}
+			seen++
+			args := []string{m[1], "--help"}
+			_, help, _ := runCommand("", args...)
+			for _, word := range strings.Fields(m[2]) {
+				flag, _, _ := strings.Cut(word, "=")
+				if strings.HasPrefix(flag, "--") && !strings.Contains(help, "\n  "+flag+" ") && !strings.Contains(help, "\n  "+flag+"\n") &&
+					!strings.Contains(help, "also "+flag+")") {
+					t.Errorf("%s: %q: yjet %s has no %s", page, line, m[1], flag)
+				}
+			}
+		}
+	}
+	if seen < 3 {
+		t.Errorf("saw %d commands, want the README's at least", seen)
+	}
+}
+
+// TestFirstCommandOfTheReadmeRuns runs it as written; only the port and the data directory are set from the environment.
+func TestFirstCommandOfTheReadmeRuns(t *testing.T) {
+	lines := documented(t)["../../README.md"]
+	if len(lines) == 0 || lines[0] != "go run ./cmd/yjet dev" {
+		t.Fatalf("the first command of the README is %q", lines)
+	}
+	cmd := exec.Command("sh", "-c", "exec "+lines[0])
+	cmd.Dir = "../.."
+	cmd.Env = append(os.Environ(), "YJET_ADDR=127.0.0.1:0", "YJET_NATS_ADDR=off", "YJET_DATA="+t.TempDir())
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // go run does not pass signals on
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
+		cmd.Wait()
+	})
+	guard := time.AfterFunc(3*time.Minute, func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
+	defer guard.Stop()
+	for sc := bufio.NewScanner(out); sc.Scan(); {
+		if url, ok := strings.CutPrefix(sc.Text(), "yjet ready on "); ok {
+			if code, out, errs := runCommand("", "check", "--url", url); code != 0 {
+				t.Errorf("check: code %d\n%s%s", code, out, errs)
+			}
+			return
+		}
+	}
+	t.Error("no ready line")
+}
