@@ -2,7 +2,6 @@ package snapshot
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sort"
 	"time"
@@ -117,7 +116,7 @@ func (s *Store) originsOf(ctx context.Context, doc stream.Doc, after, upto strea
 		if err != nil {
 			return nil, err
 		}
-		if u.Parse(r.Update, limitsFor(&r)) != nil {
+		if u.Parse(r.Update, stored) != nil {
 			continue
 		}
 		o.add(&r, u.Runs())
@@ -262,7 +261,10 @@ func (s *Store) Diff(ctx context.Context, doc stream.Doc, from, to Moment) (Diff
 		list := []TextChange{}
 		changed := false
 		for _, c := range d.TextDiff(old, name) {
-			if c.Change == yjs.Kept {
+			if n := len(list); c.Change == yjs.Kept && n > 0 && list[n-1].Op == "keep" {
+				list[n-1].Text += c.Text
+				continue
+			} else if c.Change == yjs.Kept {
 				list = append(list, TextChange{Op: "keep", Text: c.Text})
 				continue
 			}
@@ -294,28 +296,4 @@ func (s *Store) Diff(ctx context.Context, doc stream.Doc, from, to Moment) (Diff
 		}
 	}
 	return out, nil
-}
-
-// ErrNoChange: the document shows already what it is to be restored to.
-var ErrNoChange = errors.New("snapshot: the document is as it was at that moment")
-
-// Restore computes the forward edit that makes the document show what it showed at a moment, in the name of a client id that
-// nobody else has. The caller appends it with its author; editors that have the document open take it in once, like any edit.
-func (s *Store) Restore(ctx context.Context, doc stream.Doc, m Moment, client uint64) (State, []byte, error) {
-	st, old, err := s.document(ctx, doc, m)
-	if err != nil {
-		return State{}, nil, err
-	}
-	_, now, err := s.document(ctx, doc, Moment{})
-	if err != nil {
-		return State{}, nil, err
-	}
-	update, err := now.Restore(old, client)
-	if err != nil {
-		return State{}, nil, fmt.Errorf("restore %q to %d: %w", doc, st.Seq, err)
-	}
-	if update == nil {
-		return st, nil, ErrNoChange
-	}
-	return st, update, nil
 }

@@ -378,26 +378,18 @@ var errCrash = errors.New("snapshot: crash of a test")
 var stored = yjs.Limits{Structs: math.MaxInt32, DeleteRanges: math.MaxInt32, Clients: math.MaxInt32, Roots: math.MaxInt32, SubDocs: math.MaxInt32}
 
 // decodable picks the updates that decode. The others were appended by other programs past every check; they are kept in
-// the history and left out of every state, here as in the rooms.
+// the history and left out of every state, here as in the rooms, which read the log with the same limits.
 func decodable(recs []stream.Record) (updates [][]byte, bad int) {
 	var u yjs.Update
 	updates = make([][]byte, 0, len(recs))
 	for i := range recs {
-		if err := u.Parse(recs[i].Update, limitsFor(&recs[i])); err != nil {
+		if err := u.Parse(recs[i].Update, stored); err != nil {
 			bad++
 			continue
 		}
 		updates = append(updates, recs[i].Update)
 	}
 	return updates, bad
-}
-
-// limitsFor: records of our own passed the door; records of other programs meet the same limits here that they meet in a room.
-func limitsFor(r *stream.Record) yjs.Limits {
-	if r.Sum == (stream.Sum{}) {
-		return yjs.Limits{}
-	}
-	return stored
 }
 
 // compacted folds base and updates: merged, joined, deleted content dropped. That is what joiners are served.

@@ -70,7 +70,16 @@ func (s *Store) mended(doc stream.Doc, what string) {
 }
 
 func (s *Store) foundHoles(doc stream.Doc, holes []Hole) {
-	s.markDamaged(doc, "log", fmt.Errorf("%s (%d in all)", holes[0].What, len(holes)))
+	s.markDamaged(doc, "log", fmt.Errorf("%w: %s (%d in all)", stream.ErrLost, holes[0].What, len(holes)))
+}
+
+// foundShort: record N stays in the log when a fold covers N, so a log that ends before has lost its end. What an erasure
+// removes at this moment is no damage.
+func (s *Store) foundShort(ctx context.Context, doc stream.Doc, v *view) {
+	if e, err := s.Erased(ctx, doc); err == nil && e != nil && time.Since(e.At) < time.Minute {
+		return
+	}
+	s.markDamaged(doc, "log", fmt.Errorf("%w: the snapshot covers sequence %d and the log ends at %d", stream.ErrLost, v.covered(), v.target))
 }
 
 // readWithoutSnapshot is the way back when the snapshot cannot be read: its state is made again from the packed history and the

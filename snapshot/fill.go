@@ -80,6 +80,9 @@ func (s *Store) read(ctx context.Context, doc stream.Doc, have stream.Seq, wante
 			if len(v.holes) > 0 {
 				s.foundHoles(doc, v.holes)
 			}
+			if v.target < v.covered() {
+				s.foundShort(ctx, doc, v)
+			}
 			return v, nil
 		case errors.Is(err, errShort), errors.Is(err, errDamaged):
 			last = err

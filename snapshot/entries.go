@@ -1,0 +1,160 @@
+package snapshot
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"yjet/stream"
+)
+
+// Entry is a piece of a document's history: records that belong together.
+type Entry struct {
+	First   stream.Seq `json:"first"` // first and last record
+	Last    stream.Seq `json:"last"`
+	From    time.Time  `json:"from"` // their times
+	To      time.Time  `json:"to"`
+	Users   []string   `json:"users"` // in the order they came; "" stands for anonymous
+	Records int        `json:"records"`
+	Updates int        `json:"updates"`
+	Bytes   int        `json:"bytes"` // of the updates
+}
+
+// Grouping says which records belong together.
+type Grouping struct {
+	Gap      time.Duration // records with more than this between them do not; 0: each stands alone
+	ByAuthor bool          // records of two people do not either
+}
+
+// ParseGrouping reads "5m", "author", "5m,author" or "none"; "" is five minutes.
+func ParseGrouping(v string) (Grouping, error) {
+	g := Grouping{Gap: 5 * time.Minute}
+	for part := range strings.SplitSeq(v, ",") {
+		switch part {
+		case "":
+		case "author", "user":
+			g.ByAuthor = true
+		case "none", "record":
+			g.Gap = 0
+		default:
+			d, err := ParseAge(part)
+			if err != nil || d <= 0 {
+				return g, fmt.Errorf("group %q: want a gap such as 5m, author, both, or none", v)
+			}
+			g.Gap = d
+		}
+	}
+	return g, nil
+}
+
+// HistoryQuery asks for a page of a document's history.
+type HistoryQuery struct {
+	From, To Moment // the records after From and up to To; zero: from the beginning, to the present
+	Group    Grouping
+	Before   stream.Seq // records before this one only: how to ask for the next page
+	Limit    int        // entries; 0: 100
+}
+
+// HistoryPage is newest first.
+type HistoryPage struct {
+	Entries []Entry    `json:"entries"`
+	Next    stream.Seq `json:"next,omitempty"` // Before of the next page; 0: this is the last
+	// Oldest is where single records begin; what came before was dropped and is one state.
+	Oldest     stream.Seq `json:"oldest,omitempty"`
+	OldestTime time.Time  `json:"oldestTime,omitzero"`
+}
+
+// History lists what happened, newest first. It reads no more than the page needs.
+func (s *Store) History(ctx context.Context, doc stream.Doc, q HistoryQuery) (HistoryPage, error) {
+	h, tail, err := s.logTail(ctx, doc)
+	if err != nil {
+		return HistoryPage{}, err
+	}
+	if h == nil && len(tail) == 0 {
+		return HistoryPage{}, fmt.Errorf("%w: document %q", ErrNotFound, doc)
+	}
+	page := HistoryPage{Entries: []Entry{}}
+	var after stream.Seq
+	if h != nil && h.info.Horizon > 0 {
+		page.Oldest, page.OldestTime = h.info.Horizon, time.UnixMilli(h.info.HorizonMS).UTC()
+		after = h.info.Horizon
+	}
+	if !q.From.Now() {
+		if n, err := s.resolve(ctx, h, tail, q.From); err == nil {
+			after = max(after, n)
+		} // what is older than the horizon begins at the horizon
+	}
+	upto, err := s.resolve(ctx, h, tail, q.To)
+	if err != nil {
+		return page, nil // all of it is older than the horizon
+	}
+	if q.Before > 0 {
+		upto = min(upto, q.Before-1)
+	}
+	g := grouper{Grouping: q.Group, limit: q.Limit}
+	if g.limit <= 0 {
+		g.limit = 100
+	}
+	take := func(recs []stream.Record, sizes func(i int) int) (more bool) {
+		for i := len(recs) - 1; i >= 0; i-- {
+			if r := &recs[i]; r.Seq > after && r.Seq <= upto && !g.add(r, sizes(i)) {
+				page.Next = g.last().First
+				return false
+			}
+		}
+		return true
+	}
+	more := take(tail, func(i int) int { return len(tail[i].Update) })
+	if h != nil {
+		for k := len(h.info.History) - 1; k >= 0 && more; k-- {
+			seg := h.info.History[k]
+			if seg.From > upto {
+				continue
+			}
+			if seg.To <= after {
+				break
+			}
+			recs, sizes, err := s.segmentTable(ctx, seg)
+			if err != nil {
+				return HistoryPage{}, fmt.Errorf("history of %q: %w", doc, err)
+			}
+			more = take(recs, func(i int) int { return sizes[i] })
+		}
+	}
+	page.Entries = append(page.Entries, g.entries...)
+	return page, nil
+}
+
+// grouper puts records together, newest first.
+type grouper struct {
+	Grouping
+	limit   int
+	entries []Entry
+}
+
+func (g *grouper) last() *Entry { return &g.entries[len(g.entries)-1] }
+
+// add takes the next older record; false: the page is full without it.
+func (g *grouper) add(r *stream.Record, size int) bool {
+	n := len(g.entries)
+	if n == 0 || g.Gap == 0 || g.last().From.Sub(r.Time) > g.Gap || g.ByAuthor && g.last().Users[0] != r.User {
+		if n == g.limit {
+			return false
+		}
+		g.entries = append(g.entries, Entry{Last: r.Seq, To: r.Time.UTC().Truncate(time.Millisecond)})
+	}
+	e := g.last()
+	e.First, e.From = r.Seq, r.Time.UTC().Truncate(time.Millisecond)
+	e.Records++
+	e.Updates += max(r.Merged, 1)
+	e.Bytes += size
+	if i := slices.Index(e.Users, r.User); i < 0 {
+		e.Users = append([]string{r.User}, e.Users...)
+	} else if i > 0 {
+		copy(e.Users[1:i+1], e.Users[:i])
+		e.Users[0] = r.User
+	}
+	return true
+}

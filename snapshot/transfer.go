@@ -1,0 +1,300 @@
+package snapshot
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"yjet/internal/yjs"
+	"yjet/stream"
+)
+
+// A document travels between stores as one file of JSON lines:
+//
+//	{"yjet":"document","v":1,"doc":"notes/todo","exported":"2026-01-31T12:00:00Z"}
+//	{"base":true,"seq":400,"time":"…","update":"<base64>"}      only where older history was dropped: the state at the horizon
+//	{"seq":512,"time":"…","user":"ada","conn":"c1","merged":2,"update":"<base64>"}      each record in order, times to the millisecond
+//	{"version":"first draft","seq":812,"user":"ada","created":"…"}                      each named moment
+//	{"end":true,"records":5012,"seq":9120}                                              without this line the file was cut off
+const transferVersion = 1
+
+type transferLine struct {
+	Yjet     string     `json:"yjet,omitempty"`
+	Format   int        `json:"v,omitempty"`
+	Doc      string     `json:"doc,omitempty"`
+	Exported *time.Time `json:"exported,omitempty"`
+
+	Base    bool       `json:"base,omitempty"`
+	Version string     `json:"version,omitempty"`
+	End     bool       `json:"end,omitempty"`
+	Records *int       `json:"records,omitempty"`
+	Seq     stream.Seq `json:"seq,omitempty"`
+	Time    *time.Time `json:"time,omitempty"`
+	Created *time.Time `json:"created,omitempty"`
+	User    string     `json:"user,omitempty"`
+	Conn    string     `json:"conn,omitempty"`
+	Merged  int        `json:"merged,omitempty"`
+	Update  []byte     `json:"update,omitempty"`
+}
+
+// Export writes the document with its whole history, as far as it is kept.
+func (s *Store) Export(ctx context.Context, doc stream.Doc, w io.Writer) error {
+	h, tail, err := s.logTail(ctx, doc)
+	if err != nil {
+		return err
+	}
+	if h == nil && len(tail) == 0 {
+		return fmt.Errorf("%w: document %q", ErrNotFound, doc)
+	}
+	upto := lastOf(h, tail)
+	out := bufio.NewWriterSize(w, 64<<10)
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	now := time.Now().UTC().Truncate(time.Second)
+	if err := enc.Encode(transferLine{Yjet: "document", Format: transferVersion, Doc: string(doc), Exported: &now}); err != nil {
+		return err
+	}
+	var after stream.Seq
+	if h != nil && h.info.Horizon > 0 {
+		st, err := s.At(ctx, doc, Moment{Seq: h.info.Horizon})
+		if err != nil {
+			return err
+		}
+		t := st.Time.UTC()
+		if err := enc.Encode(transferLine{Base: true, Seq: st.Seq, Time: &t, Update: st.Update}); err != nil {
+			return err
+		}
+		after = st.Seq
+	}
+	n := 0
+	for r, err := range s.Records(ctx, doc, after, upto) {
+		if err != nil {
+			return err
+		}
+		t := r.Time.UTC().Truncate(time.Millisecond)
+		line := transferLine{Seq: r.Seq, Time: &t, User: r.User, Conn: r.Conn, Update: r.Update}
+		if r.Merged > 1 {
+			line.Merged = r.Merged
+		}
+		if err := enc.Encode(line); err != nil {
+			return err
+		}
+		n++
+	}
+	versions, err := s.Versions(ctx, doc)
+	if err != nil {
+		return err
+	}
+	for _, v := range versions {
+		if err := enc.Encode(transferLine{Version: v.Name, Seq: v.Seq, User: v.User, Created: &v.Created}); err != nil {
+			return err
+		}
+	}
+	if err := enc.Encode(transferLine{End: true, Records: &n, Seq: upto}); err != nil {
+		return err
+	}
+	return out.Flush()
+}
+
+// ErrTransfer: the file is not one that Export wrote, or not all of it. Nothing of it after the line named is in the store.
+var ErrTransfer = errors.New("snapshot: not a whole export")
+
+// ImportOptions say how a file is taken in.
+type ImportOptions struct {
+	// User and Conn are who imports. KeepUsers writes the users of the file's records instead: only for somebody who may speak for
+	// all of them.
+	User, Conn string
+	KeepUsers  bool
+	// Merge also takes the file into a document that exists; its records come after those that are there.
+	Merge bool
+}
+
+// Imported is what an import brought.
+type Imported struct {
+	Records  int        `json:"records"`
+	Versions int        `json:"versions"`
+	Last     stream.Seq `json:"last"`
+}
+
+// importBatch bounds what is appended at a time.
+const importBatch, importBytes = 1000, 8 << 20
+
+// Import appends the records of a file that Export wrote, each with its original time, and names its versions again. ErrNotNew:
+// the document exists, and Merge was not asked for.
+func (s *Store) Import(ctx context.Context, doc stream.Doc, r io.Reader, o ImportOptions) (Imported, error) {
+	var done Imported
+	in := bufio.NewReaderSize(r, 64<<10)
+	erased, err := s.Erased(ctx, doc)
+	if err != nil {
+		return done, err
+	}
+	im := importer{s: s, ctx: ctx, doc: doc, o: o, w: s.log.Writer(doc), seqs: make(map[stream.Seq]stream.Seq)}
+	var last stream.Seq
+	for n := 1; ; n++ {
+		fail := func(what string, args ...any) (Imported, error) {
+			return im.done, fmt.Errorf("%w: line %d: %s", ErrTransfer, n, fmt.Sprintf(what, args...))
+		}
+		b, err := readLine(in, s.log.MaxUpdate()*3+1<<20)
+		if err != nil {
+			return fail("the file ends before its last line (%v)", err)
+		}
+		var line transferLine
+		if err := json.Unmarshal(b, &line); err != nil {
+			return fail("%v", err)
+		}
+		switch {
+		case n == 1:
+			if line.Yjet != "document" {
+				return fail("not an export of a document")
+			}
+			if line.Format != transferVersion {
+				return fail("format %d, this program reads %d", line.Format, transferVersion)
+			}
+		case line.End:
+			if err := im.flush(); err != nil {
+				return im.done, err
+			}
+			if line.Records != nil && *line.Records != im.records {
+				return fail("%d records, want %d", im.records, *line.Records)
+			}
+			return im.done, nil
+		case line.Version != "":
+			if err := im.flush(); err != nil {
+				return im.done, err
+			}
+			at, ok := im.seqs[line.Seq]
+			if !ok {
+				continue // a moment older than the history that was kept
+			}
+			_, err := s.PutVersion(ctx, doc, line.Version, Moment{Seq: at}, line.User)
+			if err != nil && !errors.Is(err, ErrExists) {
+				return im.done, err
+			}
+			im.done.Versions++
+		default:
+			if line.Seq <= last && last != 0 {
+				return fail("record %d after record %d", line.Seq, last)
+			}
+			last = line.Seq
+			var u yjs.Update
+			if err := u.Parse(line.Update, stored); err != nil {
+				if line.Base {
+					return fail("%v", err)
+				}
+				im.skipped++ // it was quarantined where it came from
+				im.records++
+				continue
+			}
+			if erased.Refuses(&u) {
+				return im.done, fmt.Errorf("%w: line %d: %q was erased, and what it held may not come back under that name", ErrErased, n, doc)
+			}
+			if !line.Base {
+				im.records++
+			}
+			if err := im.add(line); err != nil {
+				return im.done, err
+			}
+		}
+	}
+}
+
+type importer struct {
+	s       *Store
+	ctx     context.Context
+	doc     stream.Doc
+	o       ImportOptions
+	w       *stream.Writer
+	begun   bool
+	batch   []stream.Entry
+	of      []stream.Seq // the batch's sequences in the file
+	bytes   int
+	records int
+	skipped int
+	seqs    map[stream.Seq]stream.Seq // of the file to here
+	done    Imported
+}
+
+func (im *importer) add(line transferLine) error {
+	parts := [][]byte{line.Update}
+	if limit := im.s.log.MaxUpdate(); len(line.Update) > limit {
+		var err error
+		if parts, err = yjs.Split(line.Update, limit); err != nil {
+			return fmt.Errorf("record %d: %w", line.Seq, err)
+		}
+	}
+	for _, p := range parts {
+		e := stream.Entry{User: im.o.User, Conn: im.o.Conn, Merged: line.Merged, Update: p}
+		if im.o.KeepUsers {
+			e.User, e.Conn = line.User, line.Conn
+		}
+		if line.Time != nil {
+			e.Time = *line.Time
+		}
+		if !im.begun && !im.o.Merge {
+			seq, err := im.s.log.AppendIfNew(im.ctx, im.doc, e)
+			if errors.Is(err, stream.ErrConflict) {
+				return fmt.Errorf("%w: %q", ErrNotNew, im.doc)
+			} else if err != nil {
+				return err
+			}
+			im.begun = true
+			im.stored(line.Seq, seq)
+			continue
+		}
+		if len(im.batch) == importBatch || im.bytes+len(p) > importBytes && im.bytes > 0 {
+			if err := im.flush(); err != nil {
+				return err
+			}
+		}
+		im.batch, im.of = append(im.batch, e), append(im.of, line.Seq)
+		im.bytes += len(p)
+	}
+	return nil
+}
+
+func (im *importer) stored(from, to stream.Seq) {
+	im.seqs[from] = to
+	im.done.Last = to
+	im.done.Records++
+}
+
+func (im *importer) flush() error {
+	if len(im.batch) == 0 {
+		return nil
+	}
+	done := make(chan error, 1)
+	im.w.Append(im.ctx, im.batch, func(seqs []stream.Seq, err error) {
+		for i, seq := range seqs {
+			im.stored(im.of[i], seq)
+		}
+		done <- err
+	})
+	err := <-done
+	im.batch, im.of, im.bytes = nil, nil, 0
+	return err
+}
+
+// readLine reads one line of at most limit bytes.
+func readLine(r *bufio.Reader, limit int) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := r.ReadSlice('\n')
+		line = append(line, part...)
+		switch {
+		case len(line) > limit:
+			return nil, fmt.Errorf("a line is longer than %d bytes", limit)
+		case err == bufio.ErrBufferFull:
+			continue
+		case err == io.EOF && len(bytes.TrimSpace(line)) > 0:
+			return line, nil
+		case err != nil:
+			return nil, err
+		}
+		return line, nil
+	}
+}
