@@ -9,6 +9,8 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request, segments []str
 		s.serveSessions(w, r, segments[1:])
 	case len(segments) == 3 && segments[0] == "docs" && segments[2] == "token":
 		s.serveTicket(w, r, segments[1])
+	case len(segments) > 0 && segments[0] == "docs":
+		s.serveDocs(w, r, segments[1:])
 	default:
 		writeError(w, http.StatusNotFound, "not-found", "no such route")
 	}

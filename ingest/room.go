@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"yjet/internal/yjs"
+	"yjet/snapshot"
 	"yjet/stream"
 )
 
@@ -22,8 +23,9 @@ type room struct {
 	srv    *Server
 	doc    stream.Doc
 	log    *slog.Logger
-	loaded chan struct{} // closed when the document is loaded, or could not be
-	err    error         // why not; read after loaded
+	loaded chan struct{}    // closed when the document is loaded, or could not be
+	err    error            // why not; read after loaded
+	erased *snapshot.Erased // what of an earlier document of this name is never taken again; set by load
 
 	// Guarded by rooms.mu.
 	refs int // sessions, joiners and requests that hold the room
@@ -333,13 +335,18 @@ func (r *room) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	erased, err := r.srv.o.Snapshots.Erased(ctx, r.doc)
+	if err != nil {
+		tail.Close()
+		return err
+	}
 	present, perr := r.srv.o.Log.ListPresence(ctx, r.doc)
 	if perr != nil {
 		r.log.Warn("presence could not be read", "err", perr)
 	}
 	r.mu.Lock()
 	defer r.unlock()
-	r.tail = tail
+	r.tail, r.erased = tail, erased
 	r.commit.open(r)
 	r.idle = time.Now()
 	r.takePresence(present)

@@ -96,6 +96,14 @@ func (rs *rooms) discard(r *room) {
 	r.shut()
 }
 
+// erased hears that a document is being erased: its room closes, and nobody
+// writes to it any more. Whoever comes back opens what is new under the name.
+func (rs *rooms) erased(payload []byte) {
+	if r := rs.find(stream.Doc(payload)); r != nil {
+		r.Failed(stream.ErrErased)
+	}
+}
+
 // shut ends a room that nobody uses.
 func (r *room) shut() {
 	r.mu.Lock()

@@ -71,6 +71,7 @@ type Server struct {
 	keeper  *presenceKeeper
 	gate    *gate
 	revoker *revoker
+	unhear  func()          // ends listening for erased documents
 	checks  chan struct{}   // a token per question for rights of an open session
 	ctx     context.Context // ends when the server is cut off
 	cancel  context.CancelFunc
@@ -118,6 +119,12 @@ func New(o Options) (*Server, error) {
 	var err error
 	if s.revoker, err = newRevoker(s); err != nil {
 		s.cancel()
+		s.keeper.close()
+		return nil, err
+	}
+	if s.unhear, err = o.Log.OnAnnounce(snapshot.EraseAnnouncement, s.rooms.erased); err != nil {
+		s.cancel()
+		s.revoker.close()
 		s.keeper.close()
 		return nil, err
 	}
@@ -245,6 +252,7 @@ func (s *Server) drainAll(ctx context.Context) error {
 		}
 		<-done
 	}
+	s.unhear()
 	s.revoker.close()
 	s.keeper.close()
 	s.rooms.close()

@@ -139,7 +139,7 @@ func (s *session) refused(cs *cause) error {
 	if s.refusals == 1 {
 		s.room.put(s, s.d.readOnly(s, cs))
 	}
-	if cs != causeReadOnly && s.d.settled(s, false) == nil {
+	if cs == causeDeleted || cs != causeReadOnly && s.d.settled(s, false) == nil {
 		return cs // it would go on believing that its edits arrive
 	}
 	return nil
@@ -154,6 +154,8 @@ func (r *room) accept(s *session, u *yjs.Update) (turn, *cause) {
 	switch {
 	case s.grant.Mode != writeMode:
 		return turn{}, causeReadOnly
+	case r.erased.Refuses(u):
+		return turn{}, causeDeleted
 	case r.size() > r.srv.limits.Document:
 		return turn{}, causeFull
 	case r.srv.fault.Load() != nil:

@@ -1,0 +1,125 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+
+	"yjet/auth"
+	"yjet/internal/yjs"
+	"yjet/stream"
+)
+
+// write appends an update that came over HTTP, by the same rules as one of a
+// socket, but for one: what depends on something the document does not have is
+// refused (*needsMore), not held. It answers the sequence by which all of it is
+// stored.
+func (r *room) write(ctx context.Context, grant auth.Grant, conn string, b []byte) (stream.Seq, error) {
+	u := updatePool.Get().(*yjs.Update)
+	defer updatePool.Put(u)
+	if err := r.srv.parse(u, b); err != nil {
+		return 0, err
+	}
+	r.mu.Lock()
+	wait := r.crowded()
+	r.mu.Unlock()
+	if wait != nil {
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return 0, causeStorage
+		}
+	}
+	r.mu.Lock()
+	reply, err := r.writeLocked(grant, conn, u)
+	seq, group := r.seq, r.newestGroup()
+	g := r.next()
+	r.unlock()
+	r.launch(g)
+	switch {
+	case err != nil:
+		return 0, err
+	case reply == nil && group == 0:
+		return seq, nil // nothing new
+	case reply == nil: // covered by what is under way
+		r.settled(ctx.Done(), r.srv.limits.AppendWait)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if !r.stored.Contains(u) {
+			return 0, causeStorage
+		}
+		return r.seq, nil
+	}
+	select {
+	case w := <-reply:
+		return w.seq, w.err
+	case <-ctx.Done():
+		return 0, fmt.Errorf("%w: %w", causeStorage, ctx.Err())
+	}
+}
+
+// writeLocked queues an update. Without an error and a channel all of it is
+// stored or under way.
+func (r *room) writeLocked(grant auth.Grant, conn string, u *yjs.Update) (<-chan written, error) {
+	switch {
+	case r.failed != nil:
+		return nil, r.failed
+	case r.stored.Contains(u):
+		return nil, nil
+	case grant.Mode != writeMode:
+		return nil, causeReadOnly
+	case r.erased.Refuses(u):
+		return nil, causeDeleted
+	case r.size() > r.srv.limits.Document:
+		return nil, causeFull
+	case r.srv.fault.Load() != nil:
+		return nil, causeStorage
+	}
+	accepted := r.acceptedState()
+	if accepted.Contains(u) {
+		return nil, nil
+	}
+	if cs := r.crowd(u); cs != nil {
+		return nil, cs
+	}
+	ready, err := accepted.Ready(u)
+	if err != nil {
+		return nil, errors2(causeMalformed, err)
+	}
+	if ready.Rest != nil {
+		return nil, &needsMore{vector: r.stored.AppendVector(nil)}
+	}
+	reply := make(chan written, 1)
+	r.queue(nil, grant.User, conn, u, append([]byte(nil), ready.Ready...))
+	gather := r.commit.gather
+	gather[len(gather)-1].reply = reply
+	return reply, nil
+}
+
+// needsMore refuses an update whose dependencies the document does not have.
+type needsMore struct{ vector []byte }
+
+func (*needsMore) Error() string { return "the update depends on what the document does not have" }
+
+// seed stores the first state of a document that has none, exactly once across
+// all servers; stream.ErrConflict: it has one.
+func (s *Server) seed(ctx context.Context, doc stream.Doc, grant auth.Grant, conn string, b []byte) (stream.Seq, error) {
+	var u yjs.Update
+	if err := s.parse(&u, b); err != nil {
+		return 0, err
+	}
+	if grant.Mode != writeMode {
+		return 0, causeReadOnly
+	}
+	erased, err := s.o.Snapshots.Erased(ctx, doc)
+	if err != nil {
+		return 0, err
+	}
+	if erased.Refuses(&u) {
+		return 0, causeDeleted
+	}
+	var nothing yjs.State
+	if ready, err := nothing.Ready(&u); err != nil || ready.Rest != nil {
+		return 0, &needsMore{vector: []byte{0}}
+	}
+	return s.o.Log.AppendIfNew(ctx, doc, stream.Entry{User: grant.User, Conn: conn, Merged: 1, Update: b})
+}
