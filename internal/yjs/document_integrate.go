@@ -239,7 +239,7 @@ func (d *Document) run(q *docQueue) bool {
 				q.wait = ID{q.client, next}
 				return false
 			}
-			if id, ok := d.missing(s); ok {
+			if id, ok := d.missing(s, next > s.Clock); ok {
 				q.wait = id
 				return false
 			}
@@ -253,14 +253,15 @@ func (d *Document) run(q *docQueue) bool {
 }
 
 // missing is an id that s needs and the document does not hold. Ids of its own client are below its clock, and so here.
-func (d *Document) missing(s *Struct) (ID, bool) {
-	if s.HasOrigin() && s.Origin.Client != s.Client && s.Origin.Clock >= d.state(s.Origin.Client) {
+// A struct that is known in part hangs on to that part, and needs neither its origin nor its parent.
+func (d *Document) missing(s *Struct, known bool) (ID, bool) {
+	if !known && s.HasOrigin() && s.Origin.Client != s.Client && s.Origin.Clock >= d.state(s.Origin.Client) {
 		return s.Origin, true
 	}
 	if s.HasRight() && s.Right.Client != s.Client && s.Right.Clock >= d.state(s.Right.Client) {
 		return s.Right, true
 	}
-	if s.HasParent() && s.Root == nil && s.Parent.Client != s.Client && s.Parent.Clock >= d.state(s.Parent.Client) {
+	if !known && s.HasParent() && s.Root == nil && s.Parent.Client != s.Client && s.Parent.Clock >= d.state(s.Parent.Client) {
 		return s.Parent, true
 	}
 	return ID{}, false
@@ -273,13 +274,11 @@ func (d *Document) integrate(c *docClient, s *Struct, offset uint64) {
 		return
 	}
 	var left, right *docItem
-	if s.HasOrigin() {
-		oc := d.client(s.Origin.Client)
-		if offset == 0 {
-			left = d.endAt(oc, s.Origin.Clock)
-		} else {
-			left = oc.at(s.Origin.Clock)
-		}
+	switch {
+	case offset > 0:
+		left = c.at(c.next - 1)
+	case s.HasOrigin():
+		left = d.endAt(d.client(s.Origin.Client), s.Origin.Clock)
 	}
 	if s.HasRight() {
 		right = d.startAt(d.client(s.Right.Client), s.Right.Clock)
@@ -299,18 +298,13 @@ func (d *Document) integrate(c *docClient, s *Struct, offset uint64) {
 			parent = holder.typ
 		}
 	}
-	if parent != nil && s.HasSub() {
-		entry = parent.entry(s.Sub, true)
-	}
-	if offset > 0 && parent != nil {
-		// What is known already may have come in another shape, from somebody who lies; the place of that counts.
-		left = c.at(c.next - 1)
-		parent, entry = left.parent, left.entry
-	}
 	if parent == nil {
 		// Its place was collected together with the type it was in.
 		d.addGC(c, s.Len-offset)
 		return
+	}
+	if left == nil && s.HasSub() {
+		entry = parent.entry(s.Sub, true)
 	}
 
 	it := d.newItem()

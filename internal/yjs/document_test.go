@@ -297,7 +297,7 @@ type docCase struct {
 	MergedApplied              json.RawMessage
 }
 
-func readCases(t *testing.T, file string) []docCase {
+func readDocCases(t testing.TB, file string) []docCase {
 	t.Helper()
 	p, err := os.ReadFile("testdata/vectors/" + file)
 	if err != nil {
@@ -325,7 +325,7 @@ var documentDiffers = map[string]struct {
 func TestDocumentsEqualYjs(t *testing.T) {
 	for _, file := range []string{"updates.json", "fuzz.json"} {
 		n := 0
-		for _, c := range readCases(t, file) {
+		for _, c := range readDocCases(t, file) {
 			name := c.Name
 			if name == "" {
 				name = fmt.Sprint("fuzz ", c.I)
