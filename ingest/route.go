@@ -61,13 +61,28 @@ func routeOf(escaped string, query url.Values) (route, error) {
 		}
 	case n >= 2 && segments[0] == "party":
 		r.place, r.room = partyPlace, strings.Join(segments[1:], "/")
-	case n == 4 && (segments[0] == "d" || segments[0] == "doc") && segments[2] == "ws" && segments[1] == segments[3]:
-		r.place, r.room = sweetPlace, segments[1]
+	case n >= 4 && sweetDoc(segments) != "":
+		r.place, r.room = sweetPlace, sweetDoc(segments)
 	case n >= 1:
 		r.reserved = reserved(segments)
 	}
 	r.textSafe = query.Has("json") || r.place == partyPlace && query.Has("_pk")
 	return r, nil
+}
+
+// sweetDoc reads /d/{doc}/ws/{doc}: the name stands there twice, once from the
+// token's URL and once appended by the client, escaped as each of them does. "" if
+// the path is something else.
+func sweetDoc(segments []string) string {
+	if segments[0] != "d" && segments[0] != "doc" {
+		return ""
+	}
+	for i := 2; i < len(segments)-1; i++ {
+		if doc := strings.Join(segments[1:i], "/"); segments[i] == "ws" && doc == strings.Join(segments[i+1:], "/") {
+			return doc
+		}
+	}
+	return ""
 }
 
 // reserved reports whether a path is one of HTTP's names.

@@ -155,6 +155,7 @@ func (s *Server) serveRequest(w http.ResponseWriter, r *http.Request, segments [
 	if len(segments) > 0 {
 		first = segments[0]
 	}
+	sweet, isSweet := sweetPath(segments)
 	switch {
 	case len(segments) == 1 && first == "health":
 		s.serveHealth(w, r)
@@ -170,6 +171,8 @@ func (s *Server) serveRequest(w http.ResponseWriter, r *http.Request, segments [
 		s.o.Admin.ServeHTTP(w, r)
 	case first == "api":
 		s.o.Auth.CORS(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serveAPI(w, r, segments[1:]) })).ServeHTTP(w, r)
+	case isSweet:
+		s.o.Auth.CORS(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serveSweet(w, r, sweet) })).ServeHTTP(w, r)
 	case s.o.Page != nil:
 		s.o.Page.ServeHTTP(w, r)
 	default:

@@ -1,0 +1,272 @@
+package ingest
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"yjet/internal/yjs"
+)
+
+// hp makes a message of Hocuspocus.
+func hp(address string, body ...byte) []byte {
+	return append(yjs.AppendAddress(nil, []byte(address)), body...)
+}
+
+func hpAuth(address, token string) []byte {
+	return yjs.AppendVarString(yjs.AppendVarString(hp(address, yjs.MsgAuth, yjs.AuthToken), token), "4.8.0")
+}
+
+func hpSync(address string, step byte, payload []byte) []byte {
+	return yjs.AppendSync(yjs.AppendAddress(nil, []byte(address)), step, payload)
+}
+
+// hpHas waits for a frame.
+func (c *client) hpHas(what string, want []byte) {
+	c.t.Helper()
+	c.wait(what, func() bool {
+		for _, f := range c.frames {
+			if bytes.Equal(f.data, want) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+func (c *client) hpCount(want []byte) (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, f := range c.frames {
+		if bytes.Equal(f.data, want) {
+			n++
+		}
+	}
+	return n
+}
+
+func TestHocuspocusIsLetInAndGetsOneReceiptForEachUpdate(t *testing.T) {
+	w := start(t)
+	c := w.dial("/whatever/path")
+	c.send(hpAuth("d", "tok"), hpSync("d", yjs.SyncStep1, []byte{0}), hp("d", yjs.MsgAwareness, 6, 1, 7, 1, 2, '{', '}'))
+	c.hpHas("admission", append(hp("d", yjs.MsgAuth, yjs.AuthOK), "\x0aread-write"...))
+	c.hpHas("step 2", hpSync("d", yjs.SyncStep2, emptyUpdate))
+	c.hpHas("step 1", hpSync("d", yjs.SyncStep1, []byte{0}))
+	c.hpHas("own awareness", hp("d", yjs.MsgAwareness, 6, 1, 7, 1, 2, '{', '}'))
+	stored := hp("d", yjs.MsgSyncStatus, 1)
+	c.send(hpSync("d", yjs.SyncStep2, insert(7, 0, "a")))
+	for i := range 20 {
+		c.send(hpSync("d", yjs.SyncUpdate, insert(7, uint64(1+i), "b")))
+	}
+	c.send(hpSync("d", yjs.SyncUpdate, insert(7, 0, "a"))) // known: a receipt like any other
+	eventually(t, 5*time.Second, "22 receipts", func() bool { return c.hpCount(stored) >= 22 })
+	other := w.open("/d")
+	other.has(7, 21)
+	if n := c.hpCount(stored); n != 22 {
+		t.Errorf("receipts: got %d, want 22", n)
+	}
+}
+
+func TestHocuspocusSharesOneSocketAmongDocuments(t *testing.T) {
+	w := start(t)
+	c := w.dial("/")
+	for i := range 5 {
+		name := fmt.Sprintf("doc/%d", i)
+		c.send(hpAuth(name, ""), hpSync(name, yjs.SyncStep1, []byte{0}))
+		c.hpHas("step 2 of "+name, hpSync(name, yjs.SyncStep2, emptyUpdate))
+	}
+	// Two views of one document on one socket: each frame carries its session.
+	c.send(hpAuth("doc/0\x00abcdefghijk", ""), hpSync("doc/0\x00abcdefghijk", yjs.SyncStep1, []byte{0}))
+	c.hpHas("step 2 of the second view", hpSync("doc/0\x00abcdefghijk", yjs.SyncStep2, emptyUpdate))
+	u := insert(3, 0, "x")
+	w.open("/doc/0").send(edit(u))
+	c.hpHas("update", hpSync("doc/0", yjs.SyncUpdate, u))
+	c.hpHas("update for the second view", hpSync("doc/0\x00abcdefghijk", yjs.SyncUpdate, u))
+	c.send(hp("doc/0", yjs.MsgClose))
+	r := w.srv.rooms.find("doc/0")
+	eventually(t, 5*time.Second, "one of three sessions left", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return len(r.sessions) == 2 })
+}
+
+func TestHocuspocusBadNamesAreDeniedOneByOne(t *testing.T) {
+	w := start(t)
+	c := w.dial("/")
+	c.send(hpAuth("a/../b", ""), hpSync("a/../b", yjs.SyncStep1, []byte{0}))
+	c.hpHas("denial", yjs.AppendAuthDenied(yjs.AppendAddress(nil, []byte("a/../b")), "bad-document-name"))
+	c.send(hpAuth("fine", ""), hpSync("fine", yjs.SyncStep1, []byte{0}))
+	c.hpHas("the other document", hpSync("fine", yjs.SyncStep2, emptyUpdate))
+	c.send(hp("fine", yjs.MsgBroadcastStateless, 1, 'x'))
+	if got := c.code(); got != 4400 {
+		t.Errorf("broadcast of a client: got close code %d, want 4400", got)
+	}
+}
+
+func TestHocuspocusCutFramesAreRefused(t *testing.T) {
+	w := start(t)
+	full := hpSync("d", yjs.SyncUpdate, insert(9, 0, "hello"))
+	for n := 1; n < len(full); n++ {
+		c := w.dial("/")
+		c.send(hpAuth("d", ""), hpSync("d", yjs.SyncStep1, []byte{0}))
+		c.hpHas("step 2", hpSync("d", yjs.SyncStep2, emptyUpdate))
+		c.send(full[:n])
+		if got := c.code(); got != 4400 {
+			t.Errorf("frame cut to %d bytes: got close code %d, want 4400", n, got)
+		}
+	}
+	if got := w.records("d"); len(got) != 0 {
+		t.Errorf("records: got %d, want none", len(got))
+	}
+}
+
+func TestHocuspocusFloodBeforeAdmissionIsClosed(t *testing.T) {
+	w := start(t)
+	c := w.dial("/")
+	for i := range hpPending + hpDocuments + 1 {
+		if c.ws.WriteMessage(websocket.BinaryMessage, hpSync(fmt.Sprintf("d%d", i), yjs.SyncStep1, []byte{0})) != nil {
+			break
+		}
+	}
+	if got := c.code(); got != 4205 && got != 1013 {
+		t.Errorf("close code: got %d, want 4205 or 1013", got)
+	}
+}
+
+func TestPartyChunksAreOneMessage(t *testing.T) {
+	w := start(t)
+	c, other := w.open("/parties/main/big?_pk=1"), w.open("/big")
+	text := strings.Repeat("x", 2_500_000)
+	message := edit(insert(1, 0, text))
+	marker := func(kind string, count int) string {
+		return fmt.Sprintf(`y-pk-batch#{"id":"","type":"%s","size":%d,"count":%d}`, kind, len(message), count)
+	}
+	c.say(marker("start", 3))
+	c.send(message[:1_000_000], message[1_000_000:2_000_000], message[2_000_000:])
+	c.say(marker("end", 3))
+	other.has(1, uint64(len(text)))
+	// What does not fit together is dropped, and asked for again.
+	asked := func() int { c.mu.Lock(); defer c.mu.Unlock(); return c.count(yjs.MsgSync, yjs.SyncStep1) }
+	before := asked()
+	c.say(marker("start", 3))
+	c.send(message[:1_000_000])
+	c.say(marker("end", 3))
+	eventually(t, 5*time.Second, "a step 1", func() bool { return asked() > before })
+	c.say(`y-pk-batch#{"id":"","type":"start","size":99999999,"count":3}`)
+	if got := c.code(); got != 1009 {
+		t.Errorf("batch above the limit: got close code %d, want 1009", got)
+	}
+}
+
+func TestJSONClientGetsNoBinary(t *testing.T) {
+	w := start(t)
+	c := w.dial("/parties/main/json?_pk=1")
+	if f := c.next(); !f.text || !strings.Contains(string(f.data), `"permissions":["read","write"]`) {
+		t.Fatalf("first frame: got %q, want what it may do", f.data)
+	}
+	u := insert(1, 0, "from json")
+	c.say(`{"type":"sync","payload":{"stateVector":"AA==","update":"` + base64.StdEncoding.EncodeToString(u) + `"}}`)
+	c.say(`{"type":"awareness","payload":{"clientId":5,"clock":1,"state":{"user":{"name":"J"}}}}`)
+	other := w.open("/json")
+	other.has(1, 9)
+	other.wait("presence", func() bool { return other.present()[5] != "" })
+	other.send(edit(insert(2, 0, "from yjs")), aware(6, 1, `{"n":1}`))
+	var stored, received, present bool
+	c.wait("answers", func() bool {
+		for _, f := range c.frames {
+			if !f.text {
+				t.Fatalf("binary frame %x", f.data)
+			}
+			var m struct {
+				Type    string
+				Payload struct {
+					Seq    uint64
+					Update []byte
+					States []struct{ ClientID uint64 }
+				}
+			}
+			if err := json.Unmarshal(f.data, &m); err != nil {
+				t.Fatalf("frame %q: %v", f.data, err)
+			}
+			stored = stored || m.Type == "sync" && m.Payload.Seq > 0
+			received = received || bytes.Equal(m.Payload.Update, insert(2, 0, "from yjs"))
+			for _, s := range m.Payload.States {
+				present = present || s.ClientID == 6
+			}
+		}
+		return stored && received && present
+	})
+	c.say("nonsense")
+	c.wait("one error", func() bool { return strings.Contains(string(joined(c)), `"code":"malformed"`) })
+	c.say("ping")
+	c.wait("pong", func() bool { return strings.HasSuffix(string(joined(c)), "pong") })
+}
+
+func TestTextIsNeverSentToWhoCannotTakeIt(t *testing.T) {
+	w := start(t, quick)
+	for _, path := range []string{"/plain", "/d/plain/ws/plain", "/parties/main/plain"} {
+		c := w.open(path)
+		c.say("nonsense")
+		c.say(`{"type":"nonsense"}`)
+		c.send([]byte{0, 9})
+		if got, want := c.code(), 4400; got != want && got != 1008 {
+			t.Errorf("%s: got close code %d, want %d", path, got, want)
+		}
+		for _, f := range c.frames {
+			if f.text {
+				t.Errorf("%s: got text %q", path, f.data)
+			}
+		}
+	}
+}
+
+func TestCustomMessagesReachTheOthersOfEveryServer(t *testing.T) {
+	w1 := start(t)
+	w2 := join(t, w1.nats)
+	a, b, far := w1.open("/party/msg?_pk=1"), w1.open("/party/msg?_pk=2"), w2.open("/party/msg?_pk=3")
+	plain := w1.open("/msg")
+	h := w2.dial("/")
+	h.send(hpAuth("msg", ""), hpSync("msg", yjs.SyncStep1, []byte{0}))
+	h.hpHas("step 2", hpSync("msg", yjs.SyncStep2, emptyUpdate))
+	a.say(`__YPS:{"hello":1}`)
+	for _, c := range []*client{b, far} {
+		c.wait("the message", func() bool { return strings.HasSuffix(string(joined(c)), `__YPS:{"hello":1}`) })
+	}
+	h.hpHas("stateless", yjs.AppendStateless(yjs.AppendAddress(nil, []byte("msg")), `{"hello":1}`))
+	h.send(yjs.AppendStateless(yjs.AppendAddress(nil, []byte("msg")), "back"))
+	a.wait("the answer", func() bool { return strings.HasSuffix(string(joined(a)), `__YPS:back`) })
+	plain.mu.Lock()
+	defer plain.mu.Unlock()
+	for _, f := range plain.frames {
+		if f.text {
+			t.Errorf("a plain client got %q", f.data)
+		}
+	}
+}
+
+func TestSweetNamesStandTwiceInItsPath(t *testing.T) {
+	for path, want := range map[string]string{
+		"/d/a/ws/a": "a", "/d/a%2Fb/ws/a/b": "a/b", "/d/a/b/ws/a/b": "a/b", "/doc/x/ws/x": "x", "/d/ws/ws/ws": "ws",
+		"/d/a/ws/b": "d/a/ws/b", "/d/a/ws": "d/a/ws",
+	} {
+		r, err := routeOf(path, nil)
+		if err != nil || r.room != want {
+			t.Errorf("%s: got %q %v, want %q", path, r.room, err, want)
+		}
+	}
+	w := start(t)
+	code, body, _ := w.ask("POST", "/doc/a%2Fb/auth", nil)
+	var token clientToken
+	if json.Unmarshal([]byte(body), &token); code != 200 || token.DocID != "a/b" || token.Authorization != "full" {
+		t.Fatalf("client token: got %d %s", code, body)
+	}
+	c := w.open(strings.TrimPrefix(token.URL, w.url("")) + "/" + token.DocID)
+	c.send(edit(insert(1, 0, "x")))
+	c.has(1, 1)
+	if len(w.records("a/b")) != 1 {
+		t.Error("the edit is not in the document")
+	}
+}
