@@ -1,6 +1,9 @@
 package yjs
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // Limits bound what a stranger's update may hold. A zero field means its default, a negative one no limit.
 type Limits struct {
@@ -202,26 +205,24 @@ func Validate(update []byte, lim Limits) error {
 	return u.Parse(update, lim)
 }
 
-// sortedDeletes yields the delete ranges by client, each group sorted by clock. scratch is used if the wire is unsorted.
+// deletesByClient yields the delete ranges by client, each client once, its ranges sorted by clock.
 func (u *Update) deletesByClient(yield func(client uint64, runs []Run)) {
-	for i := 0; i < len(u.dels); {
-		j := i + 1
-		sorted := true
-		for j < len(u.dels) && u.dels[j].Client == u.dels[i].Client {
-			sorted = sorted && u.dels[j-1].Clock <= u.dels[j].Clock
-			j++
-		}
-		group := u.dels[i:j]
-		if !sorted {
-			group = slices.Clone(group)
-			slices.SortFunc(group, func(a, b Run) int {
-				if a.Clock < b.Clock {
-					return -1
-				}
-				return 1
-			})
-		}
-		yield(u.dels[i].Client, group)
-		i = j
+	dels := u.dels
+	if !slices.IsSortedFunc(dels, compareDeletes) {
+		dels = slices.Clone(dels)
+		slices.SortFunc(dels, compareDeletes)
 	}
+	for len(dels) > 0 {
+		n := 1
+		for n < len(dels) && dels[n].Client == dels[0].Client {
+			n++
+		}
+		yield(dels[0].Client, dels[:n])
+		dels = dels[n:]
+	}
+}
+
+// compareDeletes orders by descending client, then by clock, as canonical updates do.
+func compareDeletes(a, b Run) int {
+	return cmp.Or(cmp.Compare(b.Client, a.Client), cmp.Compare(a.Clock, b.Clock))
 }

@@ -433,3 +433,58 @@ func TestManyCutsInOneTextTakeLinearTime(t *testing.T) {
 		t.Errorf("got %d structs, want 400000", u.Structs())
 	}
 }
+
+// Two clients that wait for each other by turns, and many that wait for the end of one: sorted out in time that grows with the
+// number of structs, not with its square.
+func TestManyWhoWaitCostLittle(t *testing.T) {
+	const turns, others = 30_000, 9_000
+	var structs []Struct
+	for i := range uint64(others) {
+		structs = append(structs, text(100_000-i, 0, "o").after(2, turns-1))
+	}
+	for _, client := range []uint64{2, 1} {
+		for i := range uint64(turns) {
+			s := text(client, i, "x")
+			switch {
+			case client == 2:
+				s = s.after(1, i)
+			case i > 0:
+				s = s.after(2, i-1)
+			}
+			structs = append(structs, s)
+		}
+	}
+	whole := update(structs)
+	r, err := new(State).Ready(parsed(t, whole))
+	if err != nil || r.Rest != nil {
+		t.Fatalf("got rest %d bytes, %v, want all ready", len(r.Rest), err)
+	}
+	parts, err := Split(whole, 4096)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s State
+	for i, p := range parts {
+		u := parsed(t, p)
+		if r, err := s.Ready(u); err != nil || r.Rest != nil {
+			t.Fatalf("part %d is not ready: %v", i, r.Missing)
+		}
+		s.Add(u)
+	}
+	sameIDs(t, "split", whole, parts...)
+
+	// Deletes of two clients by turns, between those that are known.
+	gc := update([]Struct{{Client: 2, Len: 1 << 20, Info: RefGC}, {Client: 1, Len: 1 << 20, Info: RefGC}})
+	s = State{}
+	s.Add(parsed(t, gc))
+	for from := range uint64(2) {
+		var dels []Run
+		for i := range uint64(200_000) {
+			dels = append(dels, Run{1 + i%2, 4*(i/2) + 2*from, 1})
+		}
+		s.Add(parsed(t, update(nil, dels...)))
+	}
+	if n := len(s.Deletes().Ranges(1)); n != 200_000 {
+		t.Errorf("got %d ranges, want 200000", n)
+	}
+}

@@ -60,11 +60,57 @@ func (s *State) allReady(u *Update) bool {
 
 // waiting is a client's structs of one update, and how far they are ready.
 type waiting struct {
-	spans   []span   // by clock, no Skips
-	next    int      // those before it are ready
-	known   uint64   // contiguous end, with those
-	blocked ID       // what spans[next] waits for
-	waiters []uint64 // clients whose head waits for this one
+	spans   []span // by clock, no Skips
+	next    int    // those before it are ready
+	known   uint64 // contiguous end, with those
+	blocked ID     // what spans[next] waits for
+	waiters waiters
+}
+
+// waiters are the clients whose heads wait for clocks of one client: a heap, so that only those are woken whose clock has
+// come. Else clients that wait for each other by turns, with many waiting for the end, would cost the square.
+type waiters []waiter
+
+type waiter struct{ clock, client uint64 }
+
+func (w *waiters) add(clock, client uint64) {
+	h := append(*w, waiter{clock, client})
+	for i := len(h) - 1; i > 0; {
+		up := (i - 1) / 2
+		if h[up].clock <= h[i].clock {
+			break
+		}
+		h[up], h[i] = h[i], h[up]
+		i = up
+	}
+	*w = h
+}
+
+// wake takes those out whose clock is below known, and appends their clients to work.
+func (w *waiters) wake(known uint64, work []uint64) []uint64 {
+	h := *w
+	for len(h) > 0 && h[0].clock < known {
+		work = append(work, h[0].client)
+		last := len(h) - 1
+		h[0] = h[last]
+		h = h[:last]
+		for i := 0; ; {
+			least := 2*i + 1
+			if least >= last {
+				break
+			}
+			if least+1 < last && h[least+1].clock < h[least].clock {
+				least++
+			}
+			if h[i].clock <= h[least].clock {
+				break
+			}
+			h[i], h[least] = h[least], h[i]
+			i = least
+		}
+	}
+	*w = h
+	return work
 }
 
 // gather reads the structs of a checked update, by client; order is by descending client.
@@ -134,7 +180,7 @@ func (s *State) sift(u *Update) (Readiness, error) {
 				if id, ok := firstMissing(u.Bytes, client, head, w.known, known); ok {
 					w.blocked = id
 					if other := clients[id.Client]; other != nil && other != w {
-						other.waiters = append(other.waiters, client)
+						other.waiters.add(id.Clock, client)
 					}
 					break
 				}
@@ -144,8 +190,7 @@ func (s *State) sift(u *Update) (Readiness, error) {
 			w.next++
 		}
 		if moved {
-			work = append(work, w.waiters...)
-			w.waiters = w.waiters[:0]
+			work = w.waiters.wake(w.known, work)
 		}
 	}
 

@@ -98,8 +98,8 @@ func (p *splitter) structs() error {
 			if len(p.order) > 1 || !h.asIs {
 				s = h.decode(p.update, client)
 			}
-			if other := p.waitsFor(&s); other != nil {
-				other.waiters = append(other.waiters, client)
+			if other, clock := p.waitsFor(&s); other != nil {
+				other.waiters.add(clock, client)
 				break
 			}
 			if err := p.place(client, h); err != nil {
@@ -108,8 +108,7 @@ func (p *splitter) structs() error {
 			w.next++
 		}
 		if w.next > from {
-			work = append(work, w.waiters...)
-			w.waiters = w.waiters[:0]
+			work = w.waiters.wake(w.spans[w.next-1].end(), work)
 		}
 	}
 	// Left are items that wait for each other in a circle, and what hangs on them: no order is better than another.
@@ -124,34 +123,34 @@ func (p *splitter) structs() error {
 	return nil
 }
 
-// waitsFor is the client that must go on before s can be placed; nil if none.
-func (p *splitter) waitsFor(s *Struct) *waiting {
+// waitsFor is the client that must go on before s can be placed, and past which clock; nil if none.
+func (p *splitter) waitsFor(s *Struct) (*waiting, uint64) {
 	if !s.IsItem() {
-		return nil
+		return nil, 0
 	}
-	open := func(id ID) *waiting {
-		if id.Client == s.Client {
-			return nil
-		}
-		if w := p.clients[id.Client]; w != nil && w.lacks(id.Clock) {
-			return w
-		}
-		return nil
-	}
+	var ids [2]ID
+	n := 0
 	if s.HasOrigin() {
-		if w := open(s.Origin); w != nil {
-			return w
-		}
+		ids[n] = s.Origin
+		n++
 	}
 	if s.HasRight() {
-		if w := open(s.Right); w != nil {
-			return w
-		}
+		ids[n] = s.Right
+		n++
 	}
 	if s.HasParent() && s.Root == nil {
-		return open(s.Parent)
+		ids[n] = s.Parent
+		n++
 	}
-	return nil
+	for _, id := range ids[:n] {
+		if id.Client == s.Client {
+			continue
+		}
+		if w := p.clients[id.Client]; w != nil && w.lacks(id.Clock) {
+			return w, id.Clock
+		}
+	}
+	return nil, 0
 }
 
 // place puts a struct into the part being filled, or into as many new ones as it needs.

@@ -1,8 +1,11 @@
 package yjs
 
 import (
+	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"io"
 	"os"
@@ -19,6 +22,7 @@ type trace struct {
 	updates [][]byte
 	bytes   int
 	vector  StateVector
+	merged  string // SHA-256 of what yjs merges it to; empty if not known
 }
 
 func traceDir(t testing.TB, name string) string {
@@ -56,7 +60,10 @@ func loadTrace(t testing.TB, name string) trace {
 		}
 		tr.updates = append(tr.updates, u)
 	}
-	var manifest map[string]struct{ StateVector string }
+	var manifest map[string]struct {
+		StateVector string
+		Merged      struct{ SHA256 string }
+	}
 	m, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +78,29 @@ func loadTrace(t testing.TB, name string) trace {
 	if tr.vector, err = DecodeStateVector(sv); err != nil {
 		t.Fatal(err)
 	}
+	tr.merged = manifest[name].Merged.SHA256
 	return tr
 }
 
 var traceNames = []string{"automerge-paper", "friendsforever", "sveltecomponent", "rich-mixed"}
+
+func TestTracesMergeToWhatYjsMade(t *testing.T) {
+	for _, name := range traceNames {
+		t.Run(name, func(t *testing.T) {
+			tr := loadTrace(t, name)
+			merged := must2(t)(Merge(tr.updates...))
+			for how, u := range map[string][]byte{"merged": merged, "joined": must2(t)(Join(tr.updates...)), "compacted": must2(t)(Compact(tr.updates...))} {
+				v, err := VectorOf(u)
+				if err != nil || !bytes.Equal(v.Append(nil), tr.vector.Append(nil)) {
+					t.Errorf("%s: got vector %v %v, want %v", how, v, err, tr.vector)
+				}
+			}
+			if tr.merged == "" { // yjs needs too long for it
+				return
+			}
+			if sum := sha256.Sum256(merged); hex.EncodeToString(sum[:]) != tr.merged {
+				t.Errorf("merged: got sum %x, want %s", sum, tr.merged)
+			}
+		})
+	}
+}
