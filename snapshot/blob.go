@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -79,6 +80,9 @@ func (s *Store) state(ctx context.Context, h *head) ([]byte, error) {
 // is told so that a new one can take its place.
 func (s *Store) snapHead(ctx context.Context, doc stream.Doc) (h *head, rev stream.Seq, err error) {
 	b, ok, err := s.log.SnapHead(ctx, doc)
+	if errors.Is(err, stream.ErrDamaged) {
+		return nil, 0, fmt.Errorf("%w: read snapshot head of %q: %w", errDamaged, doc, err) // NATS takes its revision for 0, too
+	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("read snapshot head of %q: %w", doc, err)
 	}

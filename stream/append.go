@@ -135,6 +135,12 @@ func (l *Log) AppendIfNew(ctx context.Context, doc Doc, e Entry) (Seq, error) {
 	}
 	token := doc.Token()
 	s := l.shardOf(token)
+	// A document whose last record is damaged is not new; NATS's own comparison would take it for that.
+	if head, err := l.Head(ctx, doc); err != nil {
+		return 0, err
+	} else if head > 0 {
+		return 0, fmt.Errorf("%w: %q has records", ErrConflict, doc)
+	}
 	sum := Sum{CRC: checksum(e.Update), Writer: randomWriter(), N: 1}
 	m := &nats.Msg{Subject: s.subject(kindLog, token), Header: e.header(doc, token, sum, 1), Data: e.Update}
 	m.Header["Nats-Expected-Last-Subject-Sequence"] = []string{"0"}

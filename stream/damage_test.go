@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"yjet/internal/natstest"
 )
@@ -119,5 +120,79 @@ func TestCheckerFindsHolesAndChangedBytes(t *testing.T) {
 		if !errors.Is(k.First, c.want) || (c.want == nil) != (k.First == nil) || k.Duplicates != c.dups || k.Records != len(c.recs) {
 			t.Errorf("%s: %v with %d duplicates, want %v with %d", c.name, k.First, k.Duplicates, c.want, c.dups)
 		}
+	}
+}
+
+// flip damages the stored bytes of a payload while the server is down.
+func flip(t *testing.T, srv *natstest.Server, store, stream, payload string) {
+	t.Helper()
+	srv.Stop()
+	blocks, err := filepath.Glob(filepath.Join(store, "jetstream", "*", "streams", stream, "msgs", "*.blk"))
+	if err != nil || len(blocks) != 1 {
+		t.Fatalf("blocks of %s: %q, %v", stream, blocks, err)
+	}
+	block, err := os.ReadFile(blocks[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(block, []byte(payload))
+	if at < 0 {
+		t.Fatalf("%q is not in %s", payload, blocks[0])
+	}
+	block[at] ^= 1
+	if err := os.WriteFile(blocks[0], block, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	srv.Restart()
+}
+
+// TestADamagedLastRecordIsNotANewDocument: NATS answers for a subject whose last message is damaged as for an empty one.
+func TestADamagedLastRecordIsNotANewDocument(t *testing.T) {
+	store := filepath.Join(t.TempDir(), "store")
+	l, srv := open(t, Config{Shards: 1}, natstest.StoreDir(store))
+	w := l.Writer("d")
+	seqs := []Seq{mustAppend(t, w, "first record")[0], mustAppend(t, w, "second record")[0], mustAppend(t, w, "third record")[0]}
+	other := mustAppend(t, l.Writer("e"), "another document")[0]
+	_, old := tail(t, l, "d")
+	ctx := within(t, 30*time.Second)
+	if _, err := l.PutSnapHead(ctx, "d", Blob{Data: []byte("snapshot head")}, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.PutSnapHead(ctx, "e", Blob{Data: []byte("of another")}, 0); err != nil {
+		t.Fatal(err)
+	}
+	flip(t, srv, store, "YDOC_00", "third record")
+	flip(t, srv, store, "YSNAP_00", "snapshot head")
+	if h, err := l.Head(ctx, "d"); err != nil || h != seqs[1] {
+		t.Errorf("head is %d, %v; want the last readable, %d", h, err, seqs[1])
+	}
+	if _, ok, err := l.SnapHead(ctx, "d"); !errors.Is(err, ErrDamaged) || ok {
+		t.Errorf("a damaged snapshot head: %v, %v, want ErrDamaged", ok, err)
+	}
+	if _, err := l.AppendIfNew(ctx, "d", Entry{Update: []byte("seed")}); !errors.Is(err, ErrConflict) {
+		t.Errorf("seeding over a damaged record: %v, want ErrConflict", err)
+	}
+	docs, err := l.Docs(ctx, "", "", 0)
+	if err != nil || len(docs) != 2 || docs[0].Last != seqs[1] || docs[1].Last != other {
+		t.Errorf("documents: %+v, %v", docs, err)
+	}
+	// Who had the damaged record is told that the log lacks it.
+	eventually(t, "the old tail to fail", func() bool { return old.failed() != nil })
+	if !errors.Is(old.failed(), ErrRewound) {
+		t.Errorf("the old tail: %v, want ErrRewound", old.failed())
+	}
+	// Who opens now goes on with what there is, also past the next record, which NATS takes for the first.
+	tl, s := tail(t, l, "d")
+	next := mustAppend(t, l.Writer("d"), "fourth record")[0]
+	eventually(t, "the next record", func() bool { return tl.Seq() == next || s.failed() != nil })
+	if s.failed() != nil || s.len() != 3 {
+		t.Errorf("the new tail has %d records and failed with %v, want 3", s.len(), s.failed())
+	}
+	var c Checker
+	for _, r := range replay(t, l, "d", 0, 0) {
+		c.Add(r)
+	}
+	if c.Records != 3 {
+		t.Errorf("%d records can be read, want 3", c.Records)
 	}
 }

@@ -97,12 +97,36 @@ func (l *Log) request(ctx context.Context, subject string, req, resp any) error 
 const errCodeNoMessage = 10037
 
 // leaderGet reads one message from the stream's leader: the last of a subject, the first of a subject from a sequence on, or
-// the one at a sequence. false: there is none.
+// the one at a sequence. false: there is none. ErrDamaged: a subject's last message is there and cannot be read.
 func (l *Log) leaderGet(ctx context.Context, stream string, req getRequest) (msg stored, ok bool, err error) {
 	body, err := json.Marshal(req)
 	if err != nil {
 		return msg, false, err
 	}
+	msg, ok, err = l.leaderOnce(ctx, stream, body)
+	if err == nil && !ok && req.LastFor != "" {
+		// NATS says the same of a subject without messages and of one whose last message is damaged. Its count tells.
+		var n uint64
+		if n, err = l.count(ctx, stream, req.LastFor); err == nil && n > 0 {
+			// Just stored, or damaged.
+			if msg, ok, err = l.leaderOnce(ctx, stream, body); err == nil && !ok {
+				err = fmt.Errorf("%w: the last of %d messages on %s cannot be read", ErrDamaged, n, req.LastFor)
+			}
+		}
+	}
+	if err != nil {
+		return stored{}, false, fmt.Errorf("read from the leader of %s: %w", stream, err)
+	}
+	return msg, ok, nil
+}
+
+// count is how many messages the stream has on a subject, readable or not.
+func (l *Log) count(ctx context.Context, stream, subject string) (uint64, error) {
+	found, err := l.subjects(ctx, stream, subject)
+	return found[subject], err
+}
+
+func (l *Log) leaderOnce(ctx context.Context, stream string, body []byte) (msg stored, ok bool, err error) {
 	err = retry(ctx, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, readWait)
 		defer cancel()
@@ -113,10 +137,7 @@ func (l *Log) leaderGet(ctx context.Context, stream string, req getRequest) (msg
 		msg, ok, err = parseGet(m.Data)
 		return err
 	})
-	if err != nil {
-		return stored{}, false, fmt.Errorf("read from the leader of %s: %w", stream, err)
-	}
-	return msg, ok, nil
+	return msg, ok, err
 }
 
 // parseGet reads the answer to leaderGet. Large data is cut out before the rest is read as JSON: base64 holds no quote.
@@ -188,7 +209,10 @@ type answer struct {
 	none    bool   // nothing matched
 }
 
-var errTooMany = errors.New("stream: too many subjects match")
+var (
+	errTooMany    = errors.New("stream: too many subjects match")
+	errUnreadable = errors.New("stream: one of the messages cannot be read") // multi_last: there is nothing of the others either
+)
 
 // reader makes batched reads, one after the other, over one subscription.
 type reader struct {
@@ -256,6 +280,9 @@ func (r *reader) get(ctx context.Context, stream string, req getRequest, f func(
 			a.last, a.upTo = Seq(last), Seq(upTo)
 			return a, nil
 		case "404":
+			if req.Multi != nil && get(m.Header, "Description") != "No Results" {
+				return answer{}, errUnreadable
+			}
 			return answer{none: true}, nil
 		case "413":
 			return answer{}, errTooMany

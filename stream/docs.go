@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,31 +67,53 @@ func (l *Log) lasts(ctx context.Context, docs []DocInfo) error {
 	defer r.close()
 	for i, subjects := range perShard {
 		for chunk := range slices.Chunk(subjects, compareBatch) {
-			from, upTo := Seq(0), Seq(0)
-			err := retry(ctx, func(ctx context.Context) error {
-				for {
-					a, err := r.get(ctx, l.shards[i].stream, getRequest{Multi: chunk, Seq: from + 1, UpTo: upTo, MaxBytes: 4 << 20}, func(m *nats.Msg) bool {
-						seq, _ := strconv.ParseUint(get(m.Header, hdrSeq), 10, 64)
-						from = Seq(seq)
-						if d := at[get(m.Header, hdrSubject)]; d != nil {
-							d.Last, d.Bytes = Seq(seq), len(m.Data)
-							d.LastAt, _ = time.Parse(time.RFC3339Nano, get(m.Header, hdrStamp))
-						}
-						return true
-					})
-					if err != nil {
-						return err
-					}
-					if a.none || a.pending == 0 {
-						return nil
-					}
-					upTo = a.upTo
+			if err := l.lastsOf(ctx, r, l.shards[i], chunk, at); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (l *Log) lastsOf(ctx context.Context, r *reader, s *shard, subjects []string, at map[string]*DocInfo) error {
+	from, upTo := Seq(0), Seq(0)
+	err := retry(ctx, func(ctx context.Context) error {
+		for {
+			a, err := r.get(ctx, s.stream, getRequest{Multi: subjects, Seq: from + 1, UpTo: upTo, MaxBytes: 4 << 20}, func(m *nats.Msg) bool {
+				seq, _ := strconv.ParseUint(get(m.Header, hdrSeq), 10, 64)
+				from = Seq(seq)
+				if d := at[get(m.Header, hdrSubject)]; d != nil {
+					d.Last, d.Bytes = Seq(seq), len(m.Data)
+					d.LastAt, _ = time.Parse(time.RFC3339Nano, get(m.Header, hdrStamp))
 				}
+				return true
 			})
 			if err != nil {
 				return err
 			}
+			if a.none || a.pending == 0 {
+				return nil
+			}
+			upTo = a.upTo
 		}
+	})
+	if !errors.Is(err, errUnreadable) {
+		return err
+	}
+	if half := len(subjects) / 2; half > 0 {
+		if err := l.lastsOf(ctx, r, s, subjects[:half], at); err != nil {
+			return err
+		}
+		return l.lastsOf(ctx, r, s, subjects[half:], at)
+	}
+	// The document is there and its last record is damaged: list it with the last that can be read.
+	d := at[subjects[0]]
+	head, err := l.Head(ctx, d.Doc)
+	if err != nil {
+		return nil
+	}
+	if rec, ok, err := l.RecordAt(ctx, d.Doc, head); err == nil && ok {
+		d.Last, d.LastAt, d.Bytes = rec.Seq, rec.Stored, len(rec.Update)
 	}
 	return nil
 }

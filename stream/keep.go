@@ -2,6 +2,8 @@ package stream
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"strconv"
 	"time"
 
@@ -102,9 +104,8 @@ func (l *Log) compareShard(ctx context.Context, s *shard, from Seq) (upTo Seq, e
 		return from, err
 	}
 	defer r.close()
-	subjects := make([]string, 0, min(len(open), compareBatch))
-	ask := func() error {
-		defer func() { subjects = subjects[:0] }()
+	var ask func(subjects []string) error
+	ask = func(subjects []string) error {
 		for at := from; ; {
 			a, err := r.get(ctx, s.stream, getRequest{Multi: subjects, Seq: at + 1, UpTo: upTo, MaxBytes: 8 << 20}, func(m *nats.Msg) bool {
 				seq, err := strconv.ParseUint(get(m.Header, hdrSeq), 10, 64)
@@ -119,10 +120,21 @@ func (l *Log) compareShard(ctx context.Context, s *shard, from Seq) (upTo Seq, e
 				}
 				return true
 			})
-			if err != nil {
+			switch {
+			case errors.Is(err, errUnreadable) && len(subjects) > 1:
+				half := len(subjects) / 2
+				if err := ask(subjects[:half]); err != nil {
+					return err
+				}
+				return ask(subjects[half:])
+			case errors.Is(err, errUnreadable):
+				for _, t := range open[subjects[0]] {
+					t.repair("head") // its own reading knows what to do about damage
+				}
+				return nil
+			case err != nil:
 				return err
-			}
-			if a.none {
+			case a.none:
 				return nil
 			}
 			if upTo == 0 {
@@ -133,15 +145,12 @@ func (l *Log) compareShard(ctx context.Context, s *shard, from Seq) (upTo Seq, e
 			}
 		}
 	}
+	all := make([]string, 0, len(open))
 	for subject := range open {
-		if subjects = append(subjects, subject); len(subjects) == compareBatch {
-			if err := ask(); err != nil {
-				return from, err
-			}
-		}
+		all = append(all, subject)
 	}
-	if len(subjects) > 0 {
-		if err := ask(); err != nil {
+	for chunk := range slices.Chunk(all, compareBatch) {
+		if err := ask(chunk); err != nil {
 			return from, err
 		}
 	}

@@ -209,7 +209,11 @@ func (l *Log) listKeys(ctx context.Context, stream, filter string, f func(subjec
 				req = getRequest{NextFor: filter, Seq: at + 1, Batch: 1000, MaxBytes: 4 << 20}
 			}
 			a, err := r.get(ctx, stream, req, note)
-			if errors.Is(err, errTooMany) && !walk {
+			if (errors.Is(err, errTooMany) || errors.Is(err, errUnreadable)) && !walk {
+				if errors.Is(err, errUnreadable) {
+					l.m.damaged.Inc()
+					l.log.Error("a key cannot be read and is left out", "stream", stream, "filter", filter)
+				}
 				walk = true
 				continue
 			}

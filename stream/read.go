@@ -16,15 +16,66 @@ const (
 	lagWait     = 3 * time.Second
 )
 
-// Head asks the leader for the document's last sequence. Zero: it has no record; it is new, or was erased.
+// Head asks the leader for the document's last sequence. Zero: it has no record; it is new, or was erased. Where the last
+// record is damaged, it is the last that can be read, or ErrDamaged if there is none.
 func (l *Log) Head(ctx context.Context, doc Doc) (Seq, error) {
 	token := doc.Token()
 	s := l.shardOf(token)
 	m, ok, err := l.leaderGet(ctx, s.stream, getRequest{LastFor: s.subject(kindLog, token)})
+	if errors.Is(err, ErrDamaged) {
+		var v survey
+		if v, err = l.survey(ctx, s, token); err != nil {
+			return 0, err
+		}
+		l.m.damaged.Inc()
+		l.log.Error("the last record of a document is damaged", "doc", doc, "readable", v.readable, "records", v.counted, "last", v.last)
+		if v.readable == 0 {
+			return 0, fmt.Errorf("%w: none of the %d records of %q can be read", ErrDamaged, v.counted, doc)
+		}
+		return v.last, nil
+	}
 	if err != nil || !ok {
 		return 0, err
 	}
 	return m.seq, nil
+}
+
+// survey is what can be read of a document, record by record.
+type survey struct {
+	first, last       Seq
+	readable, counted uint64
+}
+
+// survey walks the whole log of a document at the leader; for damage only.
+func (l *Log) survey(ctx context.Context, s *shard, token string) (v survey, err error) {
+	subject := s.subject(kindLog, token)
+	if v.counted, err = l.count(ctx, s.stream, subject); err != nil {
+		return v, err
+	}
+	for {
+		m, ok, err := l.leaderGet(ctx, s.stream, getRequest{Seq: v.last + 1, NextFor: subject})
+		if err != nil || !ok {
+			return v, err
+		}
+		if v.first == 0 {
+			v.first = m.seq
+		}
+		v.last = m.seq
+		v.readable++
+	}
+}
+
+// erasedAfter tells whether everything of the document up to have was removed. The feed says that a record is the first of its
+// document when it is, and also when the one before it is damaged.
+func (l *Log) erasedAfter(ctx context.Context, doc Doc, have Seq) (bool, error) {
+	token := doc.Token()
+	s := l.shardOf(token)
+	m, ok, err := l.leaderGet(ctx, s.stream, getRequest{Seq: 1, NextFor: s.subject(kindLog, token)})
+	if err != nil || ok && m.seq <= have {
+		return false, err
+	}
+	v, err := l.survey(ctx, s, token)
+	return v.readable >= v.counted, err
 }
 
 func (l *Log) lastRecord(ctx context.Context, s *shard, token string) (Record, bool, error) {

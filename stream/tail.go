@@ -272,6 +272,9 @@ func (t *Tail) flush() {
 // records go straight through again.
 func (t *Tail) fill(ctx context.Context) (done bool, err error) {
 	have := t.Seq()
+	if err := t.begunAnew(ctx, have); err != nil {
+		return false, err
+	}
 	got, err := t.filler.Fill(ctx, t.doc, have)
 	if err != nil {
 		return false, err
@@ -286,11 +289,6 @@ func (t *Tail) fill(ctx context.Context) (done bool, err error) {
 		return false, fmt.Errorf("%w: %q had record %d and has none", ErrErased, t.doc, have)
 	case got.Head < have:
 		return false, fmt.Errorf("%w: %q ends at %d and had record %d", ErrRewound, t.doc, got.Head, have)
-	}
-	for _, r := range t.kept {
-		if r.Prev == 0 && have > 0 && r.Seq > have {
-			return false, fmt.Errorf("%w: %q had record %d and begins anew at %d", ErrErased, t.doc, have, r.Seq)
-		}
 	}
 	// Without a known gap the live feed went on meanwhile: what it brought is skipped.
 	if got.Base != nil && got.Upto > t.Seq() {
@@ -332,6 +330,24 @@ func (t *Tail) fill(ctx context.Context) (done bool, err error) {
 		t.dirty = false
 	}
 	return done, err
+}
+
+// begunAnew is ErrErased where a kept record says that it is the first of its document, and the leader agrees.
+func (t *Tail) begunAnew(ctx context.Context, have Seq) error {
+	first := false
+	t.mu.Lock()
+	for _, r := range t.kept {
+		first = first || r.Prev == 0 && have > 0 && r.Seq > have
+	}
+	t.mu.Unlock()
+	if !first {
+		return nil
+	}
+	erased, err := t.l.erasedAfter(ctx, t.doc, have)
+	if err == nil && erased {
+		err = fmt.Errorf("%w: %q had record %d and begins anew", ErrErased, t.doc, have)
+	}
+	return err
 }
 
 // repair has a worker fill the gap. It may be called under any lock.
