@@ -92,7 +92,7 @@ func (c *client) typing(author uint64) (stop func() uint64) {
 				return
 			}
 			n++
-			time.Sleep(2 * time.Millisecond)
+			time.Sleep(12 * time.Millisecond) // within the rate of messages
 		}
 	}()
 	return func() uint64 { close(done); <-ended; return n }
