@@ -116,7 +116,7 @@ func BenchmarkDiffKnown(b *testing.B) {
 	})
 }
 
-// keystroke is one typed letter in the middle of automerge-paper's session, and the state before it.
+// keystroke is one typed letter in the middle of a text of several clients, and the state before it.
 func keystroke(b *testing.B) (*State, []byte) {
 	tr := loadTrace(b, "rich-mixed")
 	s := new(State)
@@ -149,14 +149,24 @@ func BenchmarkKeystrokeParse(b *testing.B) {
 	}
 }
 
+func BenchmarkKeystrokeValidate(b *testing.B) {
+	_, key := keystroke(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := Validate(key, Limits{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkKeystrokeContains(b *testing.B) {
 	s, key := keystroke(b)
 	var u Update
 	b.ReportAllocs()
+	if err := u.Parse(key, Limits{}); err != nil {
+		b.Fatal(err)
+	}
 	for b.Loop() {
-		if err := u.Parse(key, Limits{}); err != nil {
-			b.Fatal(err)
-		}
 		if s.Contains(&u) {
 			b.Fatal("known")
 		}

@@ -52,11 +52,6 @@ func (e *encoder) end() {
 	e.body = append(e.body, e.cur...)
 }
 
-// size of the update so far, without its deletes and with the open section.
-func (e *encoder) size() int {
-	return len(e.body) + len(e.cur) + 32
-}
-
 // finish appends the update to dst. deletes is the whole delete set in wire form.
 func (e *encoder) finish(dst []byte, deletes []byte) []byte {
 	if dst == nil {

@@ -1,11 +1,5 @@
 package yjs
 
-// validJSON reports whether p, which is UTF-8, is one JSON value (RFC 8259), as JSON.parse takes it.
-func validJSON(p []byte) bool {
-	_, ok := jsonDepth(p)
-	return ok
-}
-
 // jsonDepth checks p and says how deep its arrays and objects nest. It does not recurse.
 func jsonDepth(p []byte) (depth int, ok bool) {
 	var space [32]byte
