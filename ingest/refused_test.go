@@ -110,7 +110,9 @@ func TestEveryDialectIsRefusedInItsOwnWay(t *testing.T) {
 			}
 		}
 		code, body := w.request("POST", "/api/docs/users%2Fada%2Fx/token", c.token, "")
-		var e struct{ Error struct{ Code, Message string } }
+		var e struct {
+			Error struct{ Code, Message string }
+		}
 		if json.Unmarshal([]byte(body), &e); code != c.http || e.Error.Code != c.reason || e.Error.Message == "" {
 			t.Errorf("%s: HTTP got %d %s, want %d %s", c.name, code, body, c.http, c.reason)
 		}
