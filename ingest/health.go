@@ -36,6 +36,7 @@ type healthMetrics struct {
 	Updates    uint64         `json:"updatesTotal"`
 	Bytes      uint64         `json:"bytesTotal"`
 	AppendP99  float64        `json:"appendP99Ms"`
+	Damaged    int            `json:"damagedDocuments"` // found damaged in storage since the start, and not yet mended
 }
 
 // serveHealth answers 200 when all is well, else 503, with the same body.
@@ -69,6 +70,9 @@ func (s *Server) health(ctx context.Context) (health, bool) {
 	}
 	s.mu.Unlock()
 	h.Metrics.Documents = s.rooms.count()
+	if h.Metrics.Damaged = len(s.o.Snapshots.AllDamaged()); h.Metrics.Damaged > 0 {
+		h.Reason = "documents are damaged in storage: see the log, and run yjet verify"
+	}
 	h.Metrics.AppendP99 = float64(s.metrics.appendRecent.p99().Microseconds()) / 1000
 	switch fault := s.fault.Load(); {
 	case s.draining.Load():

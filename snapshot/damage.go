@@ -9,8 +9,13 @@ import (
 	"strings"
 	"time"
 
+	"yjet/internal/yjs"
 	"yjet/stream"
 )
+
+// DamageAnnouncement is the kind under which servers tell each other that a document was found damaged; the payload is its name. A
+// server that has the document open calls Heal with what it holds, and asks its clients for what they have.
+const DamageAnnouncement = "damage"
 
 // Damage is what was found wrong with the stored form of a document.
 type Damage struct {
@@ -54,6 +59,9 @@ func (s *Store) markDamaged(doc stream.Doc, what string, err error) {
 	}
 	s.metrics.damage.WithLabelValues(what).Inc()
 	s.lg.Error("document is damaged in storage", "doc", doc, "what", what, "err", err)
+	if err := s.log.Announce(DamageAnnouncement, []byte(doc)); err != nil {
+		s.lg.Warn("damage not announced", "doc", doc, "err", err)
+	}
 	if s.opt.OnDamage != nil {
 		s.opt.OnDamage(d)
 	}
@@ -91,6 +99,7 @@ func (s *Store) readWithoutSnapshot(ctx context.Context, doc stream.Doc, have st
 		return nil, err
 	}
 	lost := func(err error) (*view, error) {
+		s.metrics.lost.Inc()
 		return nil, fmt.Errorf("%w: %q: %w; and it cannot be made again: %w", stream.ErrLost, doc, cause, err)
 	}
 	if h == nil {
@@ -143,6 +152,82 @@ func (s *Store) readWithoutSnapshot(ctx context.Context, doc stream.Doc, have st
 	s.metrics.rebuilt.Inc()
 	s.lg.Warn("snapshot made again from history and log", "doc", doc, "seq", h.upto, "bytes", len(state))
 	return v, nil
+}
+
+// Heal brings back what storage has lost of a document and a room still holds: state is all of it through the record seq. What
+// is missing is appended; a snapshot that cannot be read, nor made again, is replaced.
+func (s *Store) Heal(ctx context.Context, doc stream.Doc, state []byte, seq stream.Seq) error {
+	v, err := s.read(ctx, doc, 0, nil)
+	if errors.Is(err, stream.ErrLost) {
+		return s.replaceSnapshot(ctx, doc, state, seq)
+	} else if err != nil {
+		return err
+	}
+	good, _ := decodable(v.records)
+	var have yjs.State
+	var u yjs.Update
+	for _, part := range withBase(v.base, good) {
+		if err := u.Parse(part, stored); err != nil {
+			return err
+		}
+		have.Add(&u)
+	}
+	if err := u.Parse(state, stored); err != nil {
+		return err
+	}
+	if have.Contains(&u) {
+		s.mended(doc, "log")
+		return nil
+	}
+	missing, err := yjs.Diff(state, have.Vector())
+	if err != nil {
+		return err
+	}
+	if seq, err = s.Append(ctx, doc, "", "repair", missing); err != nil {
+		return err
+	}
+	s.lg.Warn("what storage had lost was stored again from an open room", "doc", doc, "seq", seq, "bytes", len(missing))
+	s.mended(doc, "log")
+	return nil
+}
+
+// replaceSnapshot stores a head for a state that a room still holds, in place of one that is lost for good.
+func (s *Store) replaceSnapshot(ctx context.Context, doc stream.Doc, state []byte, seq stream.Seq) error {
+	h, rev, err := s.snapHead(ctx, doc)
+	if err != nil && !errors.Is(err, errDamaged) {
+		return err
+	}
+	if h == nil {
+		h = &head{}
+	}
+	h.rev = rev
+	if h.upto > seq {
+		return fmt.Errorf("%w: the room is at %d, the snapshot covered %d", stream.ErrLost, seq, h.upto)
+	}
+	if !s.begin() {
+		return ErrClosed
+	}
+	defer s.work.Done()
+	c := &compaction{s: s, doc: doc, mode: always, lg: s.lg.With("doc", doc), attempt: stream.NewAttempt(), view: &view{head: h, rev: rev}, state: state}
+	next := *h
+	next.upto, next.epoch, next.inline = seq, s.epoch(doc), nil
+	i := &next.info
+	i.Version, i.Attempt, i.Parts, i.Bytes, i.Sum = formatVersion, c.attempt, nil, len(state), sumOf(state)
+	i.TimeMS = max(i.TimeMS, time.Now().UnixMilli())
+	// What is left of the single records ends here: the history begins anew.
+	i.History, i.Folds, i.Horizon, i.HorizonMS = nil, nil, seq, i.TimeMS
+	c.next = &next
+	err = c.writeChunks(ctx)
+	if err == nil {
+		err = c.writeHead(ctx)
+	}
+	if err != nil {
+		c.takeBack(err)
+		return err
+	}
+	s.mended(doc, "snapshot")
+	s.lg.Warn("lost snapshot replaced from an open room; its history begins anew", "doc", doc, "seq", seq, "bytes", len(state))
+	return c.removeStale(ctx)
 }
 
 // salvage makes up a head from the history segments' subjects when the head itself is not readable: yhist.NN.<doc>.<from>.<to>.

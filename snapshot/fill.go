@@ -40,6 +40,12 @@ func (v *view) reach() stream.Seq {
 func (s *Store) Fill(ctx context.Context, doc stream.Doc, have stream.Seq) (stream.Filled, error) {
 	start := time.Now()
 	v, err := s.read(ctx, doc, have, nil)
+	if errors.Is(err, stream.ErrLost) {
+		// A server that has it open has been told, and may be storing it again this moment.
+		if sleep(ctx, healWait) == nil {
+			v, err = s.read(ctx, doc, have, nil)
+		}
+	}
 	if err != nil {
 		return stream.Filled{}, err
 	}
@@ -54,6 +60,9 @@ func (s *Store) Fill(ctx context.Context, doc stream.Doc, have stream.Seq) (stre
 	}
 	return f, nil
 }
+
+// healWait is how long a document that storage has lost waits for a server that still holds it.
+const healWait = time.Second
 
 // fillTries bounds how often reading begins again. Compactors and lagging replicas cost a round or two; a head that is
 // never reached is a hole.

@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -180,4 +181,46 @@ func (s *Store) logTail(ctx context.Context, doc stream.Doc) (*head, []stream.Re
 		return nil, nil, err
 	}
 	return got.head, got.records, nil
+}
+
+// Range turns two moments into the sequences after and up to which the records between them lie. A beginning before the horizon is
+// the horizon. The zero from is the beginning.
+func (s *Store) Range(ctx context.Context, doc stream.Doc, from, to Moment) (after, upto stream.Seq, err error) {
+	h, tail, err := s.logTail(ctx, doc)
+	if err != nil {
+		return 0, 0, err
+	}
+	if h == nil && len(tail) == 0 {
+		return 0, 0, fmt.Errorf("%w: document %q", ErrNotFound, doc)
+	}
+	if h != nil {
+		after = h.info.Horizon
+	}
+	if !from.Now() {
+		if n, err := s.resolve(ctx, h, tail, from); err == nil {
+			after = max(after, n)
+		} else if !errors.Is(err, ErrGone) {
+			return 0, 0, err
+		}
+	}
+	upto, err = s.resolve(ctx, h, tail, to)
+	return after, upto, err
+}
+
+// Summary is what a document's snapshot says of it: how many records and updates it covers, through which sequence, and the bytes
+// of its state. All are zero where it was never folded.
+type Summary struct {
+	Upto             stream.Seq
+	Records, Updates uint64
+	Bytes            int
+	First            time.Time
+}
+
+// Summary reads the head of a document's snapshot.
+func (s *Store) Summary(ctx context.Context, doc stream.Doc) (Summary, error) {
+	h, _, err := s.snapHead(ctx, doc)
+	if err != nil || h == nil {
+		return Summary{}, err
+	}
+	return Summary{Upto: h.upto, Records: h.info.Records, Updates: h.info.Updates, Bytes: h.info.Bytes, First: time.UnixMilli(h.info.FirstMS).UTC()}, nil
 }

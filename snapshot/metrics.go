@@ -12,6 +12,7 @@ type metrics struct {
 	orphans      prometheus.Counter
 	damage       *prometheus.CounterVec // what: log, snapshot, history
 	rebuilt      prometheus.Counter
+	lost         prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
@@ -33,6 +34,7 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 		segmentBytes: counter("history_segment_bytes_total", "Bytes of packed history written."),
 		orphans:      counter("orphans_removed_total", "Blobs that no head names, removed by the sweep."),
 		damage:       vec("what", "damage_found_total", "Damage found in storage (log, snapshot, history, shard)."),
+		lost:         counter("documents_lost_total", "Times a document could not be read from snapshot, history and log."),
 		rebuilt:      counter("snapshots_rebuilt_total", "Snapshots that could not be read and were made again from history and log."),
 	}
 	damaged := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "yjet_damaged_documents", Help: "Documents marked damaged by this process."},
@@ -48,7 +50,7 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 			return float64(len(s.queue))
 		})
 	if reg != nil {
-		reg.MustRegister(m.folds, m.foldSeconds, m.opens, m.rereads, m.trims, m.segmentBytes, m.orphans, m.damage, m.rebuilt, damaged, queued)
+		reg.MustRegister(m.folds, m.foldSeconds, m.opens, m.rereads, m.trims, m.segmentBytes, m.orphans, m.damage, m.rebuilt, m.lost, damaged, queued)
 	}
 	return m
 }

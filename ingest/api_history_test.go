@@ -1,0 +1,253 @@
+package ingest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"yjet/internal/yjs"
+	"yjet/snapshot"
+	"yjet/stream"
+)
+
+// call makes a request and decodes a JSON answer into into, which may be nil.
+func (w *world) call(method, path, body string, want int, into any) http.Header {
+	w.t.Helper()
+	req, err := http.NewRequest(method, w.http.URL+path, strings.NewReader(body))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if resp.StatusCode != want {
+		w.t.Fatalf("%s %s = %d %s, want %d", method, path, resp.StatusCode, b, want)
+	}
+	switch p := into.(type) {
+	case nil:
+	case *string:
+		*p = string(b)
+	default:
+		if err := json.Unmarshal(b, into); err != nil {
+			w.t.Fatalf("%s %s: %v in %s", method, path, err, b)
+		}
+	}
+	return resp.Header
+}
+
+// writes appends an edit of the text "t" to a document over HTTP and returns its sequence.
+func (w *world) writes(doc string, d *yjs.Document, client uint64, f func(t yjs.Text) error) (seq stream.Seq) {
+	w.t.Helper()
+	u, err := d.Edit(client, func(tx *yjs.Tx) error { return f(tx.Text("t")) })
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	h := w.call("POST", "/api/docs/"+url.PathEscape(doc), string(u), http.StatusNoContent, nil)
+	fmt.Sscan(h.Get("Yjet-Seq"), &seq)
+	return seq
+}
+
+func TestHistoryOverHTTP(t *testing.T) {
+	w := start(t)
+	d := yjs.NewDocument(yjs.DocumentOptions{})
+	const doc, base = "notes/todo", "/api/docs/notes%2Ftodo"
+	one := w.writes(doc, d, 7, func(t yjs.Text) error { return t.Insert(0, "Hello world", nil) })
+	w.writes(doc, d, 7, func(t yjs.Text) error { return t.Delete(5, 6) })
+	last := w.writes(doc, d, 8, func(t yjs.Text) error { return t.Insert(5, " there", nil) })
+
+	var text string
+	at := func(moment, want string) {
+		t.Helper()
+		w.call("GET", base+"?format=text&type=t:text&at="+url.QueryEscape(moment), "", http.StatusOK, &text)
+		if text != want {
+			t.Errorf("at %q: %q, want %q", moment, text, want)
+		}
+	}
+	both := func() {
+		t.Helper()
+		at(fmt.Sprint(one), "Hello world")
+		at("", "Hello there")
+		at("2100-01-01T00:00:00Z", "Hello there")
+		at("1h", "")
+		var page struct {
+			Entries []struct{ First, Last, Records, Bytes int }
+		}
+		w.call("GET", base+"/history", "", http.StatusOK, &page)
+		if len(page.Entries) != 1 || page.Entries[0].Records != 3 || page.Entries[0].Last != int(last) {
+			t.Errorf("history = %+v, want one entry of three records", page)
+		}
+		w.call("GET", base+"/history?group=none&limit=2", "", http.StatusOK, &page)
+		if len(page.Entries) != 2 {
+			t.Errorf("history, ungrouped and limited = %+v, want two entries", page)
+		}
+		w.call("GET", base+fmt.Sprintf("/log?from=%d", one+1), "", http.StatusOK, &text)
+		lines := strings.Split(strings.TrimSpace(text), "\n")
+		var rec struct {
+			Seq    stream.Seq
+			Bytes  int
+			Update []byte
+		}
+		if err := json.Unmarshal([]byte(lines[len(lines)-1]), &rec); err != nil || len(lines) != 2 || rec.Seq != last || rec.Bytes != len(rec.Update) {
+			t.Errorf("log = %q, %v; want the last two records", text, err)
+		}
+		var authors struct{ Runs []struct{ Text, User string } }
+		w.call("GET", base+"/authors?type=t:text", "", http.StatusOK, &authors)
+		if len(authors.Runs) != 1 || authors.Runs[0].Text != "Hello there" {
+			t.Errorf("authors = %+v, want one run, all being anonymous", authors)
+		}
+		var diff struct {
+			Types map[string][]struct{ Op, Text string }
+		}
+		w.call("GET", base+fmt.Sprintf("/diff?from=%d", one), "", http.StatusOK, &diff)
+		var shape strings.Builder
+		for _, c := range diff.Types["t"] {
+			fmt.Fprintf(&shape, "%s %q ", c.Op, c.Text)
+		}
+		if got := shape.String(); !strings.Contains(got, `keep "Hello"`) || !strings.Contains(got, `insert " there"`) || !strings.Contains(got, `delete " world"`) {
+			t.Errorf("diff = %s", got)
+		}
+	}
+	both()
+	if _, err := w.snap.Fold(t.Context(), doc); err != nil {
+		t.Fatal(err)
+	}
+	both()
+
+	w.call("POST", base+"/versions", fmt.Sprintf(`{"name":"first","at":%d}`, one), http.StatusCreated, nil)
+	w.call("POST", base+"/versions", `{"name":"first"}`, http.StatusConflict, nil)
+	w.call("POST", base+"/versions", `{"name":""}`, http.StatusBadRequest, nil)
+	var versions struct {
+		Versions []struct {
+			Name string
+			Seq  stream.Seq
+		}
+	}
+	w.call("GET", base+"/versions", "", http.StatusOK, &versions)
+	if len(versions.Versions) != 1 || versions.Versions[0].Seq != one {
+		t.Errorf("versions = %+v", versions)
+	}
+
+	// An open editor takes the restore in once.
+	c := w.open("/" + doc)
+	before := c.count(yjs.MsgSync, yjs.SyncUpdate)
+	var done struct {
+		Seq     stream.Seq
+		Changed bool
+	}
+	w.call("POST", base+"/restore", `{"at":"first"}`, http.StatusOK, &done)
+	if !done.Changed || done.Seq <= last {
+		t.Errorf("restore = %+v, want a new sequence after %d", done, last)
+	}
+	at("", "Hello world")
+	c.wait("the restore", func() bool { return c.count(yjs.MsgSync, yjs.SyncUpdate) > before })
+	w.call("POST", base+"/restore", `{"at":"first"}`, http.StatusOK, &done)
+	if done.Changed {
+		t.Error("the same restore again changed something")
+	}
+	w.writes(doc, yjs.NewDocument(yjs.DocumentOptions{}), 9, func(t yjs.Text) error { return t.Insert(0, ">", nil) })
+	c.has(9, 1)
+	c.mu.Lock()
+	if got := c.count(yjs.MsgSync, yjs.SyncUpdate) - before; got != 2 {
+		t.Errorf("the editor got %d updates, want the restore and the edit after it", got)
+	}
+	c.mu.Unlock()
+
+	var now string
+	w.call("GET", base+"?format=text&type=t:text", "", http.StatusOK, &now)
+	w.call("POST", base+"/copy", `{"to":"copy"}`, http.StatusCreated, nil)
+	w.call("POST", base+"/copy", `{"to":"copy"}`, http.StatusPreconditionFailed, nil)
+	w.call("POST", base+"/copy", `{"to":"a/../b"}`, http.StatusBadRequest, nil)
+	w.call("GET", "/api/docs/copy?format=text&type=t:text", "", http.StatusOK, &text)
+	if text != now {
+		t.Errorf("the copy has %q, want %q", text, now)
+	}
+
+	var file string
+	w.call("GET", base+"/export", "", http.StatusOK, &file)
+	w.call("POST", "/api/docs/moved/import", file, http.StatusCreated, nil)
+	w.call("POST", "/api/docs/moved/import", file, http.StatusPreconditionFailed, nil)
+	w.call("POST", "/api/docs/moved/import?merge=true", file, http.StatusCreated, nil)
+	w.call("POST", "/api/docs/cut/import", file[:len(file)/2], http.StatusUnprocessableEntity, nil)
+	w.call("GET", "/api/docs/moved?format=text&type=t:text", "", http.StatusOK, &text)
+	if text != now {
+		t.Errorf("moved it has %q, want %q", text, now)
+	}
+
+	w.call("DELETE", base+"/versions/first", "", http.StatusNoContent, nil)
+	w.call("DELETE", base+"/versions/first", "", http.StatusNotFound, nil)
+	for path, want := range map[string]int{
+		"/api/docs/nowhere/history": 404, "/api/docs/nowhere/log": 404, "/api/docs/nowhere/authors": 404, "/api/docs/nowhere/diff?from=1": 404,
+		"/api/docs/nowhere/export": 404, "/api/docs/nowhere/versions": 200,
+		base + "/history?group=often": 400, base + "/history?limit=0": 400, base + "/history?from=nonsense": 400, base + "/log?from=nonsense": 400,
+		base + "/diff": 400, base + "/diff?from=x": 400, base + "/authors?at=x": 400, base + "?at=x": 400, base + "/restore": 405, base + "/nothing": 404,
+	} {
+		w.call("GET", path, "", want, nil)
+	}
+	for path, want := range map[string]int{"/restore": 400, "/copy": 400, "/versions": 400, "/history": 405} {
+		w.call("POST", base+path, `{"at":true}`, want, nil)
+	}
+}
+
+func TestHistoryThatWasDroppedIsGone(t *testing.T) {
+	w := start(t)
+	d := yjs.NewDocument(yjs.DocumentOptions{})
+	one := w.writes("short", d, 7, func(t yjs.Text) error { return t.Insert(0, "one", nil) })
+	w.writes("short", d, 7, func(t yjs.Text) error { return t.Insert(3, "two", nil) })
+	forgetful := w.forgetful()
+	if _, err := forgetful.Fold(t.Context(), "short"); err != nil {
+		t.Fatal(err)
+	}
+	var gone struct {
+		Error  struct{ Code string }
+		Oldest struct{ Seq stream.Seq }
+	}
+	w.call("GET", fmt.Sprintf("/api/docs/short?at=%d", one), "", http.StatusGone, &gone)
+	if gone.Oldest.Seq != one+1 || gone.Error.Code != "history-dropped" {
+		t.Errorf("gone = %+v, want the oldest there is, %d", gone, one+1)
+	}
+	w.call("POST", "/api/docs/short/restore", fmt.Sprintf(`{"at":%d}`, one), http.StatusGone, nil)
+}
+
+// TestDamagedDocumentIsHealedByWhoHasIt: the log loses a record while the document is open.
+func TestDamagedDocumentIsHealedByWhoHasIt(t *testing.T) {
+	ns := start(t)
+	d := yjs.NewDocument(yjs.DocumentOptions{})
+	ns.writes("hurt", d, 7, func(t yjs.Text) error { return t.Insert(0, "one", nil) })
+	two := ns.writes("hurt", d, 7, func(t yjs.Text) error { return t.Insert(3, "two", nil) })
+	ns.writes("hurt", d, 7, func(t yjs.Text) error { return t.Insert(6, "three", nil) })
+	c := ns.open("/hurt")
+	c.has(7, 11)
+	if err := ns.log.Remove(t.Context(), "hurt", two); err != nil {
+		t.Fatal(err)
+	}
+	// Another server opens it, finds the hole and tells; the first one has it all.
+	other := join(t, ns.nats)
+	o := other.open("/hurt")
+	o.has(7, 11)
+	var health struct {
+		Metrics struct{ DamagedDocuments int }
+	}
+	other.call("GET", "/health", "", http.StatusOK, &health)
+	if health.Metrics.DamagedDocuments != 1 {
+		t.Errorf("health of who found it = %+v, want one damaged document", health)
+	}
+}
+
+// forgetful is a store that keeps no history, beside the world's own.
+func (w *world) forgetful() *snapshot.Store {
+	s := snapshot.New(w.log, snapshot.Options{History: "none", Log: slog.New(slog.DiscardHandler)})
+	w.t.Cleanup(func() { _ = s.Close(context.Background()) })
+	return s
+}
