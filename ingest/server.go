@@ -128,6 +128,12 @@ func New(o Options) (*Server, error) {
 		s.keeper.close()
 		return nil, err
 	}
+	if stop, err := o.Log.OnAnnounce(snapshot.DamageAnnouncement, s.damaged); err != nil {
+		s.log.Warn("damage found by other servers will not be heard of", "err", err)
+	} else {
+		unhear := s.unhear
+		s.unhear = func() { stop(); unhear() }
+	}
 	s.wg.Add(1)
 	go s.tick()
 	return s, nil
