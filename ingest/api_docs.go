@@ -291,10 +291,17 @@ func (s *Server) postDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc,
 	var seq stream.Seq
 	switch match := r.Header.Get("If-None-Match"); match {
 	case "*":
+		if !grant.Admin && !s.gate.mayBegin(s.clientIP(r), time.Now()) {
+			err = causeTooMany
+			break
+		}
 		seq, err = s.seed(ctx, doc, grant, conn, body)
 	case "":
 		var room *room
-		if room, err = s.rooms.open(ctx, doc); err == nil {
+		if room, err = s.rooms.open(ctx, doc); err == nil && !grant.Admin && room.fresh() && !s.gate.mayBegin(s.clientIP(r), time.Now()) {
+			err = causeTooMany
+			s.rooms.release(room)
+		} else if err == nil {
 			seq, err = room.write(ctx, grant, conn, body)
 			s.rooms.release(room)
 		}

@@ -25,8 +25,31 @@ type gate struct {
 }
 
 type visitor struct {
-	open int
-	rate bucket
+	open  int
+	rate  bucket
+	begun bucket // documents
+}
+
+// visitor finds an address or begins to count it. Callers hold the lock.
+func (g *gate) visitor(ip string, now time.Time) *visitor {
+	ip = auth.ClientKey(ip)
+	v := g.byIP[ip]
+	if v == nil {
+		v = &visitor{rate: newBucket(g.limits.NewPerIP, g.limits.NewPerIPBurst, now), begun: newBucket(g.limits.NewDocuments/60, g.limits.NewDocuments, now)}
+		g.byIP[ip] = v
+	}
+	return v
+}
+
+// mayBegin counts a document that somebody at ip begins, unless those were too many lately.
+func (g *gate) mayBegin(ip string, now time.Time) bool {
+	if loopback(ip) {
+		return true
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	v := g.visitor(ip, now)
+	return v.begun.allow(now)
 }
 
 func newGate(l Limits) *gate {
@@ -46,12 +69,7 @@ func (g *gate) enter(ip string, now time.Time) *cause {
 		return causeOverloaded
 	}
 	if !loopback(ip) {
-		ip = auth.ClientKey(ip)
-		v := g.byIP[ip]
-		if v == nil {
-			v = &visitor{rate: newBucket(g.limits.NewPerIP, g.limits.NewPerIPBurst, now)}
-			g.byIP[ip] = v
-		}
+		v := g.visitor(ip, now)
 		if v.open >= g.limits.PerIP || !v.rate.allow(now) {
 			return causeTooMany
 		}
@@ -119,7 +137,7 @@ func (g *gate) tick(now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for ip, v := range g.byIP {
-		if v.open == 0 && v.rate.full(now) {
+		if v.open == 0 && v.rate.full(now) && v.begun.full(now) {
 			delete(g.byIP, ip)
 		}
 	}

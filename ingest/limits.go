@@ -40,6 +40,7 @@ type Limits struct {
 	Connections     int           // in all, default 20,000
 	NewPerIP        float64       // new connections a second from one address, default 20
 	NewPerIPBurst   float64       // default 100
+	NewDocuments    float64       // documents begun from one address a minute, default 20
 	Documents       int           // open documents, default 10,000
 	PerUser         int           // documents one user has open, default 100
 	Loads           int           // documents loading at once, default 32
@@ -90,6 +91,7 @@ func (l Limits) withDefaults() Limits {
 	set(&l.Connections, 20_000)
 	set(&l.NewPerIP, 20)
 	set(&l.NewPerIPBurst, 100)
+	set(&l.NewDocuments, 20)
 	set(&l.Documents, 10_000)
 	set(&l.PerUser, 100)
 	set(&l.Loads, 32)

@@ -187,6 +187,12 @@ func (s *session) hand(g auth.Grant) {
 	}
 }
 
+// withdrawn reports whether a revocation has taken back what g allowed when it was asked for: a request may have been under way
+// for long since then.
+func (s *Server) withdrawn(doc stream.Doc, g auth.Grant) bool {
+	return !s.o.Auth.Open() && s.o.Auth.Limit(string(doc), g) != writeMode
+}
+
 // disarm drops what a session that may no longer write has sent and the log does not have: only what is on its way there
 // already will be stored. Callers hold the room's lock.
 func (s *session) disarm() {

@@ -571,6 +571,74 @@ func TestOneUserHasABoundedNumberOfDocumentsOpen(t *testing.T) {
 	})
 }
 
+func TestOneAddressBeginsABoundedNumberOfDocuments(t *testing.T) {
+	proxied := func(o *Options, _ *auth.Options, _ *stream.Config) {
+		o.TrustedProxies, _ = auth.ParseProxies([]string{"loopback"})
+		o.Limits.NewDocuments = 3
+	}
+	w := start(t, logins, proxied)
+	from := func(ip, doc string, user string) *client {
+		ws, _, err := websocket.DefaultDialer.Dial(w.url("/"+doc+"?token="+token(user, time.Hour)), http.Header{"X-Forwarded-For": {ip}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := newClient(t, ws)
+		c.send(step1(nil), edit(insert(7, 0, "x")))
+		return c
+	}
+	for i := range 3 {
+		from("203.0.113.7", fmt.Sprint("d", i), "ada").has(7, 1)
+	}
+	if code := from("203.0.113.7", "d3", "bob").code(); code != 1013 {
+		t.Errorf("got close code %d, want 1013", code)
+	}
+	from("203.0.113.7", "d1", "bob").has(7, 1) // one that is there
+	from("203.0.113.8", "d3", "bob").has(7, 1) // from elsewhere
+	if n := len(w.records("d3")); n != 1 {
+		t.Errorf("got %d records of d3, want one", n)
+	}
+}
+
+// A request whose body takes its time is no way past a revocation.
+func TestUpdateUnderWayOverHTTPIsNotStoredAfterARevocation(t *testing.T) {
+	w := start(t, logins)
+	for _, seed := range []bool{false, true} {
+		user, doc := fmt.Sprint("slow-", seed), fmt.Sprint("doc-", seed)
+		body, slow := io.Pipe()
+		r, _ := http.NewRequest("POST", w.http.URL+"/api/docs/"+doc, body)
+		r.Header.Set("Authorization", "Bearer "+token(user, time.Hour))
+		r.Header.Set("Content-Type", "application/octet-stream")
+		if seed {
+			r.Header.Set("If-None-Match", "*")
+		}
+		status := make(chan int, 1)
+		go func() {
+			resp, err := http.DefaultClient.Do(r)
+			if err != nil {
+				status <- 0
+				return
+			}
+			resp.Body.Close()
+			status <- resp.StatusCode
+		}()
+		u := insert(7, 0, "late")
+		slow.Write(u[:4]) // the request has been let in, or will be refused at the door
+		time.Sleep(100 * time.Millisecond)
+		if code, out := w.request("DELETE", "/api/sessions?user="+user, w.admin(), ""); code != 200 {
+			t.Fatalf("got %d %s", code, out)
+		}
+		slow.Write(u[4:])
+		slow.Close()
+		if code := <-status; code != 403 {
+			t.Errorf("seed %v: got %d, want 403", seed, code)
+		}
+		if n := len(w.records(doc)); n != 0 {
+			t.Errorf("seed %v: got %d records, want none", seed, n)
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
 func TestPagesOfOtherOriginsGetNothing(t *testing.T) {
 	w := start(t, logins, func(_ *Options, a *auth.Options, _ *stream.Config) {
 		a.Origins, a.Dev = []string{"https://app.example.com"}, false

@@ -176,6 +176,9 @@ func (r *room) accept(s *session, u *yjs.Update) (turn, *cause) {
 	}
 	at := turn{}
 	if ready.Ready != nil {
+		if r.seq == 0 && r.commit.last == 0 && !s.grant.Admin && !r.srv.gate.mayBegin(s.c.ip, time.Now()) {
+			return turn{}, causeTooMany
+		}
 		at.group = r.take(s, u, ready.Ready)
 		s.group = max(s.group, at.group)
 	}

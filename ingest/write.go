@@ -57,6 +57,13 @@ func (r *room) write(ctx context.Context, grant auth.Grant, conn string, b []byt
 	}
 }
 
+// fresh reports whether the document has no record yet.
+func (r *room) fresh() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.seq == 0 && r.commit.last == 0
+}
+
 // writeLocked queues an update. Without an error and a channel all of it is
 // stored or under way.
 func (r *room) writeLocked(grant auth.Grant, conn string, u *yjs.Update) (<-chan written, error) {
@@ -67,6 +74,8 @@ func (r *room) writeLocked(grant auth.Grant, conn string, u *yjs.Update) (<-chan
 		return nil, nil
 	case grant.Mode != writeMode:
 		return nil, causeReadOnly
+	case r.srv.withdrawn(r.doc, grant):
+		return nil, causeRevoked
 	case r.erased.Refuses(u):
 		return nil, causeDeleted
 	case r.size() > r.srv.limits.Document:
@@ -109,6 +118,9 @@ func (s *Server) seed(ctx context.Context, doc stream.Doc, grant auth.Grant, con
 	}
 	if grant.Mode != writeMode {
 		return 0, causeReadOnly
+	}
+	if s.withdrawn(doc, grant) {
+		return 0, causeRevoked
 	}
 	erased, err := s.o.Snapshots.Erased(ctx, doc)
 	if err != nil {
