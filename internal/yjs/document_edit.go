@@ -48,9 +48,11 @@ func (d *Document) Edit(client uint64, f func(*Tx) error) (update []byte, err er
 	d.begin()
 	err = f(&Tx{d, c})
 	var deleted IDSet
-	for _, r := range d.deleted {
-		deleted.Add(r.c.id, r.clock, r.len)
+	runs := make([]Run, len(d.deleted))
+	for i, r := range d.deleted {
+		runs[i] = Run{r.c.id, r.clock, r.len}
 	}
+	addRuns(&deleted, runs)
 	grown := len(d.changed) > 0
 	d.finish()
 	if !grown && deleted.Empty() {

@@ -533,21 +533,26 @@ func (d *Document) deleteAll() {
 			}
 		}
 	}
-	if len(late) > 1 {
-		slices.SortFunc(late, func(a, b Run) int {
+	addRuns(&d.pendingDeletes, late)
+}
+
+// addRuns adds runs to a set, and sorts them for it.
+func addRuns(s *IDSet, runs []Run) {
+	if len(runs) > 1 {
+		slices.SortFunc(runs, func(a, b Run) int {
 			if n := cmp.Compare(a.Client, b.Client); n != 0 {
 				return n
 			}
 			return cmp.Compare(a.Clock, b.Clock)
 		})
 	}
-	for len(late) > 0 {
+	for len(runs) > 0 {
 		n := 1
-		for n < len(late) && late[n].Client == late[0].Client {
+		for n < len(runs) && runs[n].Client == runs[0].Client {
 			n++
 		}
-		d.pendingDeletes.addSorted(late[0].Client, late[:n])
-		late = late[n:]
+		s.addSorted(runs[0].Client, runs[:n])
+		runs = runs[n:]
 	}
 }
 

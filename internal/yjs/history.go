@@ -1,9 +1,11 @@
 package yjs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
+	"unicode/utf8"
 )
 
 var (
@@ -23,6 +25,7 @@ func AppendSnapshot(dst []byte, v StateVector, deletes *IDSet) []byte {
 // DecodeSnapshot reads a state as Yjs's encodeSnapshot writes it.
 func DecodeSnapshot(b []byte) (StateVector, IDSet, error) {
 	var deletes IDSet
+	var runs []Run
 	c := cursor{b: b}
 	for n := c.count(2); n > 0 && c.err == nil; n-- {
 		client := c.uint()
@@ -33,12 +36,13 @@ func DecodeSnapshot(b []byte) (StateVector, IDSet, error) {
 				c.fail(at, reasonRange)
 				break
 			}
-			deletes.Add(client, clock, length)
+			runs = append(runs, Run{client, clock, length})
 		}
 	}
 	if c.err != nil {
 		return nil, IDSet{}, c.err
 	}
+	addRuns(&deletes, runs)
 	v, err := DecodeStateVector(b[c.off:])
 	if err != nil {
 		var e *Error
@@ -192,6 +196,38 @@ func (it *docItem) parted(k uint64) bool {
 	return half
 }
 
+// units is the text of clocks [from, to), which part no character.
+func (it *docItem) units(from, to uint64) []byte {
+	if from == it.clock && to == it.end() {
+		return it.data
+	}
+	a, _ := utf16Offset(it.data, from-it.clock)
+	n, _ := utf16Offset(it.data[a:], to-from)
+	return it.data[a : a+n]
+}
+
+// eachParted goes over the units at which a text was whole and is parted now. Else the two are equal.
+func eachParted(whole, now []byte, f func(at uint64)) {
+	if bytes.Equal(whole, now) {
+		return
+	}
+	for at := uint64(0); len(whole) > 0; {
+		r, n := utf8.DecodeRune(whole)
+		whole = whole[n:]
+		_, m := utf8.DecodeRune(now)
+		now = now[m:]
+		at++
+		if r > 0xffff {
+			if m < 4 {
+				_, m = utf8.DecodeRune(now)
+				now = now[m:]
+				f(at - 1)
+			}
+			at++
+		}
+	}
+}
+
 // eachPiece goes over the parts [from, to) of the clocks of it that the other document has in one item, which is nil where
 // it has none or a deleted one.
 func (r *restore) eachPiece(it *docItem, f func(then *docItem, from, to uint64)) {
@@ -228,9 +264,16 @@ func (r *restore) list(now, then *docType) {
 			// A character whose halves were parted since shows as two replacement characters now: it comes anew.
 			if o.parted(from - o.clock) {
 				gone = append(gone, Run{it.client.id, from, 1})
+				from++
 			}
 			if o.parted(to - o.clock) {
 				gone = append(gone, Run{it.client.id, to - 1, 1})
+				to--
+			}
+			if o.ref == RefString && it.ref == RefString && from < to {
+				eachParted(o.units(from, to), it.units(from, to), func(at uint64) {
+					gone = append(gone, Run{it.client.id, from + at, 2})
+				})
 			}
 			if o.typ != nil && it.typ != nil {
 				r.todo = append(r.todo, restorePair{it.typ, o.typ})
