@@ -237,3 +237,76 @@ func TestPageSaysWhyItIsRefused(t *testing.T) {
 	b.do("reload", M{"page": "bob"})
 	b.do("wait", M{"page": "bob", "selector": "#saved[data-state=saved]"})
 }
+
+func TestPageShowsAndRestoresThePast(t *testing.T) {
+	t.Parallel()
+	b := newBrowser(t)
+	s := startDev(t)
+	dir := shots(t)
+	for _, p := range []string{"ann", "bob"} {
+		b.do("page", M{"page": p})
+		b.do("go", M{"page": p, "url": s.url("/past")})
+		b.do("wait", M{"page": p, "selector": "#saved[data-state=saved]"})
+	}
+	b.do("click", M{"page": "ann", "selector": ".cm-content"})
+	drafts := []string{"first draft", "first draft, longer", "first draft, longer, and longer"}
+	typed := ""
+	for _, draft := range drafts {
+		b.do("paste", M{"page": "ann", "text": strings.TrimPrefix(draft, typed)})
+		typed = draft
+		b.do("hasText", M{"page": "bob", "text": draft})
+		b.do("wait", M{"page": "ann", "selector": "#saved[data-state=saved]"})
+	}
+	b.do("press", M{"page": "ann", "key": "Control+a"})
+	b.do("paste", M{"page": "ann", "text": "all gone"})
+	b.do("hasText", M{"page": "bob", "text": "all gone"})
+	b.do("wait", M{"page": "ann", "selector": "#saved[data-state=saved]"})
+
+	b.do("click", M{"page": "ann", "selector": "#history"})
+	b.do("wait", M{"page": "ann", "selector": ".history .slider:not([disabled])"})
+	shown := func() string {
+		return ask[string](b, "eval", M{"page": "ann", "code": "document.querySelector('.past .cm-content').innerText"})
+	}
+	seen := map[string]bool{}
+	b.do("eval", M{"page": "ann", "code": "document.querySelector('.slider').focus()"})
+	b.do("press", M{"page": "ann", "key": "Home"})
+	for range 12 {
+		time.Sleep(250 * time.Millisecond)
+		seen[shown()] = true
+		if len(seen) == 3 {
+			shotPath := filepath.Join(dir, "history.png")
+			b.do("shot", M{"page": "ann", "path": shotPath})
+		}
+		if shown() == "all gone" {
+			break
+		}
+		b.do("press", M{"page": "ann", "key": "ArrowRight"})
+	}
+	for _, draft := range append(drafts, "all gone") {
+		if !seen[draft] {
+			t.Errorf("the slider showed %v, not %q", seen, draft)
+		}
+	}
+	for shown() != drafts[1] {
+		b.do("press", M{"page": "ann", "key": "ArrowLeft"})
+		time.Sleep(250 * time.Millisecond)
+		if ask[string](b, "value", M{"page": "ann", "selector": ".slider"}) == "0" {
+			t.Fatalf("the slider does not find %q again", drafts[1])
+		}
+	}
+	b.do("click", M{"page": "ann", "selector": "#compare"})
+	b.do("wait", M{"page": "ann", "selector": ".past .cm-deletedChunk"})
+	b.do("shot", M{"page": "ann", "path": filepath.Join(dir, "history-compare.png")})
+	b.do("click", M{"page": "ann", "selector": ".history-foot .primary"})
+	for _, p := range []string{"ann", "bob"} {
+		b.do("hasText", M{"page": p, "text": drafts[1]})
+	}
+	var f struct{ Page string }
+	unmarshal(t, rebuild(t, s.nats, "past").Fingerprint, &f)
+	if f.Page != drafts[1] {
+		t.Errorf("after restoring the log holds %q, want %q", f.Page, drafts[1])
+	}
+	for _, p := range []string{"ann", "bob"} {
+		checkPage(t, b, s, p)
+	}
+}

@@ -5,7 +5,7 @@ import { h, icon, toast } from './dom.js'
 import { nonce } from './editor.js'
 import { cleanName } from './people.js'
 
-const playStep = 450 // ms a moment is shown while playing
+const playFor = 12_000 // ms that playing takes in all, within the bounds of a step
 
 // historyButton opens the past of this room: every moment the server kept, read back from its log.
 export function historyButton (room) {
@@ -27,17 +27,26 @@ function api ({ room, token }) {
     return res
   }
   return {
-    // moments answers all entries, oldest first.
+    // moments answers what the slider runs over, oldest first: single records while they are few, else bursts of
+    // typing, else longer spells.
     async moments () {
-      const all = []
-      let to = ''
-      for (let page = 0; page < 50; page++) {
-        const body = await (await call(`/history${to && `?to=${encodeURIComponent(to)}`}`)).json()
-        all.push(...body.entries)
-        if (!body.next || body.entries.length === 0) break
-        to = body.next
+      for (const [group, limit] of [['none', 300], ['2s', 1000], ['1m', 1000]]) {
+        const page = await (await call(`/history?group=${group}&limit=${limit}`)).json()
+        if (!page.next) return page.entries.reverse()
       }
-      return all.reverse()
+      return (await this.all('30m')).reverse()
+    },
+    // spells answers the rows of the list, newest first: who wrote, and when.
+    spells: async () => (await (await call('/history?group=5m,author&limit=200')).json()).entries,
+    async all (group) {
+      const entries = []
+      let before = ''
+      do {
+        const page = await (await call(`/history?group=${group}&limit=1000${before && `&before=${before}`}`)).json()
+        entries.push(...page.entries)
+        before = page.next
+      } while (before && entries.length < 20_000)
+      return entries
     },
     text: async (at, type) => (await call(`?at=${at}&format=text&type=${encodeURIComponent(type + ':text')}`)).text(),
     restore: at => call('/restore', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ at }) })
@@ -52,6 +61,7 @@ async function openHistory (room) {
   const server = api(room)
   const texts = new Map() // sequence → text, as far as it was looked at
   let moments = []
+  let spells = []
   let current = -1
   let wanted = 0
   let playing = 0
@@ -103,25 +113,36 @@ async function openHistory (room) {
     title.textContent = `${when(new Date(m.to))}${byWhom(m)}`
     slider.setAttribute('aria-valuetext', title.textContent)
     for (const [i, li] of [...list.children].entries()) {
-      const here = moments.length - 1 - i === n
+      const here = spells[i].first <= m.last && m.last <= spells[i].last
       li.firstChild.setAttribute('aria-current', String(here))
       if (here) li.scrollIntoView({ block: 'nearest' })
     }
+    let past
     try {
-      if (!texts.has(m.last)) texts.set(m.last, await server.text(m.last, room.type))
+      past = await textAt(m)
     } catch (e) {
       if (turn === wanted) fail(e)
       return
     }
     if (turn !== wanted || !dialog.open) return // a later move has overtaken this one
     message.hidden = true
-    const past = texts.get(m.last)
     const now = room.text.toString()
     view.dispatch({
       changes: { from: 0, to: view.state.doc.length, insert: compare.checked ? now : past },
       effects: diffSlot.reconfigure(compare.checked ? unifiedMergeView({ original: past, mergeControls: false, gutter: false, collapseUnchanged: { margin: 3, minSize: 8 } }) : [])
     })
     restore.disabled = past === now
+  }
+
+  // textAt fetches a text once, however often it is wanted.
+  function textAt (m) {
+    let t = texts.get(m.last)
+    if (!t) {
+      t = server.text(m.last, room.type)
+      texts.set(m.last, t)
+      t.catch(() => texts.delete(m.last))
+    }
+    return t
   }
 
   function fail (e) {
@@ -132,11 +153,23 @@ async function openHistory (room) {
   function start () {
     if (current >= moments.length - 1) show(0)
     play.lastChild.textContent = 'Pause'
-    playing = setInterval(() => current < moments.length - 1 ? show(current + 1) : pause(), playStep)
+    playing = setTimeout(step, 0)
+  }
+
+  // step shows the next moment once it is here, and not before its time.
+  async function step () {
+    const mine = playing
+    if (current >= moments.length - 1) return pause()
+    const ahead = moments[current + 2]
+    if (ahead) textAt(ahead).catch(() => {})
+    const pace = new Promise(resolve => setTimeout(resolve, Math.max(60, Math.min(500, playFor / moments.length))))
+    await show(current + 1)
+    await pace
+    if (playing === mine && dialog.open) playing = setTimeout(step, 0)
   }
 
   function pause () {
-    clearInterval(playing)
+    clearTimeout(playing)
     playing = 0
     play.lastChild.textContent = 'Play'
   }
@@ -155,7 +188,7 @@ async function openHistory (room) {
   }
 
   try {
-    moments = await server.moments()
+    [moments, spells] = await Promise.all([server.moments(), server.spells()])
   } catch (e) {
     fail(e)
     return
@@ -164,9 +197,9 @@ async function openHistory (room) {
     message.textContent = 'Nothing has been written here yet.'
     return
   }
-  list.replaceChildren(...moments.map((m, i) => h('li', {}, h('button', { type: 'button', class: 'moment-row', onclick: () => { pause(); show(i) } },
+  list.replaceChildren(...spells.map(m => h('li', {}, h('button', { type: 'button', class: 'moment-row', onclick: () => { pause(); show(moments.findLastIndex(x => x.last <= m.last)) } },
     h('span', {}, when(new Date(m.to))),
-    h('span', { class: 'hint' }, `${m.updates} ${m.updates === 1 ? 'edit' : 'edits'}${byWhom(m)}`)))).reverse())
+    h('span', { class: 'hint' }, `${m.updates} ${m.updates === 1 ? 'edit' : 'edits'}${byWhom(m)}`)))))
   slider.max = String(moments.length - 1)
   slider.disabled = play.disabled = moments.length < 2
   show(moments.length - 1)
