@@ -201,6 +201,7 @@ func (r *room) committed(g *group, seqs []stream.Seq, err error) {
 			p.reply <- written{seq: seqs[p.last]}
 		}
 	}
+	r.srv.hook.note(r.doc, last, g.updates)
 	g.seq = last
 	g.updates = nil
 	c.inflight = nil

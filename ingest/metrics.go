@@ -16,6 +16,7 @@ type metrics struct {
 	rejections   *prometheus.CounterVec // reason
 	drops        *prometheus.CounterVec // what
 	failures     *prometheus.CounterVec // reason
+	outbound     *prometheus.CounterVec // what
 	updates      prometheus.Counter
 	updateBytes  prometheus.Counter
 	appendTime   prometheus.Histogram
@@ -57,6 +58,7 @@ func newMetrics(reg prometheus.Registerer, s *Server) *metrics {
 		rejections:  vec("rejected_writes_total", "Updates not taken.", "reason"),
 		drops:       vec("dropped_total", "What was left out: awareness entries, presence writes, held updates, unknown messages.", "what"),
 		failures:    vec("append_failures_total", "Groups of updates given up.", "reason"),
+		outbound:    vec("outbound_failures_total", "Calls of the webhook and for first states that failed.", "what"),
 		updates:     one("updates_total", "Updates stored."),
 		updateBytes: one("update_bytes_total", "Bytes of updates stored."),
 		appendTime:  seconds("commit_seconds", "From the launch of a group of updates until it is stored."),
@@ -93,6 +95,7 @@ func (m *metrics) refused(reason string)      { m.refusals.WithLabelValues(reaso
 func (m *metrics) rejected(reason string)     { m.rejections.WithLabelValues(reason).Inc() }
 func (m *metrics) dropped(what string)        { m.drops.WithLabelValues(what).Inc() }
 func (m *metrics) appendFailed(reason string) { m.failures.WithLabelValues(reason).Inc() }
+func (m *metrics) outboundFailed(what string) { m.outbound.WithLabelValues(what).Inc() }
 func (m *metrics) loaded(d time.Duration)     { m.loadTime.Observe(d.Seconds()) }
 
 func (m *metrics) appended(updates, bytes int, took time.Duration) {

@@ -53,7 +53,6 @@ type room struct {
 	nextSign time.Time // when our presence is due again
 	hinted   tally     // what the store was told last
 	since    tally     // what came since the snapshot that was loaded
-	edited   bool      // the webhook is owed
 }
 
 // A rec is a record after the base.
@@ -242,7 +241,6 @@ func (r *room) Record(record stream.Record) {
 		r.addRecord(record.Seq, record.Update)
 		if len(r.sessions) > 0 {
 			r.send(&broadcast{payload: record.Update, make: (*encoder).update})
-			r.edited = true
 		}
 	}
 	if cap(r.scratch.Bytes) > 1<<16 {
@@ -331,6 +329,11 @@ func (r *room) quiet(now time.Time) bool {
 
 // load opens the document's tail and reads who is here from the other servers.
 func (r *room) load(ctx context.Context) error {
+	if l := r.srv.loader; l != nil {
+		if err := l.load(ctx, r.doc); err != nil {
+			return err
+		}
+	}
 	tail, err := r.srv.o.Log.Tail(ctx, r.doc, r.srv.o.Snapshots, r)
 	if err != nil {
 		return err

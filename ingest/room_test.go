@@ -178,7 +178,7 @@ func TestSlowReaderDoesNotHoldUpOthers(t *testing.T) {
 }
 
 func TestReaderThatFellBehindCatchesUp(t *testing.T) {
-	w := start(t, limits(func(l *Limits) { l.QueueSoft, l.QueueFrames, l.ByteBurst = 32<<10, 8, 64<<20 }))
+	w := start(t, limits(func(l *Limits) { l.QueueSoft, l.QueueFrames, l.ByteBurst, l.WriteWait = 32<<10, 8, 64<<20, time.Minute }))
 	ws, _, err := websocket.DefaultDialer.Dial(w.url("/behind"), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -188,7 +188,7 @@ func TestReaderThatFellBehindCatchesUp(t *testing.T) {
 	a := w.open("/behind")
 	clock := uint64(0)
 	chunk := strings.Repeat("z", 200<<10)
-	for range 60 {
+	for range 50 {
 		a.send(edit(insert(1, clock, chunk)))
 		clock += uint64(len(chunk))
 		a.has(1, clock)

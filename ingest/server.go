@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -71,7 +72,9 @@ type Server struct {
 	keeper  *presenceKeeper
 	gate    *gate
 	revoker *revoker
-	unhear  func()          // ends listening for erased documents
+	unhear  func()          // ends listening for erased and damaged documents
+	hook    *webhook        // nil: nobody is told of edits
+	loader  *loader         // nil: new documents are empty
 	checks  chan struct{}   // a token per question for rights of an open session
 	ctx     context.Context // ends when the server is cut off
 	cancel  context.CancelFunc
@@ -114,6 +117,10 @@ func New(o Options) (*Server, error) {
 	s.metrics = newMetrics(o.Metrics, s)
 	s.rooms = newRooms(s)
 	s.gate = newGate(s.limits)
+	if err := s.configureOutbound(); err != nil {
+		s.cancel()
+		return nil, err
+	}
 	s.keeper = newPresenceKeeper(s)
 	s.checks = make(chan struct{}, maxChecks)
 	var err error
@@ -134,9 +141,28 @@ func New(o Options) (*Server, error) {
 		unhear := s.unhear
 		s.unhear = func() { stop(); unhear() }
 	}
+	s.hook.start()
 	s.wg.Add(1)
 	go s.tick()
 	return s, nil
+}
+
+// configureOutbound makes what calls other services. It starts nothing.
+func (s *Server) configureOutbound() (err error) {
+	o := &s.o
+	if o.Webhook.URL != "" {
+		if s.hook, err = newWebhook(s, o.Webhook); err != nil {
+			return err
+		}
+	}
+	if o.LoadURL != "" {
+		out, err := newOutbound("load-url", o.LoadURL, o.Webhook.Secret, cmp.Or(o.Webhook.Timeout, 5*time.Second), o.Webhook.AllowPrivate || o.Dev)
+		if err != nil {
+			return err
+		}
+		s.loader = &loader{s, out}
+	}
+	return nil
 }
 
 func (s *Server) seconds() int64 { return s.clock.Load() }
@@ -242,6 +268,7 @@ func (s *Server) drainAll(ctx context.Context) error {
 		c.close(causeDraining)
 	}
 	s.rooms.settle(ctx)
+	s.hook.close(ctx)
 	s.cancel()
 	done := make(chan struct{})
 	go func() { s.wg.Wait(); close(done) }()
@@ -265,5 +292,8 @@ func (s *Server) drainAll(ctx context.Context) error {
 	s.revoker.close()
 	s.keeper.close()
 	s.rooms.close()
+	if s.loader != nil {
+		s.loader.out.close()
+	}
 	return err
 }
