@@ -6,16 +6,20 @@ import (
 	"io"
 	"net/http"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 )
 
-// oldPartyKit starts the genuine y-partykit server code and answers it as a server that the driver's clients can open.
-func oldPartyKit(t testing.TB) *server {
+// startScript runs a server in Node that prints its port, and answers its address. It ends with the test.
+func startScript(t testing.TB, args ...string) (host string) {
 	t.Helper()
 	needNode(t)
-	cmd := exec.Command("node", "partykit.mjs")
+	cmd := exec.Command("node", args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -35,15 +39,15 @@ func oldPartyKit(t testing.TB) *server {
 	})
 	var port int
 	if _, err := fmt.Fscan(stdout, &port); err != nil {
-		t.Fatalf("partykit.mjs: %v", err)
+		t.Fatalf("%s: %v", args[0], err)
 	}
-	return &server{t: t, host: fmt.Sprintf("127.0.0.1:%d", port)}
+	return fmt.Sprintf("127.0.0.1:%d", port)
 }
 
 func TestMoveDocumentsFromPartyKit(t *testing.T) {
 	t.Parallel()
 	needExample(t)
-	old := oldPartyKit(t)
+	old := &server{t: t, host: startScript(t, "partykit.mjs")} // the genuine y-partykit server code
 	s := startJWT(t)
 	d := newDriver(t)
 	token := mint(t, nil)
@@ -104,5 +108,62 @@ func TestMoveDocumentsFromPartyKit(t *testing.T) {
 	// Without a right to write nothing is carried, and it says so.
 	if out, err = inExample(t, []string{"TO_TOKEN="}, "notes/old one\n", "node", "move-documents.mjs", "--from", old.host, "--to", s.url("")); err == nil || !strings.Contains(out, "401") {
 		t.Errorf("without a token: %v\n%s", err, out)
+	}
+}
+
+// What y-partykit's load and callback did, the app does at the other end of --load-url and --webhook.
+func TestAppIsAskedForTheFirstStateAndToldOfEdits(t *testing.T) {
+	t.Parallel()
+	needExample(t)
+	const secret = "shared-with-the-app-0123456789"
+	bundle := filepath.Join(t.TempDir(), "events.mjs")
+	if out, err := inExample(t, nil, "", "npx", "esbuild", "lib/yjetEvents.ts", "--bundle", "--platform=node", "--format=esm", "--outfile="+bundle); err != nil {
+		t.Fatalf("esbuild: %v\n%s", err, out)
+	}
+	app := "http://" + startScript(t, "events.mjs", bundle, secret)
+	s := startJWT(t, "--load-url", app+"/", "--webhook", app+"/", "--webhook-secret", secret,
+		"--webhook-debounce-wait", "200ms", "--webhook-debounce-max-wait", "1s")
+	d := newDriver(t)
+
+	req, _ := http.NewRequest(http.MethodPut, app+"/notes%2Fold", strings.NewReader("from the database. "))
+	if res, err := http.DefaultClient.Do(req); err != nil || res.StatusCode != 200 {
+		t.Fatal(res, err)
+	}
+	d.open(s, "a", "ypk", "notes/old", M{"token": mint(t, jwt.MapClaims{"sub": "ann"})})
+	d.open(s, "b", "ypk", "notes/old", M{"token": mint(t, jwt.MapClaims{"sub": "bob"})})
+	d.do("hasText", M{"client": "a", "part": "from the database. "})
+	d.edit("a", []any{"text", "append", "by ann. "})
+	d.do("hasText", M{"client": "b", "part": "by ann"})
+	d.edit("b", []any{"text", "append", "by bob."})
+
+	deadline := time.Now().Add(15 * time.Second)
+	for {
+		var row struct {
+			Text  string
+			Users []string
+		}
+		res, err := http.Get(app + "/notes%2Fold")
+		if err != nil {
+			t.Fatal(err)
+		}
+		json.NewDecoder(res.Body).Decode(&row)
+		res.Body.Close()
+		if row.Text == "from the database. by ann. by bob." {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the app's database holds %q, want both edits", row.Text)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+
+	// Whoever does not know the secret is told nothing and changes nothing.
+	res, err := http.Post(app+"/", "application/json", strings.NewReader(`{"event":"document.load","document":"notes/old"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusUnauthorized {
+		t.Errorf("an unsigned question: got %d, want 401", res.StatusCode)
 	}
 }

@@ -4,7 +4,8 @@
 //
 //   --party NAME        the party the documents are in (default main)
 //   --from-token TOKEN  sent to PartyKit as ?token=
-//   --to-token TOKEN    for yjet: a user who may write all of them (or TO_TOKEN in the environment)
+//   --to-token TOKEN    for yjet, best an administrator's (or TO_TOKEN in the environment): users may begin 20
+//                       documents a minute, so theirs takes longer
 //   --merge             also where the document exists here already: what was edited since goes in
 //   --keep-deleted      carry deleted content too, for apps that keep Y.Snapshots
 //
@@ -49,7 +50,7 @@ async function move (id) {
   const update = await read(id)
   if (update.length <= 2) return 'empty, nothing to carry'
   const name = o.party === 'main' ? id : `${o.party}/${id}`
-  const res = await fetch(new URL(`/api/docs/${encodeURIComponent(name)}`, o.to), {
+  const post = () => fetch(new URL(`/api/docs/${encodeURIComponent(name)}`, o.to), {
     method: 'POST',
     headers: {
       'Content-Type': 'application/octet-stream',
@@ -58,6 +59,11 @@ async function move (id) {
     },
     body: update
   })
+  let res = await post()
+  for (let tries = 1; res.status === 503 && tries < 60; tries++) {
+    await new Promise(resolve => setTimeout(resolve, 1000 * (Number(res.headers.get('Retry-After')) || 5)))
+    res = await post()
+  }
   if (res.status === 412) return 'is here already, left alone'
   if (!res.ok) throw new Error(`${res.status} ${await res.text()}`)
   return `${update.length} bytes carried`
