@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -366,7 +367,7 @@ func TestYSweetAsksForItsTokenHere(t *testing.T) {
 	d.do("destroy", M{"client": "stranger"})
 }
 
-func TestJSONFramesForRawPartysocket(t *testing.T) {
+func TestTextFramesForPartyClients(t *testing.T) {
 	t.Parallel()
 	s := startJWT(t)
 	d := newDriver(t)
@@ -378,8 +379,6 @@ func TestJSONFramesForRawPartysocket(t *testing.T) {
 	d.open(s, "other", "yws31", "json", M{"token": token})
 	d.edit("other", []any{"text", "append", "said over binary"})
 	d.do("hasText", M{"client": "raw", "part": "binary"})
-	d.do("sendText", M{"client": "raw", "text": `{"type":"sync","payload":{"stateVector":"` + base64.StdEncoding.EncodeToString([]byte{0}) + `"}}`})
-	d.do("textFrame", M{"client": "raw", "part": `"sync"`})
 	d.do("sendText", M{"client": "raw", "text": "ping"})
 	d.do("textFrame", M{"client": "raw", "part": "pong"})
 	d.do("sendText", M{"client": "raw", "text": "not json"})
@@ -388,4 +387,57 @@ func TestJSONFramesForRawPartysocket(t *testing.T) {
 		t.Errorf("text alone closed the socket: %+v", st.Closes)
 	}
 	noStrayText(t, d, "other")
+}
+
+// An app on partysocket alone, without a Yjs provider: it speaks JSON first, and gets JSON only.
+func TestRawPartysocketSpeaksJSON(t *testing.T) {
+	t.Parallel()
+	s := startJWT(t)
+	d := newDriver(t)
+	token := mint(t, jwt.MapClaims{"sub": "json-user"})
+	d.open(s, "raw", "ps", "json", M{"token": token})
+	d.open(s, "other", "yws31", "json", M{"token": token})
+	d.edit("other", []any{"text", "append", "before "})
+	d.do("saved", M{"client": "other"})
+	send := func(v any) { d.do("sendText", M{"client": "raw", "text": string(encode(t, v))}) }
+	send(M{"type": "sync", "payload": M{"stateVector": base64.StdEncoding.EncodeToString([]byte{0})}})
+	d.do("hasText", M{"client": "raw", "part": "before"})
+
+	// Its own edit: applied, stored, acknowledged with the sequence, seen by others.
+	d.edit("raw", []any{"text", "append", "from json "})
+	send(M{"type": "sync", "payload": M{"update": ask[string](d, "update", M{"client": "raw"})}})
+	d.do("hasText", M{"client": "other", "part": "from json"})
+	if f := ask[string](d, "textFrame", M{"client": "raw", "part": `"seq"`}); !strings.Contains(f, `"sync"`) {
+		t.Errorf("the acknowledgement is %s, want a sync message with seq", f)
+	}
+	d.edit("other", []any{"text", "append", "after"})
+	d.do("hasText", M{"client": "raw", "part": "after"})
+	sameDocument(t, "the JSON client", ask1(d, "fingerprint", "raw"), ask1(d, "fingerprint", "other"))
+
+	// Presence both ways.
+	send(M{"type": "awareness", "payload": M{"clientId": 4711, "clock": 1, "state": M{"user": M{"name": "json person"}}}})
+	d.do("hasNames", M{"client": "other", "want": []string{"json person", "other"}})
+	if got := ask[[]string](d, "customs", M{"client": "raw"}); !strings.Contains(strings.Join(got, ""), `"states"`) || !strings.Contains(strings.Join(got, ""), "other") {
+		t.Errorf("presence came as %q, want the states of the others", got)
+	}
+	send(M{"type": "sync", "payload": M{"update": "AQH6////DwCE+v///w8AAXgA"}}) // breaks every new client, if it is stored
+	d.do("closed", M{"client": "raw"})
+	st := d.state("raw")
+	if st.Closes[0].Code != 1008 || !strings.Contains(strings.Join(st.TextFrames, ""), `"malformed"`) {
+		t.Errorf("a malformed update: closed %+v with frames %q, want 1008 after a JSON error", st.Closes[0], st.TextFrames)
+	}
+	if st.BinaryFrames > 0 {
+		t.Errorf("a client that speaks JSON got %d binary frames", st.BinaryFrames)
+	}
+	d.do("destroy", M{"client": "raw"})
+	d.do("hasNames", M{"client": "other", "want": []string{"other"}, "timeout": 5000})
+}
+
+func encode(t testing.TB, v any) []byte {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }

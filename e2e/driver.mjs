@@ -48,6 +48,7 @@ function tapFor (c) {
           return
         }
         c.binaryFrames++
+        if (c.family === 'json') return
         const u = new Uint8Array(data instanceof ArrayBuffer ? data : Buffer.from(data))
         if (c.keepFrames) c.frames.push(b64(u))
         try { noteFrame(c, u) } catch (e) { c.strange.push(`${b64(u.slice(0, 64))}: ${e.message}`) }
@@ -118,6 +119,22 @@ const kinds = {
   hp4s: async (c, o) => hocuspocus(c, { ...o, options: { sessionAwareness: true, ...o.options } }, await import('@hocuspocus/provider')),
   hp3: async (c, o) => hocuspocus(c, o, await import('hocuspocus-provider-3')),
   hp2: async (c, o) => hocuspocus(c, o, await import('hocuspocus-provider-2')),
+  // ps is a raw partysocket: no Yjs provider, only the JSON frames of the README's CollaborationMessage.
+  ps: async (c, o) => {
+    const { PartySocket } = await import('partysocket')
+    const ws = new PartySocket({ host: o.host, room: o.room, party: o.party ?? 'main', WebSocket: c.Tap, query: async () => ({ ...c.token !== null && { token: c.token } }), startClosed: o.connect === false })
+    ws.binaryType = 'arraybuffer'
+    c.provider = { disconnect: () => ws.close(), connect: () => ws.reconnect(), destroy: () => ws.close(), ws }
+    c.family = 'json'
+    ws.addEventListener('message', e => {
+      if (typeof e.data !== 'string') return
+      const m = JSON.parse(e.data)
+      if (m.type === 'sync' && m.payload.update) Y.applyUpdate(c.doc, Buffer.from(m.payload.update, 'base64'), ws)
+      if (m.type === 'awareness') c.custom.push(JSON.stringify(m.payload))
+    })
+    c.isSynced = () => c.live.size > 0 && c.opens.length > 0
+    c.isSaved = () => c.isSynced()
+  },
   ysw: async (c, o) => {
     const { YSweetProvider, createYjsProvider } = await import('@y-sweet/client')
     void YSweetProvider

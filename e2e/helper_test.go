@@ -526,20 +526,21 @@ type clientState struct {
 		Code   int
 		Reason string
 	}
-	TextFrames []string
-	Denied     []string
-	SyncStatus []int
-	Strange    []string
-	Errors     []string
-	Custom     []string
-	Echoed     uint64
-	Clock      uint64
-	Unsynced   *int
-	Scope      *string
-	TokenAsked int
-	Names      []string
-	Length     int
-	Steps1     int
+	TextFrames   []string
+	BinaryFrames int
+	Denied       []string
+	SyncStatus   []int
+	Strange      []string
+	Errors       []string
+	Custom       []string
+	Echoed       uint64
+	Clock        uint64
+	Unsynced     *int
+	Scope        *string
+	TokenAsked   int
+	Names        []string
+	Length       int
+	Steps1       int
 }
 
 func (d *driver) state(client string) clientState {
