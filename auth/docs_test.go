@@ -1,0 +1,91 @@
+package auth
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// blocks are the code blocks of a kind in the page on rights.
+func blocks(t *testing.T, kind string) (list []string) {
+	t.Helper()
+	page, err := os.ReadFile("../docs/auth.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile("(?s)```"+kind+"\n(.*?)```").FindAllStringSubmatch(string(page), -1) {
+		list = append(list, m[1])
+	}
+	return list
+}
+
+func TestExamplesOfThePageAreTaken(t *testing.T) {
+	rules := 0
+	for _, text := range blocks(t, "json") {
+		if strings.Contains(text, `"rules"`) {
+			list, err := parseRules([]byte(text))
+			if err != nil {
+				t.Errorf("%s: %v", text, err)
+			}
+			rules += len(list)
+			continue
+		}
+		var c jwt.MapClaims
+		if err := json.Unmarshal([]byte(text), &c); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		var set claimSet
+		if err := set.UnmarshalJSON([]byte(text)); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		docs, there := readDocsClaim(&set, []string{"app_metadata", "docs"})
+		if !there || docs.mode("team-7/a/b") != ReadWrite || docs.mode("handbook/a") != Read || docs.mode("handbook/a/b") != None {
+			t.Errorf("%s: got %v", text, docs)
+		}
+	}
+	if rules != 3 {
+		t.Errorf("got %d rules in the page, want 3", rules)
+	}
+}
+
+func TestPagesCheckOfSignaturesAgrees(t *testing.T) {
+	node, err := exec.LookPath("node")
+	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("no node")
+		}
+		t.Skip("NO NODE: the page's check of signatures was not tried")
+	}
+	body := `{"document":"é","claims":{}}`
+	secret := "callback-secret-0123456789"
+	now := time.Now()
+	script := blocks(t, "js")[0]
+	for _, c := range []struct {
+		header, body string
+	}{
+		{Sign([]byte(secret), now, []byte(body)), body},
+		{Sign([]byte(secret), now, []byte(body)), body + " "},
+		{Sign([]byte("another secret"), now, []byte(body)), body},
+		{Sign([]byte(secret), now.Add(-time.Hour), []byte(body)), body},
+		{"t=1,v1=00", body},
+	} {
+		args, _ := json.Marshal([]string{c.header, c.body, secret})
+		script += "\nconsole.log(signedByYjet(..." + string(args) + "))"
+	}
+	script += "\nconsole.log(signedByYjet(undefined, '', 'x'))"
+	cmd := exec.Command(node, "--input-type=module", "-e", script)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Fields(string(out)); strings.Join(got, " ") != "true false false false false false" {
+		t.Errorf("got %v, want the first alone to be true", got)
+	}
+}
