@@ -290,5 +290,8 @@ func TestDocumentTravelsInOneFile(t *testing.T) {
 		if _, err := s.Import(h.ctx, stream.Doc("bad "+name), strings.NewReader(file), ImportOptions{}); !errors.Is(err, ErrTransfer) {
 			t.Errorf("%s: %v, want ErrTransfer", name, err)
 		}
+		if got := inLog(t, h.log, stream.Doc("bad "+name)); len(got) != 0 {
+			t.Errorf("%s: %d records are left of it", name, len(got))
+		}
 	}
 }

@@ -101,7 +101,7 @@ func (s *Store) Export(ctx context.Context, doc stream.Doc, w io.Writer) error {
 	return out.Flush()
 }
 
-// ErrTransfer: the file is not one that Export wrote, or not all of it. Nothing of it after the line named is in the store.
+// ErrTransfer: the file is not one that Export wrote, or not all of it.
 var ErrTransfer = errors.New("snapshot: not a whole export")
 
 // ImportOptions say how a file is taken in.
@@ -125,15 +125,42 @@ type Imported struct {
 const importBatch, importBytes = 1000, 8 << 20
 
 // Import appends the records of a file that Export wrote, each with its original time, and names its versions again. ErrNotNew:
-// the document exists, and Merge was not asked for.
+// the document exists, and Merge was not asked for. A new document that could not be imported whole is taken away again, unless
+// somebody else has written to it by then.
 func (s *Store) Import(ctx context.Context, doc stream.Doc, r io.Reader, o ImportOptions) (Imported, error) {
-	var done Imported
+	im := importer{s: s, ctx: ctx, doc: doc, o: o, w: s.log.Writer(doc), seqs: make(map[stream.Seq]stream.Seq)}
+	done, err := im.run(r)
+	if err != nil && im.begun {
+		im.undo()
+	}
+	return done, err
+}
+
+func (im *importer) undo() {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(im.ctx), 30*time.Second)
+	defer cancel()
+	n := 0
+	for _, err := range im.s.log.Replay(ctx, im.doc, 0, 0) {
+		if err != nil {
+			return
+		}
+		n++
+	}
+	if h, _, err := im.s.snapHead(ctx, im.doc); n != im.done.Records || h != nil || err != nil {
+		return
+	}
+	if err := im.s.removeAll(ctx, im.doc); err != nil {
+		im.s.lg.Warn("half an import stays", "doc", im.doc, "err", err)
+	}
+}
+
+func (im *importer) run(r io.Reader) (Imported, error) {
+	s, ctx, doc := im.s, im.ctx, im.doc
 	in := bufio.NewReaderSize(r, 64<<10)
 	erased, err := s.Erased(ctx, doc)
 	if err != nil {
-		return done, err
+		return im.done, err
 	}
-	im := importer{s: s, ctx: ctx, doc: doc, o: o, w: s.log.Writer(doc), seqs: make(map[stream.Seq]stream.Seq)}
 	var last stream.Seq
 	for n := 1; ; n++ {
 		fail := func(what string, args ...any) (Imported, error) {

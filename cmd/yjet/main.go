@@ -33,6 +33,8 @@ func commands() []command {
 	return []command{
 		{"dev", "everything in one process: NATS inside, a page to try, no login, loopback only", runDev},
 		{"serve", "production: in front of a NATS cluster, or with NATS inside", runServe},
+		{"doc", "documents from the shell: ls, show, log, get, export, import, versions, restore, copy, rm", runDoc},
+		{"verify", "hold every stored document against the law, offline or online", runVerify},
 		{"decode", "one payload on stdin (update, awareness frame, snapshot) to readable text", runDecode},
 		{"token", "mint a token or a ticket with the configured secret", runToken},
 		{"check", "smoke test of a running server from outside", runCheck},
