@@ -64,11 +64,20 @@ func (c *cursor) content(s *Struct) {
 	case RefDoc:
 		s.Len = 1
 		c.str()
-		c.skipAny(1)
+		c.options()
 		s.Content = c.since(start)
 	default:
 		c.fail(start-1, reasonRef)
 	}
+}
+
+// options reads the options of a sub-document. Yjs looks into them, and throws on null and undefined.
+func (c *cursor) options() {
+	if at := c.off; at < len(c.b) && (c.b[at] == anyNull || c.b[at] == anyUndefined) {
+		c.fail(at, reasonOptions)
+		return
+	}
+	c.skipAny(1)
 }
 
 // since is what was read from off on.

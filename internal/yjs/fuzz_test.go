@@ -112,20 +112,21 @@ func FuzzMerge(f *testing.F) {
 				t.Fatalf("%s: %v", b64(u), err)
 			}
 		}
-		// What is ready of b after a refers to nothing else, and with the rest it is b.
+		// What is ready of b after a refers to nothing else, and with the rest and a it is both.
 		var s State
-		s.Add(parsed(t, must2(t)(readyOf(new(State), a))))
+		had := must2(t)(readyOf(new(State), a))
+		s.Add(parsed(t, had))
 		r, err := s.Ready(parsed(t, b))
 		if err != nil {
 			t.Fatal(err)
 		}
-		parts := [][]byte{}
+		parts := [][]byte{had}
 		for _, p := range [][]byte{r.Ready, r.Rest} {
 			if p != nil {
 				parts = append(parts, p)
 			}
 		}
-		sameIDs(t, "ready and rest", b, parts...)
+		sameIDs(t, "ready and rest", must2(t)(Merge(had, b)), parts...)
 		if r.Ready != nil {
 			if err := closed(&s, r.Ready); err != nil {
 				t.Fatal(err)

@@ -32,6 +32,13 @@ type span struct {
 
 func (s *span) end() uint64 { return s.clock + s.len }
 
+// cut takes k clocks off the left.
+func (s *span) cut(k uint64) {
+	s.clock += k
+	s.len -= k
+	s.asIs = false
+}
+
 type clientSpans struct {
 	client   uint64
 	spans    []span // in the order they came
@@ -414,10 +421,7 @@ func (m *Merger) interleave(c *clientSpans, ranks *ranks) []span {
 		}
 		s := r.spans[0]
 		if len(out) > 0 && s.clock < end {
-			cut := end - s.clock
-			s.clock += cut
-			s.len -= cut
-			s.asIs = false
+			s.cut(end - s.clock)
 		}
 		if last := len(out) - 1; last >= 0 && s.info == RefGC && out[last].info == RefGC && s.clock == end {
 			out[last].len += s.len

@@ -16,7 +16,11 @@ type Readiness struct {
 // Ready splits u by what s can take now. A struct is ready when s holds, contiguous from clock 0, everything before it in its
 // own client and all it refers to, or gets them from ready structs of u. A delete is ready when its structs are.
 //
-// In the usual case all is ready: then Ready is u.Bytes itself and nothing is allocated. The two parts together are u.
+// A struct that begins before what s holds and ends after it is cut there: Yjs throws when it has to cut one itself where
+// it holds GC, and only a hostile update needs that.
+//
+// In the usual case all is ready: then Ready is u.Bytes itself and nothing is allocated. The two parts together, and what s
+// holds, are u.
 func (s *State) Ready(u *Update) (Readiness, error) {
 	if s.allReady(u) {
 		return Readiness{Ready: u.Bytes}, nil
@@ -27,7 +31,11 @@ func (s *State) Ready(u *Update) (Readiness, error) {
 // allReady answers for the simple updates: true means ready, false means look closer.
 func (s *State) allReady(u *Update) bool {
 	for i, r := range u.runs {
-		if r.Clock > s.structs.Prefix(r.Client) {
+		known := s.structs.Prefix(r.Client)
+		if r.Clock < known && known < r.End() {
+			return false
+		}
+		if r.Clock > known {
 			if i == 0 || u.runs[i-1].Client != r.Client || u.runs[i-1].End() < r.Clock {
 				return false
 			}
@@ -169,6 +177,7 @@ func (s *State) sift(u *Update) (Readiness, error) {
 		return s.structs.Prefix(client)
 	}
 	work := slices.Clone(order)
+	cut := false
 	for len(work) > 0 {
 		client := work[len(work)-1]
 		work = work[:len(work)-1]
@@ -177,6 +186,10 @@ func (s *State) sift(u *Update) (Readiness, error) {
 		for w.next < len(w.spans) {
 			head := &w.spans[w.next]
 			if head.end() > w.known {
+				if head.clock < w.known {
+					head.cut(w.known - head.clock)
+					cut = true
+				}
 				if id, ok := firstMissing(u.Bytes, client, head, w.known, known); ok {
 					w.blocked = id
 					if other := clients[id.Client]; other != nil && other != w {
@@ -226,12 +239,15 @@ func (s *State) sift(u *Update) (Readiness, error) {
 			missing = append(missing, ID{d.Client, from})
 		}
 	}
-	if rest.sections == 0 && restDels.Empty() {
+	if rest.sections == 0 && restDels.Empty() && !cut {
 		return Readiness{Ready: u.Bytes}, nil
 	}
 	var out Readiness
 	if ready.sections > 0 || !readyDels.Empty() {
 		out.Ready = ready.finish(nil, readyDels.Append(nil))
+	}
+	if rest.sections == 0 && restDels.Empty() {
+		return out, nil
 	}
 	out.Rest = rest.finish(nil, restDels.Append(nil))
 	slices.SortFunc(missing, func(a, b ID) int {
@@ -276,10 +292,7 @@ func (e *encoder) addAfter(b []byte, s span) {
 		if s.end() <= e.next {
 			return
 		}
-		cut := e.next - s.clock
-		s.clock += cut
-		s.len -= cut
-		s.asIs = false
+		s.cut(e.next - s.clock)
 	}
 	e.addSpan(b, &s)
 }

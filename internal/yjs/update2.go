@@ -493,7 +493,7 @@ func (w *v1Writer) structV2(r *readerV2, s *Struct) {
 		w.out = s.appendHead(w.out)
 		w.text(r.str())
 		from := c.off
-		c.skipAny(1)
+		c.options()
 		w.out = append(w.out, c.since(from)...)
 	default:
 		c.fail(r.at[colInfo], reasonRef)

@@ -242,6 +242,34 @@ const ops = {
       }
       return glance(d)
     })
+  }),
+  // What goes wrong when a stock client takes in each list of updates, one by one, merged, and from a peer; '' if nothing.
+  survive: ({ seed, documents }) => ({
+    seed,
+    faults: documents.map(list => {
+      const updates = list.map(bin)
+      let step = ''
+      try {
+        step = 'one by one'
+        const d = plain()
+        for (const u of updates) Y.applyUpdate(d, u)
+        step = 'encoded'
+        const state = Y.encodeStateAsUpdate(d)
+        step = 'encoded in V2'
+        Y.encodeStateAsUpdateV2(d)
+        step = 'shown'
+        glance(d)
+        step = 'at a peer'
+        Y.applyUpdate(plain(), state)
+        step = 'merged'
+        const merged = Y.mergeUpdates(updates)
+        Y.convertUpdateFormatV1ToV2(merged)
+        Y.diffUpdate(merged, Y.encodeStateVectorFromUpdate(merged))
+        step = 'merged, at a peer'
+        Y.applyUpdate(plain(), merged)
+      } catch (e) { return step + ': ' + e }
+      return ''
+    })
   })
 }
 
