@@ -73,6 +73,16 @@
 // the same document, but not its past. Both are functions of the set of updates, so two servers get the same from the same
 // log.
 //
+// # The document
+//
+// [Document] puts the items of updates in their places, and so can say what they show: text, deltas, JSON, markup. It can be
+// edited in a client's name ([Document.Edit]), and knows its past: a state at a Yjs snapshot ([Document.At]), the edit that
+// leads back to an earlier state ([Document.Restore]), who wrote what ([Document.Runs]) and what changed since
+// ([Document.TextDiff]). Merging, storing and forwarding updates needs none of it.
+//
+// Where clients wrote at one place at the same time, each item is compared with all that came between its neighbours. That
+// is a handful, unless somebody makes it many: n items against n others take n² steps, here as in Yjs.
+//
 // # Where this differs from Yjs, on purpose
 //
 //   - A gap at the very start of an update's first section counts as unknown in [VectorOf]. Yjs counts it as known, and a

@@ -152,6 +152,9 @@ func (d *Document) load(update []byte) error {
 				section()
 			}
 		}
+		if n := len(d.structs); n == cap(d.structs) {
+			d.structs = slices.Grow(d.structs, max(8, n)) // twice as many: append would copy more often
+		}
 		d.structs = append(d.structs, s)
 	}
 	section()
