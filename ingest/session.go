@@ -22,6 +22,8 @@ type session struct {
 	user string
 	came time.Time
 
+	counted string // whose documents it is counted among; "": nobody's
+
 	due atomic.Int64 // unix seconds at which the clock looks at its rights; 0: never
 
 	// Owned by the reader (of Hocuspocus: by whoever handles the document's messages).
@@ -69,7 +71,10 @@ func newSession(c *conn, r *room, d dialect, enc *encoder, grant auth.Grant) (*s
 	r.mu.Lock()
 	s.schedule(s.came)
 	r.mu.Unlock()
-	if !c.srv.gate.open(s.user, r.doc) {
+	if !grant.Admin {
+		s.counted = grant.User
+	}
+	if !c.srv.gate.open(s.counted, r.doc) {
 		c.srv.rooms.release(r)
 		return nil, causeTooMany
 	}
@@ -311,7 +316,7 @@ func (s *session) leaveFor(cs *cause, clean bool) {
 	r.unlock()
 	s.c.part(s)
 	srv := s.c.srv
-	srv.gate.shut(s.user, r.doc)
+	srv.gate.shut(s.counted, r.doc)
 	srv.metrics.sessions.WithLabelValues(s.d.name()).Dec()
 	srv.log.Info("left", "doc", string(r.doc), "user", s.user, "dialect", s.d.name(), "conn", s.c.id, "reason", cs.reason,
 		"took", time.Since(s.came).Round(time.Millisecond).String(), "updates", updates)
