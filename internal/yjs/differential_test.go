@@ -1,5 +1,3 @@
-//go:build unix
-
 package yjs
 
 import (
@@ -17,19 +15,31 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
-	"syscall"
 	"testing"
 )
 
 var (
-	diffSeed  = flag.Uint64("diff.seed", 1, "first seed of TestDocumentAgainstYjs")
-	diffCount = flag.Int("diff.count", 0, "number of seeds of TestDocumentAgainstYjs; 0: 2,000 in CI, elsewhere 200")
+	diffSeed  = flag.Uint64("diff.seed", 1, "first seed of tests against yjs")
+	diffCount = flag.Int("diff.count", 0, "number of seeds of tests against yjs; 0: all in CI, elsewhere a tenth")
 )
 
 const (
 	nodeDir         = "testdata" // where the packages are installed
 	differentialDir = "testdata/differential"
 )
+
+// diffSeeds is how many sessions a test should compare, of which there are most in CI.
+func diffSeeds(most int) int {
+	switch {
+	case *diffCount > 0:
+		return *diffCount
+	case raceEnabled:
+		return most / 100
+	case os.Getenv("CI") == "true":
+		return most
+	}
+	return most / 10
+}
 
 // needNode finds Node and installs the pinned packages, once, whoever comes first. Without Node the test is skipped; in CI,
 // where it must not be, it fails.
@@ -52,7 +62,7 @@ func needNode(t testing.TB) string {
 		t.Fatal(err)
 	}
 	defer lock.Close()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+	if err := lockFile(lock); err != nil {
 		t.Fatal(err)
 	}
 	// What was installed is known by the lockfile it was installed from.
@@ -228,16 +238,7 @@ func (v *yjsView) differs(t testing.TB, d *Document) string {
 // TestDocumentAgainstYjs compares documents with those of npm yjs over random sessions of several clients, with all types,
 // marks, undo and redo. To see one seed again: go test -run TestDocumentAgainstYjs ./internal/yjs -diff.seed N -diff.count 1
 func TestDocumentAgainstYjs(t *testing.T) {
-	count := *diffCount
-	switch {
-	case count > 0:
-	case raceEnabled:
-		count = 20
-	case os.Getenv("CI") == "true":
-		count = 2000
-	default:
-		count = 200
-	}
+	count := diffSeeds(2000)
 	j := newJudge(t)
 	const ahead = 4 // sessions asked for, so that neither side waits for the other
 	var queue []func()

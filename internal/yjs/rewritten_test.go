@@ -12,7 +12,7 @@ import (
 // What is merged, joined, compacted, split, sifted and cut here must be to npm yjs what the log itself is. Random sessions; to
 // see one again: go test -run TestRewrittenUpdatesAreTheSameToYjs ./internal/yjs -diff.seed N -diff.count 1
 func TestRewrittenUpdatesAreTheSameToYjs(t *testing.T) {
-	count := min(*diffCount, 150)
+	count := diffSeeds(150)
 	j := newJudge(t)
 	for i := range count {
 		seed := *diffSeed + uint64(i)

@@ -283,7 +283,9 @@ func (s Shared) cleanGap(start, curr *docItem, before, now []docMark) {
 		if held == nil {
 			held = jsonNull
 		}
-		if last[m.key] != it || bytes.Equal(held, m.value) {
+		// Yjs takes objects for equal only if they are the same one, and then they are not.
+		same := m.value[0] != '{' && m.value[0] != '[' && bytes.Equal(held, m.value)
+		if last[m.key] != it || same {
 			s.tx.d.delete(it)
 		}
 	}
