@@ -303,6 +303,7 @@ func (s *Server) postDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc,
 			s.rooms.release(room)
 		} else if err == nil {
 			seq, err = room.write(ctx, grant, conn, body)
+			room.hintIdle()
 			s.rooms.release(room)
 		}
 	default:
@@ -315,6 +316,16 @@ func (s *Server) postDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc,
 	}
 	w.Header().Set("Yjet-Seq", strconv.FormatUint(uint64(seq), 10))
 	w.WriteHeader(http.StatusNoContent)
+}
+
+// hintIdle tells the store that a document which nobody has open was written to: it may be folded when it stays quiet.
+func (r *room) hintIdle() {
+	r.mu.Lock()
+	seq, since, idle := r.seq, r.since, len(r.sessions) == 0
+	r.mu.Unlock()
+	if idle && since.records > 0 {
+		r.srv.o.Snapshots.Hint(r.doc, seq, since.bytes, since.records, true)
+	}
 }
 
 // deleteDoc removes a document for good.

@@ -65,6 +65,7 @@
 //
 // # Goroutines
 //
-// At most two that fold what Hint has queued, one timer per document that fell quiet, and the sweep where Run was called.
+// At most two that fold what Hint has queued, one timer per document that fell quiet, one per erased
+// document until it was looked at again, and the sweep where Options.SweepEvery asks for it.
 // Close ends and awaits them.
 package snapshot

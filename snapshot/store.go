@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,6 +23,8 @@ type Options struct {
 	CompactAfter time.Duration
 	// EraseWait is how long an append may still be under way somewhere after a document was erased; 0 means 35 s. See Erase.
 	EraseWait time.Duration
+	// SweepEvery starts a sweep about that often, see Sweep; 0: never by itself.
+	SweepEvery time.Duration
 	// OnDamage, when set, is told once for each document found damaged; it must not block.
 	OnDamage func(Damage)
 	Log      *slog.Logger          // nil: slog.Default
@@ -55,12 +58,15 @@ type Store struct {
 	codec   *codec
 	ctx     context.Context // ends when Close gives up waiting
 	cancel  context.CancelFunc
+	closing context.Context // ends when Close begins
+	stop    context.CancelFunc
 
 	// failpoint, when a test sets it, is called at each step of a fold; an error ends the process's part in it there and
 	// then, as a crash would.
 	failpoint func(doc stream.Doc, step string) error
 
 	work    sync.WaitGroup // folds and timers under way
+	swept   atomic.Int64   // sweeps finished
 	mu      sync.Mutex
 	closed  bool
 	docs    map[stream.Doc]*known
@@ -113,7 +119,12 @@ func New(log *stream.Log, o Options) *Store {
 		damaged: make(map[stream.Doc]Damage), late: make(map[stream.Doc]*time.Timer),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.closing, s.stop = context.WithCancel(s.ctx)
 	s.metrics = newMetrics(o.Metrics, s)
+	if o.SweepEvery > 0 {
+		s.work.Add(1)
+		go s.sweeper(o.SweepEvery)
+	}
 	return s
 }
 
@@ -123,6 +134,7 @@ func (s *Store) Close(ctx context.Context) error {
 	s.mu.Lock()
 	if !s.closed {
 		s.closed = true
+		s.stop()
 		s.queue = nil
 		for _, k := range s.docs {
 			if k.timer != nil && k.timer.Stop() {

@@ -2,7 +2,10 @@ package snapshot
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"yjet/stream"
@@ -16,12 +19,55 @@ type Swept struct {
 	Docs    int // looked at
 	Orphans int // blobs removed that no head named
 	Folded  int // documents folded because their tail was older than a day, or history was past its age
+	Damaged int // documents found damaged
 }
 
-// Sweep looks at every document once: removes what no head names, folds tails older than a day, drops history past its age.
-// It takes its time: it works no more than one fifth of it.
+// firstSweep is how long after its start a server begins the first: the busy minutes are over by then.
+const firstSweep = 10 * time.Minute
+
+// sweeper runs a sweep now and then, until the Store closes.
+func (s *Store) sweeper(every time.Duration) {
+	defer s.work.Done()
+	// Of several servers that start together not all should sweep together.
+	wait := min(firstSweep, every) + rand.N(min(firstSweep, every))
+	for {
+		select {
+		case <-time.After(wait):
+		case <-s.closing.Done():
+			return
+		}
+		start := time.Now()
+		did, err := s.Sweep(s.closing)
+		if s.closing.Err() != nil {
+			return
+		}
+		if err != nil {
+			s.lg.Warn("sweep not finished", "err", err)
+		}
+		s.swept.Add(1)
+		s.lg.Info("store swept", "documents", did.Docs, "orphans", did.Orphans, "folded", did.Folded, "damaged", did.Damaged, "took", time.Since(start))
+		wait = every/2 + rand.N(every)
+	}
+}
+
+// Sweep looks at every document once: checks the bytes and counters of all that is stored, removes what no head names, folds tails
+// older than a day, drops history past its age, and looks for what stale clients brought into erased documents. It takes its
+// time: it works no more than one fifth of it.
 func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 	var did Swept
+	erased, err := s.log.MetaList(ctx, "erased.")
+	if err != nil {
+		return did, err
+	}
+	for _, e := range erased {
+		var t tombstone
+		if json.Unmarshal(e.Value, &t) != nil || t.Swept {
+			continue
+		}
+		if err := s.sweepErased(ctx, t.Doc); err != nil {
+			s.lg.Warn("erased document not swept", "doc", t.Doc, "err", err)
+		}
+	}
 	for after := ""; ; {
 		docs, err := s.log.Docs(ctx, "", after, 500)
 		if err != nil {
@@ -33,20 +79,81 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 		for _, d := range docs {
 			start := time.Now()
 			one, err := s.sweepDoc(ctx, d.Doc, orphanAge)
+			if err == nil {
+				one.Folded, err = s.foldStale(ctx, d)
+			}
+			if err == nil {
+				one.Damaged, err = s.scrub(ctx, d.Doc)
+			}
 			if ctx.Err() != nil {
 				return did, ctx.Err()
 			}
-			if err != nil {
+			if err != nil && !errors.Is(err, ErrPaused) && !errors.Is(err, ErrRaced) {
 				s.lg.Warn("document not swept", "doc", d.Doc, "err", err)
 			}
 			did.Docs++
 			did.Orphans += one.Orphans
 			did.Folded += one.Folded
+			did.Damaged += one.Damaged
 			if err := sleep(ctx, 4*time.Since(start)); err != nil {
 				return did, err
 			}
 			after = string(d.Doc)
 		}
+	}
+}
+
+// foldStale folds a document whose tail is older than a day, or whose history holds what is past its age.
+func (s *Store) foldStale(ctx context.Context, d stream.DocInfo) (folded int, err error) {
+	h, _, err := s.snapHead(ctx, d.Doc)
+	if err != nil {
+		return 0, err
+	}
+	if h == nil || d.Last > h.upto {
+		if time.Since(d.LastAt) < staleAfter {
+			return 0, nil
+		}
+		n, err := s.fold(ctx, d.Doc, whenStale)
+		if err != nil || h != nil && n == h.upto {
+			return 0, err
+		}
+		return 1, nil
+	}
+	if s.keep.age == 0 || len(h.info.History) == 0 || time.Since(time.UnixMilli(h.info.History[0].EndMS)) < s.keep.age {
+		return 0, nil
+	}
+	horizon := h.info.Horizon
+	err = s.amend(ctx, d.Doc, h, func(c *compaction) error {
+		if err := c.retain(ctx); err != nil {
+			return err
+		}
+		if c.next.info.Horizon == horizon {
+			return errEnough
+		}
+		versions, err := s.versionSeqs(ctx, d.Doc)
+		if err == nil {
+			c.next.dropFolds(versions)
+		}
+		return err
+	})
+	if errors.Is(err, errEnough) {
+		return 0, nil
+	}
+	return 1, err
+}
+
+// scrub reads all that is stored of a document, so that damage is found while there is still something to heal it from.
+func (s *Store) scrub(ctx context.Context, doc stream.Doc) (damaged int, err error) {
+	for try := 0; ; try++ {
+		_, h, err := s.verifyOnce(ctx, doc, false)
+		if err == nil || !errors.Is(err, ErrVerify) {
+			return 0, err
+		}
+		if now, _, herr := s.snapHead(ctx, doc); try < 5 && herr == nil && now != nil && (h == nil || now.rev != h.rev) {
+			continue // a fold went on meanwhile
+		}
+		s.markDamaged(doc, "scrub", err)
+		return 1, nil
 	}
 }
 

@@ -91,7 +91,7 @@ func serve(ctx context.Context, p process, c *config, dev bool) error {
 	}
 	down.add(authority.Close)
 
-	folds := snapshot.New(docs, snapshot.Options{History: c.history, CompactAfter: c.compactAfter, Log: log, Metrics: metrics})
+	folds := snapshot.New(docs, snapshot.Options{History: c.history, CompactAfter: c.compactAfter, SweepEvery: 24 * time.Hour, Log: log, Metrics: metrics})
 	down.add(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
