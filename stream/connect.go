@@ -22,9 +22,9 @@ func Dial(url string, opts ...nats.Option) (nc, bulk *nats.Conn, err error) {
 		}),
 		nats.ReconnectBufSize(-1),
 		nats.Timeout(5 * time.Second),
-		// A connection that is half open is noticed in 10 s, well before the 30 s after which writers are given up.
+		// A connection that is half open is noticed in 15 s, well before the 30 s after which writers are given up.
 		nats.PingInterval(5 * time.Second),
-		nats.MaxPingsOutstanding(1),
+		nats.MaxPingsOutstanding(2),
 		nats.FlusherTimeout(10 * time.Second),
 	}
 	dial := func(name string, more ...nats.Option) (*nats.Conn, error) {

@@ -10,14 +10,15 @@
 //   - A Tail delivers the records of one document in sequence order, each once, none left out, and does not show the join
 //     between what was stored and what arrives. What the live feed loses is found (by the order, by acknowledgements, by
 //     comparing heads) and read from the log.
-//   - A hole in the log is never silent: records carry a checksum and a writer's count, and Checker reads them.
+//   - A hole in the log is never silent: records carry a checksum and a writer's count, and Checker reads them. A stream that
+//     ends lower than it had is told, and never gives a sequence twice (mark.go). A damaged message is not an absent one.
 //   - Names and header values from strangers never reach a subject or a header line unescaped.
 //
 // Subjects and headers are described where they are written: subject.go, record.go, config.go, blob.go, presence.go.
 //
 // Goroutines: a Log starts one committer per shard, a few that deliver the live feed, and one keeper that compares heads;
-// repairs of gaps run in at most eight more, which end when there is nothing to repair. Close ends and awaits them all. A
-// Writer, a Tail or a document has none of its own.
+// repairs of gaps run in at most eight more, which end when there is nothing to repair, and one probes the store while it
+// reports errors. Close ends and awaits them all. A Writer, a Tail or a document has none of its own.
 //
 // What an update means is not known here.
 package stream

@@ -61,8 +61,10 @@ type Tail struct {
 	dirty   bool // the sink has something to flush
 
 	repairing repairState // guarded by the Log's repairMu
+	foundBy   string      // what asked for the repair; guarded by it, too
 
 	// Owned by whoever repairs.
+	read     int // records and bases that fill has delivered
 	failures int
 	since    time.Time
 }
@@ -176,7 +178,7 @@ func (t *Tail) Expect(seq Seq) {
 // Check compares with the head soon, and reads what is missing.
 func (t *Tail) Check() { t.repair("head") }
 
-// Close ends it. A call of the sink may be under way when Close returns; none begins after.
+// Close ends it. One call of the sink may be under way, or just about to be made, when Close returns.
 func (t *Tail) Close() {
 	if t.closed.Swap(true) {
 		return
@@ -294,11 +296,16 @@ func (t *Tail) fill(ctx context.Context) (done bool, err error) {
 	if got.Base != nil && got.Upto > t.Seq() {
 		t.seq.Store(uint64(got.Upto))
 		t.sink.Base(got.Base, got.Upto)
+		t.read++
 		t.dirty = true
 	}
 	for _, r := range got.Records {
+		if t.closed.Load() {
+			return true, nil
+		}
 		if r.Seq > t.Seq() {
 			t.deliver(r)
+			t.read++
 			t.dirty = true
 		}
 	}
@@ -360,9 +367,10 @@ func (t *Tail) repair(foundBy string) {
 	defer l.repairMu.Unlock()
 	switch t.repairing {
 	case whole:
-		l.m.gaps.WithLabelValues(foundBy).Inc()
+		t.foundBy = foundBy
 		t.enqueueLocked()
 	case repairRuns:
+		t.foundBy = foundBy
 		t.repairing = repairAgain
 	}
 }
@@ -405,12 +413,13 @@ func (l *Log) repairLoop() {
 		l.repairQ[0] = nil
 		l.repairQ = l.repairQ[1:]
 		t.repairing = repairRuns
+		foundBy := t.foundBy
 		l.repairMu.Unlock()
-		t.repairNow()
+		t.repairNow(foundBy)
 	}
 }
 
-func (t *Tail) repairNow() {
+func (t *Tail) repairNow(foundBy string) {
 	if t.closed.Load() {
 		return
 	}
@@ -419,7 +428,11 @@ func (t *Tail) repairNow() {
 	}
 	ctx, cancel := context.WithTimeout(t.l.ctx, time.Minute)
 	defer cancel()
+	before := t.read
 	done, err := t.fill(ctx)
+	if t.read > before {
+		t.l.m.gaps.WithLabelValues(foundBy).Inc()
+	}
 	switch {
 	case done:
 		t.l.m.repairSeconds.Observe(time.Since(t.since).Seconds())
