@@ -33,7 +33,7 @@ const chunks = updates => {
 
 // One Go process, so that both sides run one after the other and not beside each other.
 const go = {}
-const bench = 'MergeAll|MergeInChunks|CompactAll|MergeOne|VectorOf|DiffKnown|ToV2|FromV2'
+const bench = 'MergeAll|MergeInChunks|CompactAll|MergeOne|VectorOf|DiffKnown|ToV2|FromV2|DocumentOneByOne|DocumentFrom'
 const text = execFileSync('go', ['test', '-run', 'XXX', '-bench', bench, '-benchtime', '5x', '.'], { cwd: path.join(here, '..'), encoding: 'utf8', maxBuffer: 1 << 26 })
 for (const line of text.split('\n')) {
   const m = /^Benchmark(\S+?)(?:-\d+)?\s+\d+\s+(\d+(?:\.\d+)?) ns\/op/.exec(line)
@@ -57,6 +57,10 @@ for (const [name, file] of traces) {
   row('state vector of the merged update', 3, () => Y.encodeStateVectorFromUpdate(merged), 'VectorOf')
   row('diff against a full vector', 3, () => Y.diffUpdate(merged, sv), 'DiffKnown')
   row('V1 to V2', 3, () => Y.convertUpdateFormatV1ToV2(merged), 'ToV2')
+  const state = Y.encodeStateAsUpdate(doc)
+  row('document: all updates, one by one', 1, () => { const d = plainDoc(); for (const u of updates) Y.applyUpdate(d, u) }, 'DocumentOneByOne')
+  row('document: from its own state (here: from the compacted update)', 3, () => Y.applyUpdate(plainDoc(), state), 'DocumentFromCompacted')
+  row('document: from the merged update', 1, () => Y.applyUpdate(plainDoc(), merged), 'DocumentFromMerged')
   row('V2 to V1', 3, () => Y.convertUpdateFormatV2ToV1(v2), 'FromV2')
 }
 
