@@ -221,6 +221,39 @@ func TestServersThatStartLaterOrMissedItKnowARevocation(t *testing.T) {
 	again.has(7, 4)
 }
 
+// A revocation that comes between the question for rights and the session finds no session to end: the session finds it.
+func TestRevocationBeforeTheSessionStandsIsSeenByIt(t *testing.T) {
+	w := start(t, logins)
+	w.open("/notes?token=" + token("bob", time.Hour))
+	g, err := w.srv.o.Auth.Grant(t.Context(), auth.Request{Doc: "notes", Token: token("ada", time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.srv.mu.Lock()
+	var c *conn
+	for c = range w.srv.conns {
+	}
+	w.srv.mu.Unlock()
+	for _, leave := range []auth.Mode{auth.Read, auth.None} {
+		if err := w.srv.o.Auth.Revoke(auth.Revocation{User: "ada", Leave: leave}); err != nil {
+			t.Fatal(err)
+		}
+		r, err := w.srv.rooms.open(t.Context(), "notes")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := newSession(c, r, newYWS(c), plain, g)
+		switch {
+		case leave == auth.None && causeOf(err) != causeRevoked:
+			t.Errorf("got %v, want revoked", err)
+		case leave == auth.Read && (err != nil || s.grant.Mode != auth.Read):
+			t.Errorf("got %v %v, want a session that may only read", s.grant.Mode, err)
+		case leave == auth.Read:
+			s.leaveFor(causeLeft, true)
+		}
+	}
+}
+
 func TestLapsedRevocationsAreClearedAway(t *testing.T) {
 	w := start(t, logins)
 	if code, body := w.request("DELETE", "/api/sessions?user=ada&for=1ms", w.admin(), ""); code != 200 {
