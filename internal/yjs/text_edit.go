@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"reflect"
 	"slices"
-	"strings"
 )
 
 // Edits of texts with marks, as Y.Text does them. A mark begins with a Format of its value and ends with a Format of the
@@ -283,9 +282,7 @@ func (s Shared) cleanGap(start, curr *docItem, before, now []docMark) {
 		if held == nil {
 			held = jsonNull
 		}
-		// Yjs takes objects for equal only if they are the same one, and then they are not.
-		same := m.value[0] != '{' && m.value[0] != '[' && bytes.Equal(held, m.value)
-		if last[m.key] != it || same {
+		if last[m.key] != it || equalMarks(held, m.value) {
 			s.tx.d.delete(it)
 		}
 	}
@@ -303,12 +300,13 @@ func dropMark(marks []docMark, key string) []docMark {
 	return slices.DeleteFunc(marks, func(m docMark) bool { return m.key == key })
 }
 
-// equalMarks compares values of marks, which are JSON.
+// equalMarks compares values of marks, which are JSON. Where they are objects, Yjs goes by whether they are the same one in
+// memory, and so may leave a format standing that changes nothing.
 func equalMarks(a, b []byte) bool {
 	if bytes.Equal(a, b) {
 		return true
 	}
-	if !strings.ContainsRune("{[", rune(a[0])) || a[0] != b[0] {
+	if (a[0] != '{' && a[0] != '[') || a[0] != b[0] {
 		return false
 	}
 	var x, y any
