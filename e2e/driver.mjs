@@ -240,14 +240,20 @@ const get = name => {
 // at turns a fraction of a length into an index: the test says where, whatever the length is by now.
 const at = (f, n) => Math.min(n, Math.floor(f * (n + 1)))
 
+// whole moves an index off the middle of a surrogate pair: Yjs itself does not converge where one is cut in half.
+const whole = (t, i) => {
+  const s = t.toString()
+  return i > 0 && i < s.length && /[\uDC00-\uDFFF]/.test(s[i]) && /[\uD800-\uDBFF]/.test(s[i - 1]) ? i - 1 : i
+}
+
 function edit (doc, [type, what, ...a]) {
   switch (type) {
     case 'text': {
       const t = doc.getText('t')
-      if (what === 'insert') t.insert(at(a[0], t.length), a[1])
+      if (what === 'insert') t.insert(whole(t, at(a[0], t.length)), a[1])
       else if (what === 'append') t.insert(t.length, a[0])
-      else if (what === 'delete' && t.length > 0) { const i = at(a[0], t.length - 1); t.delete(i, Math.min(a[1], t.length - i)) }
-      else if (what === 'format' && t.length > 0) { const i = at(a[0], t.length - 1); t.format(i, Math.min(a[1], t.length - i), a[2]) }
+      else if (what === 'delete' && t.length > 0) { const i = whole(t, at(a[0], t.length - 1)); t.delete(i, whole(t, Math.min(i + a[1], t.length)) - i) }
+      else if (what === 'format' && t.length > 0) { const i = whole(t, at(a[0], t.length - 1)); t.format(i, whole(t, Math.min(i + a[1], t.length)) - i, a[2]) }
       else if (what === 'embed') t.insertEmbed(at(a[0], t.length), a[1])
       return
     }

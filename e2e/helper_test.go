@@ -201,7 +201,24 @@ func startDev(t testing.TB, args ...string) *server {
 	s := &server{t: t, nats: "nats://" + natsAddr,
 		args: append([]string{"dev", "--data", filepath.Join(t.TempDir(), "data"), "--nats-addr", natsAddr}, args...)}
 	s.begin()
+	t.Cleanup(s.verify)
 	return s
+}
+
+// verify holds every document of a running server against the law: replay from zero = snapshot + history + tail.
+// Every test that starts a server ends with it.
+func (s *server) verify() {
+	if s.t.Failed() {
+		return
+	}
+	select {
+	case <-s.done:
+		return
+	default:
+	}
+	if out, err := exec.Command(yjetBinary(s.t), "verify", "--nats", s.nats).CombinedOutput(); err != nil {
+		s.t.Errorf("yjet verify: %v\n%s", err, out)
+	}
 }
 
 // startServe starts `yjet serve` with the arguments given, on a free port.

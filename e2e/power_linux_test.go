@@ -1,11 +1,13 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -67,7 +69,7 @@ func (d *disk) cut(s *server, alive time.Duration) {
 		d.t.Fatal(err)
 	}
 	if alive == 0 {
-		s.cmd.Process.Signal(syscall.SIGSTOP)
+		s.freeze()
 	}
 	flags := uint32(dropJournal)
 	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, dir.Fd(), shutdown, uintptr(unsafe.Pointer(&flags)))
@@ -77,6 +79,32 @@ func (d *disk) cut(s *server, alive time.Duration) {
 	}
 	time.Sleep(alive)
 	s.kill()
+}
+
+// freeze stops the process and waits until none of its threads runs any more.
+func (s *server) freeze() {
+	s.t.Helper()
+	s.cmd.Process.Signal(syscall.SIGSTOP)
+	tasks := fmt.Sprintf("/proc/%d/task", s.cmd.Process.Pid)
+	for range 2000 {
+		threads, err := os.ReadDir(tasks)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		running := false
+		for _, th := range threads {
+			stat, _ := os.ReadFile(filepath.Join(tasks, th.Name(), "stat"))
+			// "pid (name) state …": stopped, dead, or in a call to the disk from which it returns into the stop.
+			if i := bytes.LastIndexByte(stat, ')'); i >= 0 && i+2 < len(stat) && !strings.ContainsRune("TtDZX", rune(stat[i+2])) {
+				running = true
+			}
+		}
+		if !running {
+			return
+		}
+		time.Sleep(100 * time.Microsecond)
+	}
+	s.t.Fatal("the process does not stop")
 }
 
 // restore mounts the disk again, as it is found after the cut.
