@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -20,7 +21,9 @@ import (
 // embedded is a nats-server inside this process, with its data directory locked against a second one. The nats-server itself does not
 // lock: two processes on one directory acknowledge messages and lose them.
 type embedded struct {
-	server *server.Server
+	server atomic.Pointer[server.Server]
+	opts   server.Options
+	log    *slog.Logger
 	lock   *os.File
 }
 
@@ -41,9 +44,8 @@ func startEmbedded(o embedOptions) (*embedded, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the data directory %s is in use by another yjet (%w); stop that one, or choose another directory with --data", o.data, err)
 	}
-	e := &embedded{lock: lock}
-
-	var opts server.Options
+	e := &embedded{lock: lock, log: o.log.With("part", "nats")}
+	opts := &e.opts
 	if err := opts.ProcessConfigString(yjet.NATSConf); err != nil {
 		e.stop()
 		return nil, fmt.Errorf("nats.conf: %w", err)
@@ -61,18 +63,37 @@ func startEmbedded(o embedOptions) (*embedded, error) {
 		}
 	}
 
-	e.server, err = server.NewServer(&opts)
-	if err != nil {
+	if err := e.start(); err != nil {
 		e.stop()
-		return nil, fmt.Errorf("embedded NATS: %w", err)
-	}
-	e.server.SetLoggerV2(natsLogger{o.log.With("part", "nats")}, false, false, false)
-	e.server.Start()
-	if !e.server.ReadyForConnections(20*time.Second) || !e.server.JetStreamEnabled() {
-		e.stop()
-		return nil, fmt.Errorf("embedded NATS did not start on %s; the log lines above say why", o.data)
+		return nil, err
 	}
 	return e, nil
+}
+
+// start runs a server on the data directory.
+func (e *embedded) start() error {
+	opts := e.opts // the server fills in its copy
+	s, err := server.NewServer(&opts)
+	if err != nil {
+		return fmt.Errorf("embedded NATS: %w", err)
+	}
+	s.SetLoggerV2(natsLogger{e.log}, false, false, false)
+	s.Start()
+	e.server.Store(s)
+	if !s.ReadyForConnections(20*time.Second) || !s.JetStreamEnabled() {
+		return fmt.Errorf("embedded NATS did not start on %s; the log lines above say why", opts.StoreDir)
+	}
+	return nil
+}
+
+// InProcessConn connects to the server of the moment, so that clients find the next one when this one is restarted. It makes embedded a
+// nats.InProcessConnProvider.
+func (e *embedded) InProcessConn() (net.Conn, error) {
+	s := e.server.Load()
+	if s == nil || !s.Running() {
+		return nil, errors.New("the NATS inside is restarting")
+	}
+	return s.InProcessConn()
 }
 
 // natsListen checks the address before the server takes it: the server would end the process.
@@ -110,7 +131,7 @@ func loopback(host string) bool {
 
 // url is where the nats command line tool reaches the server, "" when it does not listen.
 func (e *embedded) url() string {
-	if a, ok := e.server.Addr().(*net.TCPAddr); ok && a != nil {
+	if a, ok := e.server.Load().Addr().(*net.TCPAddr); ok && a != nil {
 		return "nats://" + a.String()
 	}
 	return ""
@@ -118,12 +139,64 @@ func (e *embedded) url() string {
 
 // stop ends the server, which writes what it holds, and then lets go of the directory.
 func (e *embedded) stop() {
-	if e.server != nil {
-		e.server.Shutdown()
-		e.server.WaitForShutdown()
-	}
+	e.shutdown()
 	if e.lock != nil {
 		e.lock.Close()
+	}
+}
+
+func (e *embedded) shutdown() {
+	if s := e.server.Load(); s != nil {
+		s.Shutdown()
+		s.WaitForShutdown()
+	}
+}
+
+const (
+	watchEvery   = time.Second
+	stuckFor     = 30 * time.Second // a store that takes nothing for so long is restarted whatever the reason
+	restartPause = time.Minute      // between two restarts for that
+	roomAgain    = 16 << 20         // bytes free on a disk that was full, from which on a restart is worth it
+)
+
+// watch restarts the server when its store is stuck: after a full disk the server takes nothing any more even when there is room again, until
+// it is started anew. healthy tells whether something can be stored now. watch ends with ctx.
+func (e *embedded) watch(ctx context.Context, healthy func(context.Context) error) {
+	var sickSince, restarted time.Time
+	wasFull := false
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		err := healthy(ctx)
+		if err == nil || ctx.Err() != nil {
+			sickSince, wasFull = time.Time{}, false
+			continue
+		}
+		now := time.Now()
+		if sickSince.IsZero() {
+			sickSince = now
+		}
+		free, known := freeSpace(e.opts.StoreDir)
+		if known && free < roomAgain {
+			wasFull = true
+			continue // a restart would not help yet
+		}
+		if !wasFull && (now.Sub(sickSince) < stuckFor || now.Sub(restarted) < restartPause) {
+			continue
+		}
+		e.log.Error("the store takes nothing; restarting the NATS inside", "since", now.Sub(sickSince), "err", err)
+		e.shutdown()
+		if err := e.start(); err != nil {
+			e.log.Error("restart of the NATS inside", "err", err)
+		} else {
+			wasFull = false
+		}
+		restarted = time.Now()
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -84,6 +85,12 @@ func serve(ctx context.Context, p process, c *config, dev bool) error {
 		return err
 	}
 	down.add(func() { docs.Close() })
+	if store != nil {
+		watching, stopWatching := context.WithCancel(context.Background())
+		var watcher sync.WaitGroup
+		watcher.Go(func() { store.watch(watching, func(ctx context.Context) error { return docs.Health(ctx).Err }) })
+		down.add(func() { stopWatching(); watcher.Wait() })
+	}
 
 	authority, err := newAuth(c, dev, log, metrics)
 	if err != nil {
@@ -185,7 +192,7 @@ func connectNATS(c *config, dev bool, log *slog.Logger, down *stack) (nc, bulk *
 			return nil, nil, nil, err
 		}
 		down.add(store.stop)
-		opts = append(opts, nats.InProcessServer(store.server))
+		opts = append(opts, nats.InProcessServer(store))
 	} else if c.durability == "disk" {
 		log.Warn("whether the NATS cluster writes to disk before it acknowledges cannot be seen from here: durability is shown as unknown; " +
 			"set sync_interval: always on each node, see deploy/cluster.conf")
