@@ -113,6 +113,14 @@ type fault struct {
 func (f *fault) Error() string { return f.err.Error() }
 func (f *fault) Unwrap() error { return f.err }
 
+// Fault is the store's error while it lasts, or nil. It costs nothing to ask.
+func (l *Log) Fault() error {
+	if f := l.fault.Load(); f != nil {
+		return f
+	}
+	return nil
+}
+
 // setFault stops appends on all shards. They go on when, some seconds after the last report, a probe is stored.
 func (l *Log) setFault(err error) {
 	l.m.faults.Inc()
