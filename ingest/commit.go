@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -28,7 +27,7 @@ type commits struct {
 	awaited  []*group              // stored, not yet delivered by the tail
 	reached  uint64                // all groups up to this number are stored and delivered
 	full     []chan struct{}       // senders that wait for room
-	idlers   []chan struct{}       // who waits until nothing is under way
+	watch    []chan struct{}       // who wants to know when a group is settled
 	ackers   map[*session]struct{} // sessions with acknowledgements to come
 	recover  bool                  // an append was given up: after the next that is stored, ask all writers
 }
@@ -152,13 +151,13 @@ func (r *room) launch(g *group) {
 
 // entries merges what waited of one connection, and cuts what is larger than the
 // server takes in one message.
-func (r *room) entries(g *group) ([]stream.Entry, error) {
-	entries := make([]stream.Entry, 0, len(g.updates))
+func (r *room) entries(g *group) (entries []stream.Entry, err error) {
+	defer r.recovered(&err)
+	entries = make([]stream.Entry, 0, len(g.updates))
 	for i := range g.updates {
 		p := &g.updates[i]
 		u := p.updates[0]
 		if len(p.updates) > 1 {
-			var err error
 			if u, err = yjs.Merge(p.updates...); err != nil {
 				return nil, err
 			}
@@ -258,23 +257,23 @@ func (r *room) delivered() {
 		return
 	}
 	c.awaited = append(c.awaited[:0], c.awaited[n:]...)
-	if !c.busy() {
-		if len(r.sessions) == 0 {
-			c.accepted = nil // as stored again
-		}
-		for _, ch := range c.idlers {
-			close(ch)
-		}
-		c.idlers = nil
+	if !c.busy() && len(r.sessions) == 0 {
+		c.accepted = nil // as stored again
 	}
 	r.settle()
+	c.tell()
+}
+
+// tell wakes who waits for a group.
+func (c *commits) tell() {
+	for _, ch := range c.watch {
+		close(ch)
+	}
+	c.watch = nil
 }
 
 // settle sends the acknowledgements that are due. Callers hold the lock.
 func (r *room) settle() {
-	if r.srv.fault.Load() != nil {
-		return
-	}
 	for s := range r.commit.ackers {
 		s.settle()
 	}
@@ -286,9 +285,6 @@ func (r *room) settle() {
 // writer is new from here on, so that what may yet turn up in the log is not
 // taken for a repetition.
 func (r *room) givenUp(g *group, err error) {
-	if errors.Is(err, stream.ErrFault) {
-		r.srv.storeFault(err)
-	}
 	cs := causeOf(err)
 	r.mu.Lock()
 	c := &r.commit
@@ -321,6 +317,7 @@ func (r *room) givenUp(g *group, err error) {
 		away = append(away, s)
 	}
 	r.release()
+	c.tell()
 	r.unlock()
 	for _, p := range dropped {
 		if p.reply != nil {

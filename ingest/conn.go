@@ -178,9 +178,12 @@ func readAll(r io.Reader, b []byte) ([]byte, error) {
 // readError says what an error of the socket means.
 func (c *conn) readError(err error, first bool) error {
 	var ce *websocket.CloseError
+	var cs *cause
 	switch {
 	case c.ctx.Err() != nil:
 		return context.Cause(c.ctx)
+	case errors.As(err, &cs):
+		return err // of our own handler of pings
 	case errors.Is(err, websocket.ErrReadLimit):
 		return causeTooLarge
 	case errors.As(err, &ce) && ce.Code != websocket.CloseAbnormalClosure && ce.Code != websocket.CloseProtocolError && ce.Code != websocket.CloseInvalidFramePayloadData:

@@ -2,6 +2,8 @@ package ingest
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 
 	"yjet/internal/yjs"
 	"yjet/stream"
@@ -83,7 +85,7 @@ func (r *room) fold(job *foldJob, parts [][]byte) {
 	defer r.srv.wg.Done()
 	defer close(job.done)
 	r.srv.rooms.folds <- struct{}{}
-	update, err := yjs.Compact(parts...)
+	update, err := compact(r, parts)
 	<-r.srv.rooms.folds
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -103,5 +105,21 @@ func (r *room) fold(job *foldJob, parts [][]byte) {
 		r.recs = nil
 	} else {
 		r.recs = append([]rec(nil), r.recs[n:]...)
+	}
+}
+
+// compact folds updates. A document that breaks the fold must not take the
+// process with it.
+func compact(r *room, parts [][]byte) (update []byte, err error) {
+	defer r.recovered(&err)
+	return yjs.Compact(parts...)
+}
+
+// recovered turns a panic into an error.
+func (r *room) recovered(err *error) {
+	if p := recover(); p != nil {
+		r.srv.metrics.panics.Inc()
+		r.log.Error("panic in a room", "panic", p, "stack", string(debug.Stack()))
+		*err = errors2(causeInternal, fmt.Errorf("panic: %v", p))
 	}
 }

@@ -74,11 +74,11 @@ func (s *Server) health(ctx context.Context) (health, bool) {
 		h.Reason = "documents are damaged in storage: see the log, and run yjet verify"
 	}
 	h.Metrics.AppendP99 = float64(s.metrics.appendRecent.p99().Microseconds()) / 1000
-	switch fault := s.fault.Load(); {
+	switch fault := s.o.Log.Fault(); {
 	case s.draining.Load():
 		h.Status = "draining"
 	case fault != nil:
-		h.Status, h.Reason = "degraded", "store fault: "+(*fault).Error()
+		h.Status, h.Reason = "degraded", "store fault: "+fault.Error()
 	case l.Err != nil:
 		h.Status, h.Reason = "degraded", "store: "+l.Err.Error()
 	case !l.Connected:
@@ -108,14 +108,6 @@ func (s *Server) serveReady(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Write([]byte("ready\n"))
-}
-
-// storeFault notes that the store reported an error. From here on nothing is
-// acknowledged: what the store says it has may not be there after the next start.
-func (s *Server) storeFault(err error) {
-	if s.fault.CompareAndSwap(nil, &err) {
-		s.log.Error("the store reported an error: nothing is acknowledged until this server has been restarted and the data checked (yjet verify)", "err", err)
-	}
 }
 
 // latencies keeps the last commits' times.

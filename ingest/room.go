@@ -204,6 +204,7 @@ func (r *room) fallBehind(s *session) {
 func (r *room) Base(update []byte, upto stream.Seq) {
 	r.mu.Lock()
 	defer r.unlock()
+	defer r.failOnPanic()
 	if err := r.scratch.Parse(update, recordLimits); err != nil {
 		r.failLocked(errors2(causeDamaged, err))
 		return
@@ -228,6 +229,7 @@ func (r *room) Base(update []byte, upto stream.Seq) {
 func (r *room) Record(record stream.Record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer r.failOnPanic()
 	r.seq, r.at = record.Seq, record.Time
 	r.since.records++
 	r.since.bytes += len(record.Update)
@@ -261,9 +263,12 @@ var recordLimits = yjs.Limits{Structs: 1 << 30, DeleteRanges: 1 << 30, Clients: 
 // Flush ends a burst: now is the time to write. Part of stream.Sink.
 func (r *room) Flush() {
 	r.mu.Lock()
-	if r.holders > 0 {
-		r.retryHeld()
-	}
+	func() {
+		defer r.failOnPanic()
+		if r.holders > 0 {
+			r.retryHeld()
+		}
+	}()
 	g := r.next()
 	grown := tally{r.since.bytes - r.hinted.bytes, r.since.records - r.hinted.records}
 	hint := r.tail != nil && (grown.bytes > 64<<10 || grown.records > 500)
@@ -279,6 +284,16 @@ func (r *room) Flush() {
 	}
 	if fold {
 		r.startFold()
+	}
+}
+
+// failOnPanic ends the room, not the process, when what the log brings breaks us.
+// Deferred with the lock held.
+func (r *room) failOnPanic() {
+	if p := recover(); p != nil {
+		var err error
+		func() { defer r.recovered(&err); panic(p) }()
+		r.failLocked(err)
 	}
 }
 

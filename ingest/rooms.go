@@ -29,7 +29,7 @@ func (rs *rooms) open(ctx context.Context, doc stream.Doc) (*room, error) {
 	rs.mu.Lock()
 	r := rs.byDoc[doc]
 	if r == nil {
-		if len(rs.byDoc) >= rs.srv.limits.Documents {
+		if len(rs.byDoc) >= rs.srv.limits.Documents && !rs.evict() {
 			rs.mu.Unlock()
 			return nil, causeOverloaded
 		}
@@ -51,6 +51,28 @@ func (rs *rooms) open(ctx context.Context, doc stream.Doc) (*room, error) {
 		return nil, r.err
 	}
 	return r, nil
+}
+
+// evict makes room for one more document by forgetting one that nobody uses, if
+// there is such. Callers hold the lock.
+func (rs *rooms) evict() bool {
+	for doc, r := range rs.byDoc {
+		if r.refs == 0 && isClosed(r.loaded) && r.quiet(time.Now().Add(rs.srv.limits.IdleUnload)) {
+			delete(rs.byDoc, doc)
+			go r.shut()
+			return true
+		}
+	}
+	return false
+}
+
+func isClosed(ch <-chan struct{}) bool {
+	select {
+	case <-ch:
+		return true
+	default:
+		return false
+	}
 }
 
 // load reads a document, when it is its turn.
@@ -190,6 +212,7 @@ func (r *room) tick(now time.Time) {
 		r.tickHeld(now)
 	}
 	for s := range r.commit.ackers {
+		s.settle()
 		s.reassure(now)
 	}
 	if g := r.commit.inflight; g != nil && now.Sub(g.started) > r.srv.limits.AppendWait {
@@ -200,29 +223,32 @@ func (r *room) tick(now time.Time) {
 	r.launch(g)
 }
 
-// settled waits until nothing of the room is under way, at most for so long.
-func (r *room) settled(done <-chan struct{}, wait time.Duration) {
-	r.mu.Lock()
-	if !r.commit.busy() {
+// reaches waits until ok, which is called with the lock and looks at what is under
+// way, or ctx ends.
+func (r *room) reaches(ctx context.Context, ok func() bool) bool {
+	for {
+		r.mu.Lock()
+		if ok() {
+			r.mu.Unlock()
+			return true
+		}
+		ch := make(chan struct{})
+		r.commit.watch = append(r.commit.watch, ch)
 		r.mu.Unlock()
-		return
-	}
-	ch := make(chan struct{})
-	r.commit.idlers = append(r.commit.idlers, ch)
-	r.mu.Unlock()
-	t := time.NewTimer(wait)
-	defer t.Stop()
-	select {
-	case <-ch:
-	case <-t.C:
-	case <-done:
+		select {
+		case <-ch:
+		case <-ctx.Done():
+			return false
+		}
 	}
 }
 
 // settle waits until nothing is under way in any room.
-func (rs *rooms) settle(ctx context.Context) {
+func (rs *rooms) settle(ctx context.Context, until time.Time) {
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
 	for _, r := range rs.all() {
-		r.settled(ctx.Done(), 2*time.Second)
+		r.reaches(ctx, func() bool { return !r.commit.busy() })
 	}
 }
 

@@ -86,8 +86,7 @@ type Server struct {
 	number   atomic.Uint64  // of the last connection
 	draining atomic.Bool
 	drain    sync.Once
-	drained  error                 // written by drain
-	fault    atomic.Pointer[error] // the store reported an error: nothing is acknowledged
+	drained  error // written by drain
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
@@ -264,10 +263,10 @@ func (s *Server) drainAll(ctx context.Context) error {
 				t.Stop()
 			}
 		}
-		c.drainSessions(ctx)
+		c.drainSessions(ctx, time.Now().Add(250*time.Millisecond))
 		c.close(causeDraining)
 	}
-	s.rooms.settle(ctx)
+	s.rooms.settle(ctx, time.Now().Add(2*time.Second))
 	s.hook.close(ctx)
 	s.cancel()
 	done := make(chan struct{})

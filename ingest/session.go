@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"context"
 	"sync/atomic"
 	"time"
 
@@ -326,12 +327,15 @@ func (s *session) leaveFor(cs *cause, clean bool) {
 	srv.rooms.release(r)
 }
 
-// drainSessions waits until what the connection's sessions sent is settled.
-func (c *conn) drainSessions(ctx interface{ Done() <-chan struct{} }) {
+// drainSessions waits a moment until what the connection's sessions sent is
+// stored and acknowledged.
+func (c *conn) drainSessions(ctx context.Context, until time.Time) {
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
 	c.mu.Lock()
 	sessions := append([]*session(nil), c.sessions...)
 	c.mu.Unlock()
 	for _, s := range sessions {
-		s.room.settled(ctx.Done(), 2*time.Second)
+		s.room.reaches(ctx, func() bool { return s.group <= s.room.commit.reached && len(s.acks) == 0 })
 	}
 }

@@ -3,6 +3,7 @@ package ingest
 import (
 	"bytes"
 	"errors"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -93,7 +94,7 @@ func (s *session) update(step uint64, b []byte, kind ackKind) error {
 			s.steps = s.steps[1:]
 		}
 	}
-	at, cs := r.accept(s, u)
+	at, cs := r.guarded(s, u)
 	if step == yjs.SyncStep2 && cs == nil {
 		for i := range s.acks {
 			if s.acks[i].turn.hold == answerHeld {
@@ -132,6 +133,38 @@ func (s *session) update(step uint64, b []byte, kind ackKind) error {
 	return nil
 }
 
+// guarded accepts an update; one that makes us panic ends its sender, not the room.
+func (r *room) guarded(s *session, u *yjs.Update) (at turn, cs *cause) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.srv.metrics.panics.Inc()
+			r.log.Error("panic over an update", "conn", s.c.id, "panic", p, "stack", string(debug.Stack()))
+			r.reconsider()
+			cs = causeInternal
+		}
+	}()
+	return r.accept(s, u)
+}
+
+// reconsider makes anew what is accepted: what is stored and what is under way.
+func (r *room) reconsider() {
+	r.commit.accepted = r.stored.Clone()
+	groups := [][]pending{r.commit.gather}
+	if g := r.commit.inflight; g != nil {
+		groups = append(groups, g.updates)
+	}
+	var u yjs.Update
+	for _, updates := range groups {
+		for _, p := range updates {
+			for _, b := range p.updates {
+				if u.Parse(b, recordLimits) == nil {
+					r.commit.accepted.Add(&u)
+				}
+			}
+		}
+	}
+}
+
 // refused tells a client that a write was not taken. Callers hold the lock.
 func (s *session) refused(cs *cause) error {
 	s.refusals++
@@ -139,10 +172,10 @@ func (s *session) refused(cs *cause) error {
 	if s.refusals == 1 {
 		s.room.put(s, s.d.readOnly(s, cs))
 	}
-	if cs == causeDeleted || cs != causeReadOnly && s.d.settled(s, false) == nil {
-		return cs // it would go on believing that its edits arrive
+	if cs == causeReadOnly || cs == causeFull && s.d.settled(s, false) != nil {
+		return nil
 	}
-	return nil
+	return cs // it would go on believing that its edits arrive
 }
 
 // accept decides about a checked update and answers where its acknowledgement
@@ -158,7 +191,7 @@ func (r *room) accept(s *session, u *yjs.Update) (turn, *cause) {
 		return turn{}, causeDeleted
 	case r.size() > r.srv.limits.Document:
 		return turn{}, causeFull
-	case r.srv.fault.Load() != nil:
+	case r.srv.o.Log.Fault() != nil:
 		return turn{}, causeStorage
 	}
 	accepted := r.acceptedState()
@@ -425,8 +458,8 @@ func (s *session) owe(a ack) {
 // settle sends the acknowledgements that are due, in order. Callers hold the lock.
 func (s *session) settle() {
 	r := s.room
-	if len(s.acks) == 0 || r.srv.fault.Load() != nil {
-		return
+	if len(s.acks) == 0 || r.srv.o.Log.Fault() != nil {
+		return // the clock comes back to it
 	}
 	n := 0
 	for n < len(s.acks) {

@@ -41,12 +41,11 @@ func (r *room) write(ctx context.Context, grant auth.Grant, conn string, b []byt
 	case reply == nil && group == 0:
 		return seq, nil // nothing new
 	case reply == nil: // covered by what is under way
-		r.settled(ctx.Done(), r.srv.limits.AppendWait)
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if !r.stored.Contains(u) {
+		if !r.reaches(ctx, func() bool { return r.commit.reached >= group }) || !r.holds(u) {
 			return 0, causeStorage
 		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		return r.seq, nil
 	}
 	select {
@@ -62,6 +61,13 @@ func (r *room) fresh() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.seq == 0 && r.commit.last == 0
+}
+
+// holds reports whether the log holds an update.
+func (r *room) holds(u *yjs.Update) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stored.Contains(u)
 }
 
 // writeLocked queues an update. Without an error and a channel all of it is
@@ -80,7 +86,7 @@ func (r *room) writeLocked(grant auth.Grant, conn string, u *yjs.Update) (<-chan
 		return nil, causeDeleted
 	case r.size() > r.srv.limits.Document:
 		return nil, causeFull
-	case r.srv.fault.Load() != nil:
+	case r.srv.o.Log.Fault() != nil:
 		return nil, causeStorage
 	}
 	accepted := r.acceptedState()
