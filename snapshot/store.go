@@ -25,6 +25,9 @@ type Options struct {
 	EraseWait time.Duration
 	// SweepEvery starts a sweep about that often, see Sweep; 0: never by itself.
 	SweepEvery time.Duration
+	// OrphanAge is how old a blob that no head names must be before the sweep removes it; 0 means an hour. A fold that is
+	// under way names what it writes within minutes.
+	OrphanAge time.Duration
 	// OnDamage, when set, is told once for each document found damaged; it must not block.
 	OnDamage func(Damage)
 	Log      *slog.Logger          // nil: slog.Default
@@ -101,6 +104,9 @@ func New(log *stream.Log, o Options) *Store {
 	}
 	if o.EraseWait <= 0 {
 		o.EraseWait = 35 * time.Second
+	}
+	if o.OrphanAge <= 0 {
+		o.OrphanAge = time.Hour
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()

@@ -11,9 +11,6 @@ import (
 	"yjet/stream"
 )
 
-// orphanAge is how old a blob must be before the sweep takes it for rubbish: a fold that writes it now names it within minutes.
-const orphanAge = time.Hour
-
 // Swept is what a sweep did.
 type Swept struct {
 	Docs    int // looked at
@@ -78,7 +75,7 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 		}
 		for _, d := range docs {
 			start := time.Now()
-			one, err := s.sweepDoc(ctx, d.Doc, orphanAge)
+			one, err := s.sweepDoc(ctx, d.Doc, s.opt.OrphanAge)
 			if err == nil {
 				one.Folded, err = s.foldStale(ctx, d)
 			}
