@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"net/url"
 	"os"
@@ -129,6 +130,10 @@ func TestPageInTwoBrowsers(t *testing.T) {
 		if !strings.Contains(code, name) || !strings.Contains(code, s.host) || !strings.Contains(code, strings.Trim(u.Path, "/")) {
 			t.Errorf("snippet %d is %q, want %s of this server and room", n, code, name)
 		}
+		code = ask[string](b, "inner", M{"page": "ann", "selector": "#snippet-panel pre:not(.install)"})
+		if got, want := runSnippet(t, code), "# Plan\nfrom ann and bob"; got != want {
+			t.Errorf("the snippet for %s reads %q, want %q:\n%s", name, got, want, code)
+		}
 	}
 	shot("ann", "snippets")
 	b.do("press", M{"page": "ann", "key": "Escape"})
@@ -149,6 +154,30 @@ func TestPageInTwoBrowsers(t *testing.T) {
 	for _, p := range []string{"ann", "bob"} {
 		checkPage(t, b, s, p)
 	}
+}
+
+// runSnippet runs the lines that the page shows, as they are, and answers what `text` holds once it is there.
+func runSnippet(t testing.TB, code string) string {
+	t.Helper()
+	f, err := os.CreateTemp("node_modules", "snippet-*.mjs") // where the packages are found
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(f.Name())
+	fmt.Fprintf(f, "%s\nfor (let i = 0; i < 500 && text.length === 0; i++) await new Promise(resolve => setTimeout(resolve, 20))\nprocess.stdout.write(text.toString(), () => process.exit(0))\n", code)
+	f.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "node", "--import", "./globals.mjs", f.Name()).Output()
+	if err != nil {
+		t.Errorf("the snippet does not run: %v\n%s", err, code)
+	}
+	// The y-sweet client greets with a link to its debugger.
+	text := string(out)
+	if i := strings.LastIndex(text, "# Plan"); i >= 0 {
+		text = text[i:]
+	}
+	return text
 }
 
 func TestPageTellsTheTruthAboutSaving(t *testing.T) {
