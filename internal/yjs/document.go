@@ -93,13 +93,15 @@ func OpenDocument(o DocumentOptions, updates ...[]byte) (*Document, error) {
 // refuses what would break other readers: an item that refers to itself or to later clocks of its own client, numbers
 // beyond 2^53-1.
 func (d *Document) Apply(update []byte) error {
-	if err := d.load(update); err != nil {
+	content, err := d.examine(update)
+	if err != nil {
 		d.unload()
 		return err
 	}
 	d.begin()
-	d.reserve(update)
-	d.integrateAll()
+	d.reserve(content)
+	d.stream(update)
+	d.integrateRest()
 	d.deleteAll()
 	d.finish()
 	d.unload()
@@ -115,12 +117,60 @@ func (d *Document) ApplyV2(update []byte, lim Limits) error {
 	return d.Apply(v1)
 }
 
-// load reads an update into queues and ranges, and changes nothing else.
-func (d *Document) load(update []byte) error {
+// examine reads an update without a change to the document, takes its deletes down, and says how many bytes of content it
+// has. To read it once more is cheaper than to keep what was read.
+func (d *Document) examine(update []byte) (content int, err error) {
 	r := NewReader(update)
-	d.structs, d.queues, d.ranges = d.structs[:0], d.queues[:0], d.ranges[:0]
+	d.ranges = d.ranges[:0]
 	var s Struct
-	begin := 0 // of the section in d.structs
+	for r.Next(&s) {
+		if s.Client > MaxSafe || s.End() > MaxSafe {
+			return 0, &Error{Offset: r.start, Reason: reasonRange}
+		}
+		if s.HasOrigin() && s.Origin.Client == s.Client && s.Origin.Clock >= s.Clock ||
+			s.HasRight() && s.Right.Client == s.Client && s.Right.Clock >= s.Clock ||
+			s.HasParent() && s.Root == nil && s.Parent.Client == s.Client && s.Parent.Clock >= s.Clock {
+			return 0, &Error{Offset: r.start, Reason: reasonSelf}
+		}
+		content += len(s.Content)
+	}
+	var del Run
+	for r.NextDelete(&del) {
+		if del.Client > MaxSafe || del.End() > MaxSafe {
+			return 0, &Error{Offset: r.c.off, Reason: reasonRange}
+		}
+		if del.Len > 0 {
+			d.ranges = append(d.ranges, del)
+		}
+	}
+	return content, r.Err()
+}
+
+// stream integrates the structs of an update that was checked, as they come. Of a client of which one has to wait, and of
+// clients that were waiting before, the structs go into queues.
+func (d *Document) stream(update []byte) {
+	r := NewReader(update)
+	d.structs, d.queues = d.structs[:0], d.queues[:0]
+	var cur, s Struct // cur waits for its continuation
+	var joined []byte // room for a content that was put together
+	begin := 0        // of the queue in d.structs
+	offer := func() {
+		if cur.Len == 0 {
+			return
+		}
+		if begin == len(d.structs) && d.pending[cur.Client] == nil { // nothing of this client waits
+			if _, ok := d.take(&cur); ok {
+				return
+			}
+		}
+		if n := len(d.structs); n == cap(d.structs) {
+			d.structs = slices.Grow(d.structs, max(8, n)) // twice as many: append would copy more often
+		}
+		if len(joined) > 0 {
+			cur.Content = slices.Clone(cur.Content)
+		}
+		d.structs = append(d.structs, cur)
+	}
 	section := func() {
 		if begin < len(d.structs) {
 			d.queues = append(d.queues, docQueue{client: d.structs[begin].Client, fresh: d.structs[begin:len(d.structs):len(d.structs)]})
@@ -128,46 +178,27 @@ func (d *Document) load(update []byte) error {
 		}
 	}
 	for r.Next(&s) {
-		if s.Client > MaxSafe || s.End() > MaxSafe {
-			return &Error{Offset: r.start, Reason: reasonRange}
-		}
-		own := s.Clock
-		if s.HasOrigin() && s.Origin.Client == s.Client && s.Origin.Clock >= own ||
-			s.HasRight() && s.Right.Client == s.Client && s.Right.Clock >= own ||
-			s.HasParent() && s.Root == nil && s.Parent.Client == s.Client && s.Parent.Clock >= own {
-			return &Error{Offset: r.start, Reason: reasonSelf}
-		}
 		if s.Len == 0 || s.Ref() == RefSkip {
 			continue
 		}
-		if n := len(d.structs); n > begin {
-			last := &d.structs[n-1]
-			if last.Client == s.Client {
-				if last.continues(&s) {
-					last.Content = append(last.Content, s.Content...)
-					last.Len += s.Len
-					continue
-				}
-			} else {
-				section()
+		if cur.Len > 0 && cur.Client == s.Client && cur.continues(&s) {
+			if len(joined) == 0 {
+				joined = append(joined, cur.Content...)
 			}
+			joined = append(joined, s.Content...)
+			cur.Content = joined
+			cur.Len += s.Len
+			continue
 		}
-		if n := len(d.structs); n == cap(d.structs) {
-			d.structs = slices.Grow(d.structs, max(8, n)) // twice as many: append would copy more often
+		offer()
+		joined = joined[:0]
+		if cur.Client != s.Client {
+			section()
 		}
-		d.structs = append(d.structs, s)
+		cur = s
 	}
+	offer()
 	section()
-	var del Run
-	for r.NextDelete(&del) {
-		if del.Client > MaxSafe || del.Clock+del.Len > MaxSafe {
-			return &Error{Offset: r.c.off, Reason: reasonRange}
-		}
-		if del.Len > 0 {
-			d.ranges = append(d.ranges, del)
-		}
-	}
-	return r.Err()
 }
 
 // continues says whether t is the exact rest of what s once was, so that both may be taken in as one. Only text and
@@ -198,12 +229,8 @@ func (d *Document) unload() {
 	}
 }
 
-// reserve makes room for the content of an update in one piece.
-func (d *Document) reserve(update []byte) {
-	n := 0
-	for i := range d.structs {
-		n += len(d.structs[i].Content)
-	}
+// reserve makes room for n bytes of content in one piece.
+func (d *Document) reserve(n int) {
 	if n > 256 && n > cap(d.slab)-len(d.slab) {
 		d.slab = make([]byte, 0, n)
 	}

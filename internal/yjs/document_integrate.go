@@ -17,21 +17,18 @@ type docQueue struct {
 	listedBy uint64
 }
 
-// integrateAll integrates what was loaded, and what waited for that.
+// integrateRest integrates what could not be integrated as it came, and what waited for what has come.
 //
 // Unlike Yjs, which keeps one list of missing clocks, every client's queue waits for one id and goes on as soon as that
 // arrives; so nothing that could be applied stays pending.
-func (d *Document) integrateAll() {
-	if len(d.queues) == 0 {
+func (d *Document) integrateRest() {
+	if len(d.queues) == 0 && len(d.pending) == 0 {
 		return
 	}
 	for i := range d.queues {
 		if s := d.queues[i].fresh; !slices.IsSortedFunc(s, compareClocks) {
 			slices.SortStableFunc(s, compareClocks)
 		}
-	}
-	if len(d.queues) == 1 && len(d.pending) == 0 && d.run(&d.queues[0]) {
-		return
 	}
 	if d.pending == nil {
 		d.pending = make(map[uint64]*docQueue)
@@ -55,8 +52,12 @@ func (d *Document) integrateAll() {
 		q.fresh = in.fresh
 		touched = append(touched, q)
 	}
-	d.todo = append(d.todo, touched...)
-	slices.Reverse(d.todo)
+	for i := len(touched) - 1; i >= 0; i-- {
+		d.todo = append(d.todo, touched[i])
+	}
+	for _, c := range d.changed {
+		d.wake(c.id)
+	}
 	for len(d.todo) > 0 {
 		q := d.todo[len(d.todo)-1]
 		d.todo = d.todo[:len(d.todo)-1]
@@ -221,35 +222,44 @@ func (d *Document) wake(client uint64) {
 	}
 }
 
-// run integrates structs from the front of the queue until one has to wait. It reports whether none is left.
-func (d *Document) run(q *docQueue) bool {
-	c := d.client(q.client)
+// run integrates structs from the front of the queue until one has to wait.
+func (d *Document) run(q *docQueue) {
 	for {
 		s := q.first()
 		if s == nil {
 			q.wait = ID{}
-			return true
+			return
 		}
-		var next uint64
-		if c != nil {
-			next = c.next
-		}
-		if s.End() > next {
-			if s.Clock > next {
-				q.wait = ID{q.client, next}
-				return false
-			}
-			if id, ok := d.missing(s, next > s.Clock); ok {
-				q.wait = id
-				return false
-			}
-			if c == nil {
-				c = d.makeClient(q.client)
-			}
-			d.integrate(c, s, next-s.Clock)
+		wait, ok := d.take(s)
+		if !ok {
+			q.wait = wait
+			return
 		}
 		q.pop()
 	}
+}
+
+// take integrates what is new of s, or says which id that waits for.
+func (d *Document) take(s *Struct) (wait ID, ok bool) {
+	c := d.client(s.Client)
+	var next uint64
+	if c != nil {
+		next = c.next
+	}
+	if s.End() <= next {
+		return ID{}, true
+	}
+	if s.Clock > next {
+		return ID{s.Client, next}, false
+	}
+	if id, missing := d.missing(s, next > s.Clock); missing {
+		return id, false
+	}
+	if c == nil {
+		c = d.makeClient(s.Client)
+	}
+	d.integrate(c, s, next-s.Clock)
+	return ID{}, true
 }
 
 // missing is an id that s needs and the document does not hold. Ids of its own client are below its clock, and so here.
