@@ -39,7 +39,8 @@ export function loadMe () {
 
 export const saveMe = me => store.set('yjet.me', me)
 
-const maxAvatars = 5
+const narrow = matchMedia('(max-width: 640px)')
+const maxAvatars = () => narrow.matches ? 2 : 5
 
 // peopleBar shows who is here: others as avatars (activate one to follow their cursor), oneself last.
 export function peopleBar ({ awareness, me, onMe, onFollow }) {
@@ -62,7 +63,8 @@ export function peopleBar ({ awareness, me, onMe, onFollow }) {
       followed = null
       onFollow(null)
     }
-    const shown = here.length > maxAvatars ? here.slice(0, maxAvatars - 1) : here
+    const max = maxAvatars()
+    const shown = here.length > max ? here.slice(0, max - 1) : here
     const rest = here.slice(shown.length)
     const focusedID = list.contains(document.activeElement) ? document.activeElement.dataset.id : null
     list.replaceChildren(
@@ -95,6 +97,7 @@ export function peopleBar ({ awareness, me, onMe, onFollow }) {
   }
 
   awareness.on('change', render)
+  narrow.addEventListener('change', render)
   render()
   return { list, render, unfollow: () => followed !== null && setFollowed(null) }
 }
