@@ -413,7 +413,11 @@ func (c *conn) tryQueue(q [][]byte) (rest [][]byte, err error) {
 		}
 		n, err := c.wire.tryWrite(p)
 		if n < len(p) && err == nil {
-			rest = append(rest, append([]byte(nil), p[n:]...))
+			left := p[n:]
+			if len(b) > 0 { // it lies in the pool's buffer; a large one is its frame itself, which many connections share
+				left = append([]byte(nil), left...)
+			}
+			rest = append(rest, left)
 			rest = append(rest, q[k:]...)
 		}
 		*bp = b

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"yjet/internal/yjs"
 	"yjet/stream"
@@ -90,7 +91,41 @@ func TestReadersAmongRacingAndCrashingFoldsMissNothing(t *testing.T) {
 	if long {
 		replays, docs = 20_000, 8
 	}
-	h := newHouse(t)
+	stress(t, newHouse(t), replays, docs)
+}
+
+// TestReadersMissNothingWhileLeadersRestart is the same on three nodes of which one is stopped and started all the time.
+func TestReadersMissNothingWhileLeadersRestart(t *testing.T) {
+	if !long {
+		t.Skip("takes minutes: set YJET_LONG=1")
+	}
+	h, c := newCluster(t)
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			case <-time.After(5 * time.Second):
+			}
+			n := c.StreamLeader([]string{"YDOC_00", "YSNAP_00", "YDOC_01", "YSNAP_01"}[i%4])
+			if n == nil {
+				continue
+			}
+			n.Stop()
+			select {
+			case <-stop:
+			case <-time.After(2 * time.Second):
+			}
+			n.Restart()
+		}
+	}()
+	defer func() { close(stop); <-done }()
+	stress(t, h, 2000, 4)
+}
+
+func stress(t *testing.T, h *house, replays, docs int) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	stop, turns := make(chan struct{}), make(chan struct{}, 8)

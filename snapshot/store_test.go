@@ -31,8 +31,27 @@ var long = os.Getenv("YJET_LONG") != ""
 type house struct {
 	t   testing.TB
 	ctx context.Context
-	srv *natstest.Server
+	srv *natstest.Server // nil with a cluster
 	log *stream.Log
+}
+
+// newCluster is a house on three nodes.
+func newCluster(t testing.TB) (*house, *natstest.Cluster) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	t.Cleanup(cancel)
+	c := natstest.StartCluster(t, natstest.Process)
+	nc, bulk, err := stream.Dial(c.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { nc.Close(); bulk.Close() })
+	h := &house{t: t, ctx: ctx}
+	if h.log, err = stream.Open(ctx, nc, bulk, stream.Config{Shards: 2, Replicas: 3, Log: quiet()}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = h.log.Close() })
+	return h, c
 }
 
 func newHouse(t testing.TB, opts ...natstest.Option) *house {
