@@ -207,6 +207,11 @@ func TestHealth(t *testing.T) {
 	a := w.open("/h")
 	a.send(edit(insert(1, 0, "x")))
 	a.has(1, 1)
+	// The echo may come before the log's own acknowledgement is counted.
+	eventually(t, 5*time.Second, "one update counted", func() bool {
+		_, body, _ := w.ask("GET", "/health", nil)
+		return strings.Contains(body, `"updatesTotal":1,`)
+	})
 	code, body, _ := w.ask("GET", "/health", nil)
 	var h struct {
 		Status, Version, Durability string

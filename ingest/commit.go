@@ -59,10 +59,10 @@ type group struct {
 	seq     stream.Seq // of its last record, once stored
 }
 
+// open begins a writer.
 func (c *commits) open(r *room) {
 	c.writer = r.srv.o.Log.Writer(r.doc)
 	c.ctx, c.cancel = context.WithCancel(r.srv.ctx)
-	c.accepted = nil
 }
 
 func (c *commits) busy() bool {
@@ -121,8 +121,11 @@ const mergeMax = 256 << 10
 // way. Callers hold the lock, and launch the group after unlocking.
 func (r *room) next() *group {
 	c := &r.commit
-	if c.inflight != nil || len(c.gather) == 0 || c.writer == nil || r.failed != nil {
+	if c.inflight != nil || len(c.gather) == 0 || r.tail == nil || r.failed != nil {
 		return nil
+	}
+	if c.writer == nil {
+		c.open(r)
 	}
 	g := &group{number: c.last, updates: c.gather, started: time.Now()}
 	for i := range g.updates {
@@ -291,18 +294,20 @@ func (r *room) givenUp(g *group, err error) {
 	if r.srv.ctx.Err() != nil {
 		cs = causeDraining
 	}
-	r.log.Error("updates not stored", "updates", len(g.updates), "bytes", g.size, "reason", cs.reason, "err", err)
+	r.logger().Error("updates not stored", "updates", len(g.updates), "bytes", g.size, "reason", cs.reason, "err", err)
 	r.srv.metrics.appendFailed(cs.reason)
 	guilty := map[*session]bool{}
 	for _, p := range g.updates {
 		guilty[p.from] = true
 	}
-	c.cancel()
+	if c.cancel != nil {
+		c.cancel()
+	}
 	dropped := append(append([]pending(nil), g.updates...), c.gather...)
 	c.inflight, c.gather, c.bytes = nil, nil, 0
 	c.reached = c.last // nothing is under way; what is awaited counts as delivered when it comes
 	c.awaited = nil
-	c.open(r)
+	c.writer, c.ctx, c.cancel, c.accepted = nil, nil, nil, nil // made anew with the next group
 	c.recover = true
 	var away []*session
 	for s := range r.sessions {

@@ -24,7 +24,7 @@ func (s *Server) damaged(payload []byte) {
 			err = s.o.Snapshots.Heal(ctx, r.doc, f.update, f.seq)
 		}
 		if err != nil {
-			r.log.Error("damaged document not stored again from its room", "err", err)
+			r.logger().Error("damaged document not stored again from its room", "err", err)
 		}
 		r.mu.Lock()
 		defer r.unlock()

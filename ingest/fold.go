@@ -91,7 +91,7 @@ func (r *room) fold(job *foldJob, parts [][]byte) {
 	defer r.mu.Unlock()
 	r.folding = nil
 	if err != nil {
-		r.log.Error("records do not fold", "seq", job.seq, "err", err)
+		r.logger().Error("records do not fold", "seq", job.seq, "err", err)
 		job.err = errors2(causeDamaged, err)
 		return
 	}
@@ -119,7 +119,7 @@ func compact(r *room, parts [][]byte) (update []byte, err error) {
 func (r *room) recovered(err *error) {
 	if p := recover(); p != nil {
 		r.srv.metrics.panics.Inc()
-		r.log.Error("panic in a room", "panic", p, "stack", string(debug.Stack()))
+		r.logger().Error("panic in a room", "panic", p, "stack", string(debug.Stack()))
 		*err = errors2(causeInternal, fmt.Errorf("panic: %v", p))
 	}
 }

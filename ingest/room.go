@@ -22,7 +22,6 @@ type room struct {
 	// Set by open, then only read.
 	srv    *Server
 	doc    stream.Doc
-	log    *slog.Logger
 	loaded chan struct{}    // closed when the document is loaded, or could not be
 	err    error            // why not; read after loaded
 	erased *snapshot.Erased // what of an earlier document of this name is never taken again; set by load
@@ -43,7 +42,6 @@ type room struct {
 	failed   error // the document can be followed no longer
 	dirty    []*conn
 	outbox   [][]byte // awareness for the other servers
-	scratch  yjs.Update
 	hp       *encoder // of Hocuspocus sessions whose address is the document's name
 
 	commit   commits
@@ -63,6 +61,8 @@ type rec struct {
 
 // A tally counts a document's log after a snapshot.
 type tally struct{ bytes, records int }
+
+func (r *room) logger() *slog.Logger { return r.srv.log.With("doc", string(r.doc)) }
 
 // unlock unlocks the room and writes what was queued meanwhile.
 func (r *room) unlock() {
@@ -205,14 +205,14 @@ func (r *room) Base(update []byte, upto stream.Seq) {
 	r.mu.Lock()
 	defer r.unlock()
 	defer r.failOnPanic()
-	if err := r.scratch.Parse(update, recordLimits); err != nil {
+	u := new(yjs.Update) // large, and not seen again soon
+	if err := u.Parse(update, recordLimits); err != nil {
 		r.failLocked(errors2(causeDamaged, err))
 		return
 	}
 	fresh := r.seq == 0
-	r.stored.Add(&r.scratch)
-	r.commit.add(&r.scratch)
-	r.scratch = yjs.Update{}
+	r.stored.Add(u)
+	r.commit.add(u)
 	r.seq = max(r.seq, upto)
 	r.since = tally{}
 	if fresh {
@@ -233,20 +233,19 @@ func (r *room) Record(record stream.Record) {
 	r.seq, r.at = record.Seq, record.Time
 	r.since.records++
 	r.since.bytes += len(record.Update)
-	if err := r.scratch.Parse(record.Update, recordLimits); err != nil {
+	u := updatePool.Get().(*yjs.Update)
+	defer updatePool.Put(u)
+	if err := u.Parse(record.Update, recordLimits); err != nil {
 		// Somebody wrote it past us. It stays in the log, and out of the document.
 		r.srv.metrics.quarantined.Inc()
-		r.log.Error("record does not decode, left out", "seq", record.Seq, "user", record.User, "err", err)
+		r.logger().Error("record does not decode, left out", "seq", record.Seq, "user", record.User, "err", err)
 	} else {
-		r.stored.Add(&r.scratch)
-		r.commit.add(&r.scratch)
+		r.stored.Add(u)
+		r.commit.add(u)
 		r.addRecord(record.Seq, record.Update)
 		if len(r.sessions) > 0 {
 			r.send(&broadcast{payload: record.Update, make: (*encoder).update})
 		}
-	}
-	if cap(r.scratch.Bytes) > 1<<16 {
-		r.scratch = yjs.Update{}
 	}
 	r.delivered()
 }
@@ -309,7 +308,7 @@ func (r *room) failLocked(err error) {
 		return
 	}
 	r.failed = err
-	r.log.Error("document can be followed no longer", "seq", r.seq, "err", err)
+	r.logger().Error("document can be followed no longer", "seq", r.seq, "err", err)
 	for s := range r.sessions {
 		go s.end(err)
 	}
@@ -360,12 +359,11 @@ func (r *room) load(ctx context.Context) error {
 	}
 	present, perr := r.srv.o.Log.ListPresence(ctx, r.doc)
 	if perr != nil {
-		r.log.Warn("presence could not be read", "err", perr)
+		r.logger().Warn("presence could not be read", "err", perr)
 	}
 	r.mu.Lock()
 	defer r.unlock()
 	r.tail, r.erased = tail, erased
-	r.commit.open(r)
 	r.idle = time.Now()
 	r.takePresence(present)
 	return r.failed

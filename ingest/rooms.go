@@ -33,7 +33,7 @@ func (rs *rooms) open(ctx context.Context, doc stream.Doc) (*room, error) {
 			rs.mu.Unlock()
 			return nil, causeOverloaded
 		}
-		r = &room{srv: rs.srv, doc: doc, log: rs.srv.log.With("doc", string(doc)), loaded: make(chan struct{})}
+		r = &room{srv: rs.srv, doc: doc, loaded: make(chan struct{})}
 		rs.byDoc[doc] = r
 		rs.srv.wg.Add(1)
 		go rs.load(r)
@@ -93,7 +93,7 @@ func (rs *rooms) load(r *room) {
 		if ctx.Err() != nil && causeOf(r.err) == causeInternal {
 			r.err = errors2(causeStorage, r.err)
 		}
-		r.log.Error("document could not be opened", "err", r.err)
+		r.logger().Error("document could not be opened", "err", r.err)
 		rs.discard(r)
 		return
 	}
@@ -215,7 +215,7 @@ func (r *room) tick(now time.Time) {
 		s.settle()
 		s.reassure(now)
 	}
-	if g := r.commit.inflight; g != nil && now.Sub(g.started) > r.srv.limits.AppendWait {
+	if g := r.commit.inflight; g != nil && now.Sub(g.started) > r.srv.limits.AppendWait && r.commit.cancel != nil {
 		r.commit.cancel() // the append answers with an error
 	}
 	g := r.next()

@@ -138,7 +138,7 @@ func (r *room) guarded(s *session, u *yjs.Update) (at turn, cs *cause) {
 	defer func() {
 		if p := recover(); p != nil {
 			r.srv.metrics.panics.Inc()
-			r.log.Error("panic over an update", "conn", s.c.id, "panic", p, "stack", string(debug.Stack()))
+			r.logger().Error("panic over an update", "conn", s.c.id, "panic", p, "stack", string(debug.Stack()))
 			r.reconsider()
 			cs = causeInternal
 		}
@@ -231,7 +231,7 @@ func (r *room) take(s *session, u *yjs.Update, ready []byte) uint64 {
 	part := updatePool.Get().(*yjs.Update)
 	defer updatePool.Put(part)
 	if err := part.Parse(ready, recordLimits); err != nil {
-		r.log.Error("the ready part of an update does not parse", "err", err)
+		r.logger().Error("the ready part of an update does not parse", "err", err)
 		return 0
 	}
 	if r.acceptedState().Contains(part) {
@@ -349,7 +349,7 @@ func (r *room) retry(s *session) {
 				continue
 			}
 			if err := u.Parse(h.update, recordLimits); err != nil {
-				r.log.Error("a held update does not parse", "err", err)
+				r.logger().Error("a held update does not parse", "err", err)
 				h.missing = nil
 				continue
 			}
