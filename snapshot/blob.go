@@ -41,29 +41,36 @@ func (s *Store) getBlob(ctx context.Context, ref blobRef) ([]byte, error) {
 	return b.Data, nil
 }
 
-// getState reads the chunks of a state, a few at a time, and checks the whole.
+// getState reads the chunks of a state, a few at a time, each to its place, and checks the whole.
 func (s *Store) getState(ctx context.Context, parts []blobRef, size int, sum string) ([]byte, error) {
-	chunks := make([][]byte, len(parts))
+	total := 0
+	for _, p := range parts {
+		total += p.Bytes
+	}
+	if total != size || size < 0 {
+		return nil, fmt.Errorf("%w: chunks of %d bytes for a state of %d", errDamaged, total, size)
+	}
+	state := make([]byte, size)
 	errs := make([]error, len(parts))
 	slots := make(chan struct{}, 4)
 	var wg sync.WaitGroup
-	for i := range parts {
+	for i, at := 0, 0; i < len(parts); i++ {
+		place := state[at : at+parts[i].Bytes]
+		at += parts[i].Bytes
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			chunks[i], errs[i] = s.getBlob(ctx, parts[i])
+			var chunk []byte
+			chunk, errs[i] = s.getBlob(ctx, parts[i])
+			copy(place, chunk)
 		})
 	}
 	wg.Wait()
-	state := make([]byte, 0, size)
-	for i, c := range chunks {
-		if errs[i] != nil {
-			return nil, errs[i]
-		}
-		state = append(state, c...)
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
 	}
-	if got := sumOf(state); len(state) != size || got != sum {
-		return nil, fmt.Errorf("%w: state has %d bytes with checksum %s, want %d with %s", errDamaged, len(state), got, size, sum)
+	if got := sumOf(state); got != sum {
+		return nil, fmt.Errorf("%w: state has checksum %s, want %s", errDamaged, got, sum)
 	}
 	return state, nil
 }
