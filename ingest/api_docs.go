@@ -156,7 +156,7 @@ func (s *Server) getDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, 
 	}
 	body, kind, err := render(state.Update, form, kinds, names)
 	if err != nil {
-		s.fail(w, doc, errors2(causeInternal, err))
+		s.fail(w, doc, because(causeInternal, err))
 		return
 	}
 	h.Set("Content-Type", kind)
@@ -346,7 +346,7 @@ func (s *Server) getPresence(w http.ResponseWriter, r *http.Request, doc stream.
 	} else {
 		var err error
 		if list, err = s.o.Log.ListPresence(r.Context(), doc); err != nil {
-			s.fail(w, doc, errors2(causeStorage, err))
+			s.fail(w, doc, because(causeStorage, err))
 			return
 		}
 	}
@@ -376,8 +376,8 @@ func (r *room) present() []stream.Presence {
 // A listed document.
 type listed struct {
 	ID       string    `json:"id"`
-	Bytes    int       `json:"bytes"`   // of what is open here or of its snapshot and log; 0: not known
-	Updates  uint64    `json:"updates"` // in the log now; packed ones are not counted
+	Bytes    int       `json:"bytes"`   // of what is open here, else of its snapshot; 0: neither is there
+	Updates  uint64    `json:"updates"` // ever made, packed ones included
 	LastEdit time.Time `json:"lastEdit"`
 	Sessions int       `json:"sessions"` // on this server
 	Seq      uint64    `json:"seq"`
@@ -407,7 +407,7 @@ func (s *Server) listDocs(w http.ResponseWriter, r *http.Request) {
 	for more && len(out) < limit {
 		infos, err := s.o.Log.Docs(r.Context(), q.Get("prefix"), after, limit+1)
 		if err != nil {
-			s.fail(w, "", errors2(causeStorage, err))
+			s.fail(w, "", because(causeStorage, err))
 			return
 		}
 		more = len(infos) > limit
@@ -422,7 +422,7 @@ func (s *Server) listDocs(w http.ResponseWriter, r *http.Request) {
 					continue
 				}
 			}
-			out = append(out, s.listed(info))
+			out = append(out, s.listed(r.Context(), info))
 		}
 	}
 	next := ""
@@ -436,8 +436,17 @@ func (s *Server) listDocs(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, body)
 }
 
-func (s *Server) listed(info stream.DocInfo) listed {
+// listed is one line of the list: what the log says, what the snapshot says of what is no longer there, and who has it open here.
+func (s *Server) listed(ctx context.Context, info stream.DocInfo) listed {
 	l := listed{ID: string(info.Doc), Updates: info.Records, LastEdit: info.LastAt.UTC(), Seq: uint64(info.Last)}
+	if sum, err := s.o.Snapshots.Summary(ctx, info.Doc); err != nil {
+		s.log.Warn("snapshot of a listed document not read", "doc", string(info.Doc), "err", err)
+	} else if sum.Upto > 0 {
+		l.Bytes = sum.Bytes
+		if l.Updates = sum.Updates; info.Last > sum.Upto {
+			l.Updates += info.Records - 1 // the fold left its newest record in the log
+		}
+	}
 	if r := s.rooms.find(info.Doc); r != nil {
 		r.mu.Lock()
 		l.Sessions, l.Bytes = len(r.sessions), r.size()

@@ -30,10 +30,15 @@ type Writer struct {
 	id      uint64
 
 	mu    sync.Mutex
-	n     uint64 // counted so far
+	n     uint64    // counted so far
+	last  time.Time // of the last append
 	busy  bool
 	spent error // why nothing can be appended any more
 }
+
+// writerRest is how long a writer may be silent before it takes a new name and counts from 1 again: snapshots remember writers for
+// a day, and a count that nobody remembers would look like a hole.
+const writerRest = 12 * time.Hour
 
 // Writer opens a writer. It costs nothing in NATS and needs no closing.
 func (l *Log) Writer(doc Doc) *Writer {
@@ -62,6 +67,10 @@ func (w *Writer) Append(ctx context.Context, entries []Entry, done func(seqs []S
 	if p.refused == nil {
 		p.refused = w.check(entries)
 	}
+	if !w.last.IsZero() && p.since.Sub(w.last) > writerRest {
+		w.id, w.n = randomWriter(), 0
+	}
+	w.last = p.since
 	p.first = w.n + 1
 	if p.refused == nil {
 		w.n += uint64(len(entries))
