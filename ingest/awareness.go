@@ -63,7 +63,7 @@ func (s *session) awareness(b []byte) error {
 	var buf [4]yjs.AwarenessEntry
 	entries, err := yjs.ReadAwareness(buf[:0], b)
 	if err != nil {
-		return errors2(causeMalformed, err)
+		return because(causeMalformed, err)
 	}
 	if len(entries) == 0 {
 		return nil // a sign of life

@@ -9,8 +9,8 @@ import (
 	"yjet/stream"
 )
 
-// errors2 says which cause err is.
-func errors2(cs *cause, err error) error { return fmt.Errorf("%w: %w", cs, err) }
+// because says which cause err is.
+func because(cs *cause, err error) error { return fmt.Errorf("%w: %w", cs, err) }
 
 // commits is the writing side of a room: one group of updates on its way to the
 // log, and the next one, which gathers meanwhile. Groups are numbered from 1, and
@@ -168,7 +168,7 @@ func (r *room) entries(g *group) (entries []stream.Entry, err error) {
 		if limit := r.srv.o.Log.MaxUpdate(); len(u) > limit {
 			parts, err := yjs.Split(u, limit)
 			if err != nil {
-				return nil, errors2(causeTooLarge, err)
+				return nil, because(causeTooLarge, err)
 			}
 			for i, part := range parts {
 				n := 1
@@ -326,10 +326,10 @@ func (r *room) givenUp(g *group, err error) {
 	r.unlock()
 	for _, p := range dropped {
 		if p.reply != nil {
-			p.reply <- written{err: errors2(cs, err)}
+			p.reply <- written{err: because(cs, err)}
 		}
 	}
 	for _, s := range away {
-		s.end(errors2(cs, err))
+		s.end(because(cs, err))
 	}
 }

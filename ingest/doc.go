@@ -18,7 +18,14 @@
 // fan-out of one open document in this process; a dialect is the way a provider
 // speaks.
 //
+// Where to read on: server.go routes; upgrade.go takes a socket in; conn.go is its
+// life; dialect.go and a file for each dialect say how a provider speaks; room.go,
+// commit.go and sync.go are the way of an update from one socket through the log to
+// the others; awareness.go judges who is here; close.go has every reason to end.
+//
 // Goroutines: one reader for each conn, which ends with it; a writer for a conn
 // only while its socket does not take bytes at once; one clock for keep-alives,
-// idle rooms and presence; loads and folds under way. Drain ends all of them.
+// idle rooms and presence; a few that write presence and call the webhook; loads,
+// folds and Hocuspocus documents being let in. A room has none. Drain ends all of
+// them.
 package ingest

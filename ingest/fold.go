@@ -92,7 +92,7 @@ func (r *room) fold(job *foldJob, parts [][]byte) {
 	r.folding = nil
 	if err != nil {
 		r.logger().Error("records do not fold", "seq", job.seq, "err", err)
-		job.err = errors2(causeDamaged, err)
+		job.err = because(causeDamaged, err)
 		return
 	}
 	r.base = fold{seq: job.seq, update: update}
@@ -120,6 +120,6 @@ func (r *room) recovered(err *error) {
 	if p := recover(); p != nil {
 		r.srv.metrics.panics.Inc()
 		r.logger().Error("panic in a room", "panic", p, "stack", string(debug.Stack()))
-		*err = errors2(causeInternal, fmt.Errorf("panic: %v", p))
+		*err = because(causeInternal, fmt.Errorf("panic: %v", p))
 	}
 }

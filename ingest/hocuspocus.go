@@ -77,7 +77,7 @@ func (d *hocuspocus) message(c *conn, text bool, b []byte) error {
 	}
 	m, err := yjs.ReadHocuspocus(b)
 	if err != nil {
-		return errors2(causeMalformed, err)
+		return because(causeMalformed, err)
 	}
 	if m.Address == nil {
 		if m.Type == yjs.MsgPing {
@@ -206,7 +206,7 @@ func (d *hocuspocus) letIn(c *conn, doc *hpDoc) error {
 		for _, b := range queue {
 			m, err := yjs.ReadHocuspocus(b)
 			if err != nil {
-				return errors2(causeMalformed, err)
+				return because(causeMalformed, err)
 			}
 			if err := d.handle(c, doc, m); err != nil {
 				return err
@@ -225,20 +225,20 @@ func (d *hocuspocus) enter(c *conn, doc *hpDoc, token string) (*session, error) 
 		return nil, err
 	}
 	if len(doc.enc.prefix) == len(yjs.AppendAddress(nil, doc.name)) {
-		doc.enc = r.hpEncoder(doc.enc)
+		doc.enc = r.sharedEncoder(doc.enc)
 	}
 	return newSession(c, r, d, doc.enc, grant)
 }
 
-// hpEncoder shares one encoder among all of the document's sessions whose address
-// is the bare name.
-func (r *room) hpEncoder(e *encoder) *encoder {
+// sharedEncoder shares one encoder among all sessions whose address is the bare
+// name of the document.
+func (r *room) sharedEncoder(e *encoder) *encoder {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.hp == nil {
-		r.hp = e
+	if r.named == nil {
+		r.named = e
 	}
-	return r.hp
+	return r.named
 }
 
 // handle takes a message of a document that was let in.

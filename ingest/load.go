@@ -59,14 +59,14 @@ func (l *loader) load(ctx context.Context, doc stream.Doc) error {
 		l.srv.metrics.outboundFailed("load")
 		l.srv.log.Warn("first state not loaded", "doc", string(doc), "err", err)
 		if errors.Is(err, errAnswer) {
-			return errors2(errNotLoaded, err)
+			return because(errNotLoaded, err)
 		}
 		t := time.NewTimer(wait)
 		select {
 		case <-t.C:
 		case <-ctx.Done():
 			t.Stop()
-			return errors2(errNotLoaded, err)
+			return because(errNotLoaded, err)
 		}
 	}
 }

@@ -42,7 +42,7 @@ type room struct {
 	failed   error // the document can be followed no longer
 	dirty    []*conn
 	outbox   [][]byte // awareness for the other servers
-	hp       *encoder // of Hocuspocus sessions whose address is the document's name
+	named    *encoder // shared by sessions that put the document's name in front of messages
 
 	commit   commits
 	aware    presences
@@ -207,7 +207,7 @@ func (r *room) Base(update []byte, upto stream.Seq) {
 	defer r.failOnPanic()
 	u := new(yjs.Update) // large, and not seen again soon
 	if err := u.Parse(update, recordLimits); err != nil {
-		r.failLocked(errors2(causeDamaged, err))
+		r.failLocked(because(causeDamaged, err))
 		return
 	}
 	fresh := r.seq == 0

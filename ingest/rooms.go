@@ -91,7 +91,7 @@ func (rs *rooms) load(r *room) {
 	}
 	if r.err != nil {
 		if ctx.Err() != nil && causeOf(r.err) == causeInternal {
-			r.err = errors2(causeStorage, r.err)
+			r.err = because(causeStorage, r.err)
 		}
 		r.logger().Error("document could not be opened", "err", r.err)
 		rs.discard(r)

@@ -160,7 +160,7 @@ func (s *session) sync(vector []byte) error {
 	if len(vector) > 0 {
 		var err error
 		if v, err = yjs.DecodeStateVector(vector); err != nil {
-			return errors2(causeMalformed, err)
+			return because(causeMalformed, err)
 		}
 	}
 	return s.c.await(func(<-chan struct{}) {
@@ -182,7 +182,7 @@ func (s *session) answer(v yjs.StateVector) error {
 			payload = emptyUpdate
 		} else if len(v) > 0 {
 			if payload, err = yjs.Diff(payload, v); err != nil {
-				return errors2(causeInternal, err)
+				return because(causeInternal, err)
 			}
 		}
 		r.mu.Lock()

@@ -65,9 +65,9 @@ func (s *Server) parse(u *yjs.Update, b []byte) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, yjs.ErrLimit):
-		return errors2(causeTooLarge, err)
+		return because(causeTooLarge, err)
 	default:
-		return errors2(causeMalformed, err)
+		return because(causeMalformed, err)
 	}
 }
 

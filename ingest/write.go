@@ -98,7 +98,7 @@ func (r *room) writeLocked(grant auth.Grant, conn string, u *yjs.Update) (<-chan
 	}
 	ready, err := accepted.Ready(u)
 	if err != nil {
-		return nil, errors2(causeMalformed, err)
+		return nil, because(causeMalformed, err)
 	}
 	if ready.Rest != nil {
 		return nil, &needsMore{vector: r.stored.AppendVector(nil)}

@@ -73,7 +73,7 @@ func (d *yws) message(c *conn, text bool, b []byte) error {
 	}
 	m, err := yjs.ReadMessage(b)
 	if err != nil {
-		return errors2(causeMalformed, err)
+		return because(causeMalformed, err)
 	}
 	switch m.Type {
 	case yjs.MsgSync:
@@ -150,7 +150,7 @@ func (d *undecided) message(c *conn, text bool, b []byte) error {
 	var decided dialect = d.yws
 	if !text && len(b) > 0 && b[0] != 0 {
 		if _, err := yjs.ReadHocuspocus(b); err != nil {
-			return errors2(causeMalformed, err)
+			return because(causeMalformed, err)
 		}
 		decided = newHocuspocus(c)
 	}
