@@ -56,6 +56,7 @@ type shard struct {
 	closed bool       // guarded by mu
 
 	reconnected atomic.Uint64
+	proofs      proofs
 	oldest      atomic.Int64  // unix nanoseconds since when something waits for its acknowledgement; 0: nothing does
 	checking    atomic.Bool   // the connection was away: appends wait until the stream's end is verified
 	highest     atomic.Uint64 // sequence known to be stored
@@ -317,6 +318,7 @@ func (s *shard) finish(p *pending, seqs []Seq, err error) {
 	}
 	p.finished = true
 	p.finish(seqs, err)
+	s.proofs.end(p.w.id, err != nil)
 }
 
 // stop gives everything up.

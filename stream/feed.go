@@ -28,6 +28,9 @@ type feed struct {
 	expected []expectation // in order of time; at most one per Tail
 	kick     chan struct{}
 
+	provenMu sync.Mutex
+	proven   []released // tails that waited for a proof
+
 	// Owned by run.
 	dirty []*Tail
 	drop  func(subject string) bool // for tests: loses the message
@@ -73,6 +76,7 @@ func (f *feed) run() {
 		case <-f.l.ctx.Done():
 			return
 		}
+		f.takeReleased()
 		for i, t := range f.dirty {
 			f.dirty[i] = nil
 			t.flush()

@@ -102,6 +102,11 @@ func (s *shard) fly(members []part) {
 	s.bytes += f.bytes
 	if f.batch {
 		s.batches++
+		if s.grouped {
+			for _, c := range members {
+				s.proofs.begin(c.w.id)
+			}
+		}
 	}
 	reply := s.inbox + strconv.FormatUint(f.id, 36)
 	if err := s.publish(f, reply); err != nil {
@@ -167,6 +172,7 @@ func (s *shard) acked(m *nats.Msg) {
 	}
 	s.l.m.records.Add(float64(f.records))
 	s.l.m.bytes.Add(float64(f.bytes))
+	s.proofs.storeWell()
 	for _, c := range f.members {
 		at := next
 		next += Seq(c.to - c.from)

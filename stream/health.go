@@ -156,6 +156,7 @@ func (l *Log) recover() {
 		if cleared {
 			l.log.Warn("the store takes messages again")
 			for _, s := range l.shards {
+				s.proofs.storeWell()
 				s.nudge()
 			}
 			return

@@ -125,7 +125,7 @@ func tailModel(l *Log, seed uint64) error {
 	m := &modelLog{rng: rand.New(rand.NewPCG(seed, 2))}
 	s := &modelSink{m: m}
 	f := newFeed(l, 0)
-	tl := &Tail{l: l, doc: "d", feed: f, filler: m, sink: s}
+	tl := &Tail{l: l, shard: &shard{}, doc: "d", feed: f, filler: m, sink: s}
 	n := 5 + rng.IntN(60)
 	var late []Record // on its way
 	seq, prev := Seq(0), Seq(0)

@@ -58,6 +58,7 @@ type Tail struct {
 	kept    []Record
 	keptLen int  // bytes of kept
 	spilled bool // more came than may be kept: it has to be read from the log
+	held    bool // the next record is not proven: the feed goes on with proven
 	dirty   bool // the sink has something to flush
 
 	repairing repairState // guarded by the Log's repairMu
@@ -221,6 +222,11 @@ func (t *Tail) live(r Record) (dirtied bool) {
 		t.repair("order")
 		return false
 	}
+	if t.shard.proofs.unproven(r.Sum.Writer, t) {
+		t.filling, t.held = true, true
+		t.keep(r)
+		return false
+	}
 	t.deliver(r)
 	dirtied, t.dirty = !t.dirty, true
 	return dirtied
@@ -299,39 +305,39 @@ func (t *Tail) fill(ctx context.Context) (done bool, err error) {
 		t.read++
 		t.dirty = true
 	}
+	t.held = false
 	for _, r := range got.Records {
 		if t.closed.Load() {
 			return true, nil
 		}
-		if r.Seq > t.Seq() {
-			t.deliver(r)
-			t.read++
-			t.dirty = true
-		}
-	}
-	if t.Seq() < got.Head {
-		err = fmt.Errorf("stream: %q was read to %d, want %d", t.doc, t.Seq(), got.Head)
-	}
-	i := 0
-	for ; err == nil && i < len(t.kept); i++ {
-		r := t.kept[i]
 		if r.Seq <= t.Seq() {
 			continue
 		}
-		if r.Prev != t.Seq() {
+		if t.shard.proofs.unproven(r.Sum.Writer, t) {
+			// It is in the store, but maybe not on the disk. It is read again when that is known.
+			t.held, t.spilled, t.filling = true, true, true
+			t.kept, t.keptLen = nil, 0
 			break
 		}
 		t.deliver(r)
+		t.read++
 		t.dirty = true
 	}
-	if n := copy(t.kept, t.kept[i:]); n == 0 {
-		t.kept, t.keptLen = nil, 0
-	} else {
-		t.kept = t.kept[:n]
+	if !t.held {
+		if t.Seq() < got.Head {
+			err = fmt.Errorf("stream: %q was read to %d, want %d", t.doc, t.Seq(), got.Head)
+		} else {
+			t.takeKept()
+		}
+		done = err == nil && len(t.kept) == 0 && !t.spilled
+		t.filling = !done
+		if !t.held {
+			t.spilled = false
+		}
 	}
-	done = err == nil && len(t.kept) == 0 && !t.spilled
-	t.spilled = false
-	t.filling = !done
+	if t.held {
+		done = true // the proof goes on from here
+	}
 	if t.dirty {
 		t.sink.Flush()
 		t.dirty = false

@@ -1,0 +1,81 @@
+package stream
+
+import (
+	"testing"
+	"time"
+
+	"yjet/internal/natstest"
+)
+
+func TestWriterThatRestedTakesANewName(t *testing.T) {
+	l, _ := open(t, Config{})
+	ctx := within(t, 10*time.Second)
+	w := l.Writer("rest")
+	for i := range 3 {
+		if i == 2 {
+			w.mu.Lock()
+			w.last = time.Now().Add(-writerRest - time.Minute)
+			w.mu.Unlock()
+		}
+		if _, err := appendAll(ctx, w, Entry{Update: []byte{byte(i)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := checkLog(t, l, "rest")
+	if got[1].Sum.Writer != got[0].Sum.Writer || got[1].Sum.N != 2 {
+		t.Errorf("the second record is by %v, want number 2 of %v", got[1].Sum, got[0].Sum)
+	}
+	if got[2].Sum.Writer == got[0].Sum.Writer || got[2].Sum.N != 1 {
+		t.Errorf("the record after the rest is by %v, want number 1 of a new writer", got[2].Sum)
+	}
+}
+
+func TestRemoveTakesSingleRecords(t *testing.T) {
+	l, _ := open(t, Config{}, natstest.Process)
+	ctx := within(t, 10*time.Second)
+	seqs, err := appendAll(ctx, l.Writer("doc"), Entry{Update: []byte("a")}, Entry{Update: []byte("b")}, Entry{Update: []byte("c")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Remove(ctx, "doc", seqs[1], seqs[1], seqs[2]+100); err != nil {
+		t.Errorf("remove, of what is not there too: %v", err)
+	}
+	var left []Seq
+	for r, err := range l.Replay(ctx, "doc", 0, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		left = append(left, r.Seq)
+	}
+	if len(left) != 2 || left[0] != seqs[0] || left[1] != seqs[2] {
+		t.Errorf("left are %v, want %d and %d", left, seqs[0], seqs[2])
+	}
+}
+
+// TestEraseLeavesNoFillerBehind: what is stored to have blocks written anew is gone afterwards, and is no document.
+func TestEraseLeavesNoFillerBehind(t *testing.T) {
+	l, _ := open(t, Config{}, natstest.Process)
+	ctx := within(t, 20*time.Second)
+	if _, err := appendAll(ctx, l.Writer("gone"), Entry{Update: []byte("x")}); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := appendAll(ctx, l.Writer("kept"), Entry{Update: []byte("y")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Erase(ctx, "gone"); err != nil {
+		t.Fatal(err)
+	}
+	docs, err := l.Docs(ctx, "", "", 0)
+	if err != nil || len(docs) != 1 || docs[0].Doc != "kept" || docs[0].Last != kept[0] {
+		t.Errorf("documents are %+v, %v; want the other one alone", docs, err)
+	}
+	for _, s := range l.shards {
+		for _, kind := range []string{kindLog, kindSnap, kindHist} {
+			found, err := l.subjects(ctx, streamName(kind, s.index()), s.subject(kind, filler))
+			if err != nil || len(found) != 0 {
+				t.Errorf("filler in %s: %v, %v", streamName(kind, s.index()), found, err)
+			}
+		}
+	}
+}
