@@ -45,7 +45,8 @@ func (l *Log) deleteMsg(ctx context.Context, stream string, seq Seq, overwrite b
 		err := l.request(ctx, "STREAM.MSG.DELETE."+stream, req, nil)
 		var api *apiError
 		if errors.As(err, &api) && (api.ErrCode == errCodeNoMessage || api.ErrCode == errCodeNoSequence ||
-			api.ErrCode == errCodeDeleteFailed && strings.Contains(api.Description, "no message")) {
+			api.ErrCode == errCodeDeleteFailed && (strings.Contains(api.Description, "no message") || strings.Contains(api.Description, "EOF") ||
+				strings.Contains(api.Description, "deleted message"))) { // the store's ways to say that it is not there
 			return nil
 		}
 		return err
