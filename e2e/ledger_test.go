@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +24,8 @@ func (l ledger) lost(text string) []string {
 			lost = append(lost, tag)
 		}
 	}
-	return lost
+	slices.Sort(lost)
+	return slices.Compact(lost)
 }
 
 func TestNothingSeenIsLostToKill9(t *testing.T) {

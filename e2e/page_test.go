@@ -339,3 +339,37 @@ func TestPageShowsAndRestoresThePast(t *testing.T) {
 		checkPage(t, b, s, p)
 	}
 }
+
+// Two tabs of one browser also talk to each other without any server; what they agree on reaches the log once
+// there is one again, and neither calls its own words saved before.
+func TestPageInTwoTabsOfOneBrowser(t *testing.T) {
+	t.Parallel()
+	b := newBrowser(t)
+	s := startDev(t)
+	b.do("page", M{"page": "one"})
+	b.do("page", M{"page": "two", "like": "one"})
+	for _, p := range []string{"one", "two"} {
+		b.do("go", M{"page": p, "url": s.url("/tabs")})
+		b.do("wait", M{"page": p, "selector": "#saved[data-state=saved]"})
+	}
+	s.kill()
+	b.do("wait", M{"page": "one", "selector": "#saved[data-state=connecting]"})
+	b.do("click", M{"page": "one", "selector": ".cm-content"})
+	b.do("type", M{"page": "one", "text": "between tabs"})
+	b.do("hasText", M{"page": "two", "text": "between tabs"})
+	b.do("wait", M{"page": "one", "selector": "#saved[data-state=offline]"})
+	s.start()
+	for _, p := range []string{"one", "two"} {
+		b.do("wait", M{"page": p, "selector": "#saved[data-state=saved]", "timeout": 30000})
+	}
+	var f struct{ Page string }
+	unmarshal(t, rebuild(t, s.nats, "tabs").Fingerprint, &f)
+	if f.Page != "between tabs" {
+		t.Errorf("the log holds %q, want %q", f.Page, "between tabs")
+	}
+	b.do("click", M{"page": "two", "selector": ".cm-content"})
+	b.do("press", M{"page": "two", "key": "Control+End"})
+	b.do("type", M{"page": "two", "text": " and on"})
+	b.do("hasText", M{"page": "one", "text": "between tabs and on"})
+	b.do("wait", M{"page": "two", "selector": "#saved[data-state=saved]"})
+}
