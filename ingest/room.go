@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -308,7 +309,11 @@ func (r *room) failLocked(err error) {
 		return
 	}
 	r.failed = err
-	r.logger().Error("document can be followed no longer", "seq", r.seq, "err", err)
+	level := slog.LevelError
+	if errors.Is(err, stream.ErrErased) {
+		level = slog.LevelInfo // somebody meant it
+	}
+	r.logger().Log(r.srv.ctx, level, "document can be followed no longer", "seq", r.seq, "err", err)
 	for s := range r.sessions {
 		go s.end(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -468,7 +469,11 @@ func (t *Tail) repairNow(foundBy string) {
 
 func (t *Tail) fail(err error) {
 	t.l.m.tailFailures.Inc()
-	t.l.log.Error("document cannot be followed any more", "doc", t.doc, "seq", t.Seq(), "err", err)
+	level := slog.LevelError
+	if errors.Is(err, ErrErased) {
+		level = slog.LevelInfo // somebody meant it
+	}
+	t.l.log.Log(t.l.ctx, level, "document cannot be followed any more", "doc", t.doc, "seq", t.Seq(), "err", err)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.closed.Load() {
