@@ -92,13 +92,14 @@ func (c *wsClient) close() {
 	c.conn.Close()
 }
 
-// typist makes the updates of one Yjs client that types single letters at the end of the root text "text".
+// typist makes the updates of one Yjs client that types single letters at the end of a root text.
 type typist struct {
 	client uint64
 	clock  uint64
+	root   string
 }
 
-func newTypist() *typist { return &typist{client: uint64(rand.Uint32())} }
+func newTypist() *typist { return &typist{client: uint64(rand.Uint32()), root: "text"} }
 
 // next is the update of the next letter, a V1 update of one item (yjs-protocol: one section, one string struct, no deletes).
 func (t *typist) next() []byte {
@@ -107,7 +108,7 @@ func (t *typist) next() []byte {
 	b = yjs.AppendUvarint(b, t.clock)
 	if t.clock == 0 {
 		b = append(b, 0x04, 1) // a string whose parent is a root
-		b = yjs.AppendVarString(b, "text")
+		b = yjs.AppendVarString(b, t.root)
 	} else {
 		b = append(b, 0x84) // a string with an origin: our letter before
 		b = yjs.AppendUvarint(b, t.client)

@@ -8,7 +8,7 @@ import (
 )
 
 func TestDecodeReadsWhatItIsGiven(t *testing.T) {
-	typist := &typist{client: 7}
+	typist := &typist{client: 7, root: "text"}
 	first, second := typist.next(), typist.next()
 	awareness := yjs.AppendAwareness(nil, []yjs.AwarenessEntry{{Client: 7, Clock: 3, State: []byte(`{"name":"Ann\u001b[2J"}`)}, {Client: 8, Clock: 1}})
 	for _, tc := range []struct {

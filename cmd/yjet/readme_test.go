@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"yjet/internal/yjs"
 )
 
 var (
@@ -66,6 +68,59 @@ func TestEveryDocumentedFlagExists(t *testing.T) {
 	if seen < 3 {
 		t.Errorf("saw %d commands, want the README's at least", seen)
 	}
+}
+
+// TestDocCommandsOfTheReadmeRun carries them out, in order, on a room as the page makes it.
+func TestDocCommandsOfTheReadmeRun(t *testing.T) {
+	lines := documented(t)["../../README.md"]
+	r := start(t, devArgs(t.TempDir())...)
+	t.Chdir(t.TempDir())
+	ws, err := dialRoom(t.Context(), r.url, "my-room", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ws.close()
+	if err := ws.open(); err != nil {
+		t.Fatal(err)
+	}
+	typing := &typist{client: 9, root: "codemirror"}
+	for range 3 {
+		if err := ws.send(yjs.AppendSync(nil, yjs.SyncUpdate, typing.next())); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := ws.readSync(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ran := 0
+	for _, line := range lines {
+		if !strings.HasPrefix(line, "yjet doc ") {
+			continue
+		}
+		ran++
+		args := append(words(line)[1:], "--url", r.url)
+		if line == "yjet doc get my-room --at 10m --format text --type codemirror:text" {
+			args[4] = "0s" // ten minutes ago it was not there
+		}
+		if code, out, errs := runCommand("", args...); code != 0 {
+			t.Errorf("%s: code %d\n%s%s", line, code, out, errs)
+		}
+	}
+	if ran < 5 {
+		t.Errorf("%d commands ran, want all of the README", ran)
+	}
+}
+
+// words splits a line as a shell does where only double quotes matter.
+func words(line string) (out []string) {
+	for i, part := range strings.Split(line, `"`) {
+		if i%2 == 1 {
+			out = append(out, part)
+		} else {
+			out = append(out, strings.Fields(part)...)
+		}
+	}
+	return out
 }
 
 // TestFirstCommandOfTheReadmeRuns runs it as written; only the port and the data directory are set from the environment.
