@@ -203,14 +203,15 @@ func TestRelaxedModeLosesToAPowerCut(t *testing.T) {
 // A disk that dies under a living process: what could not be synced was not stored, so nobody may have seen it.
 func TestDyingDiskTellsNobodyOfWhatItLost(t *testing.T) {
 	t.Parallel()
-	if !long() {
-		t.Skip("a long form: YJET_LONG=1 runs it")
+	rounds := 6
+	if long() {
+		rounds = 40
 	}
 	dsk := newDisk(t)
 	r := rand.New(rand.NewPCG(seedOf(t, 6), 6))
 	s := startOnDisk(t, dsk, "disk")
 	d := newDriver(t)
-	for round := range 20 {
+	for round := range rounds {
 		l, text := powerRound(t, d, dsk, s, r, fmt.Sprintf("dying-%d", round%4), round, 100*time.Millisecond)
 		if lost := l.lost(text); len(lost) > 0 {
 			starts := strings.Split(s.out.text(), "yjet ready on ")
