@@ -1,0 +1,125 @@
+package ingest
+
+import (
+	"bytes"
+	"time"
+)
+
+// An ack is something owed to a session: it goes out when its turn has come,
+// and after those before it.
+type ack struct {
+	kind ackKind
+	buf  []byte
+	bad  bool // the write was refused
+	turn turn
+	at   time.Time
+}
+
+type ackKind uint8
+
+const (
+	ackUpdate ackKind = iota // the fate of one update
+	ackSaved                 // the echo of a saved question
+	ackJSON                  // the answer to an update in a JSON frame
+)
+
+// turn says what an acknowledgement waits for: a group, or an update that is held.
+type turn struct {
+	group uint64 // stored and delivered; 0: nothing
+	hold  uint64 // number of a held update; everyHeld, answerHeld
+}
+
+const (
+	everyHeld  = ^uint64(0)     // nothing is held any more
+	answerHeld = ^uint64(0) - 1 // the answer to a step 1 that asks again for what was dropped
+)
+
+// question answers whether all that came before is stored: with the same bytes,
+// when it is.
+func (s *session) question(buf []byte) {
+	r := s.room
+	r.mu.Lock()
+	defer r.unlock()
+	if s.left {
+		return
+	}
+	p := turn{group: s.group}
+	if len(s.held) > 0 {
+		p.hold = everyHeld
+	}
+	for _, a := range s.acks {
+		if a.turn.hold == answerHeld {
+			p.hold = answerHeld
+		}
+	}
+	s.owe(ack{kind: ackSaved, buf: bytes.Clone(buf), turn: p, at: time.Now(), bad: s.refusals > 0})
+	s.settle()
+}
+
+// owe appends an acknowledgement. Callers hold the lock, then call settle.
+func (s *session) owe(a ack) {
+	if a.kind == ackUpdate && s.d.settled(s, true) == nil {
+		return
+	}
+	s.acks = append(s.acks, a)
+	c := &s.room.commit
+	if c.ackers == nil {
+		c.ackers = map[*session]struct{}{}
+	}
+	c.ackers[s] = struct{}{}
+}
+
+// settle sends the acknowledgements that are due, in order. Callers hold the lock.
+func (s *session) settle() {
+	r := s.room
+	if len(s.acks) == 0 || r.srv.o.Log.Fault() != nil {
+		return // the clock comes back to it
+	}
+	n := 0
+	for n < len(s.acks) {
+		a := &s.acks[n]
+		if a.turn.hold != 0 || a.turn.group > r.commit.reached {
+			break
+		}
+		switch {
+		case a.kind == ackUpdate:
+			r.put(s, s.d.settled(s, !a.bad))
+		case a.kind == ackJSON && a.bad:
+		case a.kind == ackJSON:
+			r.put(s, jsonStored(a.buf, r.seq))
+		case a.bad:
+			r.put(s, s.enc.keepAlive())
+		default:
+			s.durable = a.buf
+			r.put(s, s.d.saved(s, a.buf))
+		}
+		n++
+	}
+	if n == len(s.acks) {
+		s.acks = nil
+		delete(r.commit.ackers, s)
+		return
+	}
+	s.acks = append(s.acks[:0], s.acks[n:]...)
+}
+
+// reassure keeps a client going that has asked for more than a second whether
+// all is saved: it gets the last answer again. Callers hold the lock.
+func (s *session) reassure(now time.Time) {
+	for _, a := range s.acks {
+		if a.kind == ackSaved && now.Sub(a.at) > time.Second {
+			if s.durable != nil {
+				s.room.put(s, s.d.saved(s, s.durable))
+			} else {
+				s.room.put(s, s.enc.keepAlive())
+			}
+			return
+		}
+	}
+}
+
+// dropAcks forgets what is owed. Callers hold the lock.
+func (s *session) dropAcks() {
+	s.acks = nil
+	delete(s.room.commit.ackers, s)
+}

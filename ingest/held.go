@@ -1,0 +1,164 @@
+package ingest
+
+import (
+	"bytes"
+	"time"
+
+	"yjet/internal/yjs"
+)
+
+// held is an update that waits for what it depends on.
+type held struct {
+	number  uint64
+	update  []byte
+	missing []yjs.ID
+	at      time.Time
+}
+
+// hold keeps an update until what it depends on has come, and answers its number.
+// Over the bounds all that is held is dropped and asked for again: the answer to
+// a step 1 contains it.
+func (r *room) hold(s *session, update []byte, missing []yjs.ID) uint64 {
+	if len(s.held)+1 > r.srv.limits.Held || s.heldSize+len(update) > r.srv.limits.HeldBytes {
+		r.dropHeld(s)
+		return answerHeld
+	}
+	if len(s.held) == 0 {
+		r.holders++
+		s.asked = false
+	}
+	s.heldNext++
+	s.held = append(s.held, held{s.heldNext, bytes.Clone(update), missing, time.Now()})
+	s.heldSize += len(update)
+	r.srv.metrics.held.Inc()
+	if !r.commit.busy() {
+		r.askHeld(s) // nothing is under way that could bring it
+	}
+	return s.heldNext
+}
+
+// askHeld asks, once, for what held updates depend on, unless an answer that will
+// contain it is on its way. Callers hold the lock.
+func (r *room) askHeld(s *session) {
+	if !s.asked && len(s.steps) == 0 {
+		s.asked = true
+		s.ask(false)
+	}
+}
+
+// dropHeld forgets what is held and asks for it again.
+func (r *room) dropHeld(s *session) {
+	if len(s.held) > 0 {
+		r.holders--
+	}
+	s.held, s.heldSize = nil, 0
+	for i := range s.acks {
+		if s.acks[i].turn.hold != 0 {
+			s.acks[i].turn.hold = answerHeld
+		}
+	}
+	r.srv.metrics.dropped("held")
+	s.ask(false)
+}
+
+// retryHeld looks again at what all sessions hold, after the log has grown.
+// Callers hold the lock, then call next and launch.
+func (r *room) retryHeld() {
+	for s := range r.sessions {
+		if len(s.held) == 0 {
+			continue
+		}
+		r.retry(s)
+		if len(s.held) > 0 && !r.commit.busy() {
+			r.askHeld(s)
+		}
+		s.settle()
+	}
+}
+
+// retry looks again at what a session holds.
+func (r *room) retry(s *session) {
+	if len(s.held) == 0 {
+		return
+	}
+	accepted := r.acceptedState()
+	u := updatePool.Get().(*yjs.Update)
+	defer updatePool.Put(u)
+	for again := true; again; {
+		again = false
+		for i := 0; i < len(s.held); i++ {
+			h := &s.held[i]
+			if !came(accepted, h.missing) {
+				continue
+			}
+			if err := u.Parse(h.update, recordLimits); err != nil {
+				r.logger().Error("a held update does not parse", "err", err)
+				h.missing = nil
+				continue
+			}
+			var group uint64
+			if accepted.Contains(u) {
+				group = r.newestGroup()
+			} else {
+				ready, err := accepted.Ready(u)
+				if err != nil {
+					continue
+				}
+				if ready.Ready != nil {
+					group = r.take(s, u, ready.Ready)
+					again = true
+				}
+				if ready.Rest != nil {
+					s.heldSize += len(ready.Rest) - len(h.update)
+					h.update, h.missing = bytes.Clone(ready.Rest), ready.Missing
+					s.group = max(s.group, group)
+					continue
+				}
+			}
+			s.group = max(s.group, group)
+			r.unhold(s, i, group)
+			i--
+		}
+	}
+}
+
+// came reports whether anything of what an update waited for is there.
+func came(state *yjs.State, missing []yjs.ID) bool {
+	for _, id := range missing {
+		if state.Structs().Prefix(id.Client) > id.Clock {
+			return true
+		}
+	}
+	return len(missing) == 0
+}
+
+// unhold takes a held update away that went into a group.
+func (r *room) unhold(s *session, i int, group uint64) {
+	number := s.held[i].number
+	s.heldSize -= len(s.held[i].update)
+	s.held = append(s.held[:i], s.held[i+1:]...)
+	if len(s.held) == 0 {
+		s.held = nil
+		r.holders--
+	}
+	for j := range s.acks {
+		p := &s.acks[j].turn
+		if p.hold == number || p.hold == everyHeld && len(s.held) == 0 {
+			*p = turn{group: max(p.group, s.group, group)}
+		}
+	}
+}
+
+// tickHeld drops what has been held too long, and asks for it. Callers hold the lock.
+func (r *room) tickHeld(now time.Time) {
+	for s := range r.sessions {
+		if len(s.held) == 0 {
+			continue
+		}
+		if now.Sub(s.held[0].at) > r.srv.limits.HeldWait {
+			r.dropHeld(s)
+		} else if now.Sub(s.held[0].at) > time.Second {
+			r.askHeld(s)
+		}
+	}
+}
