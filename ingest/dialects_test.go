@@ -270,3 +270,30 @@ func TestSweetNamesStandTwiceInItsPath(t *testing.T) {
 		t.Error("the edit is not in the document")
 	}
 }
+
+// TestJSONQuestionOfABinaryClientIsAnsweredInJSON: whoever asks in a JSON frame reads the answer there, whatever else it speaks.
+func TestJSONQuestionOfABinaryClientIsAnsweredInJSON(t *testing.T) {
+	w := start(t)
+	writer := w.open("/asked")
+	writer.send(edit(insert(1, 0, "hello")))
+	writer.has(1, 5)
+	c := w.open("/parties/main/asked?_pk=1")
+	c.has(1, 5)
+	c.say(`{"type":"sync","payload":{"stateVector":"AA=="}}`)
+	c.wait("an answer in JSON", func() bool {
+		for _, f := range c.frames {
+			var m struct {
+				Type    string
+				Payload struct {
+					Seq    uint64
+					Update []byte
+				}
+			}
+			if f.text && json.Unmarshal(f.data, &m) == nil && m.Type == "sync" {
+				v, err := yjs.VectorOf(m.Payload.Update)
+				return err == nil && v[1] == 5 && m.Payload.Seq > 0
+			}
+		}
+		return false
+	})
+}

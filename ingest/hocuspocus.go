@@ -252,7 +252,7 @@ func (d *hocuspocus) handle(c *conn, doc *hpDoc, m yjs.Message) error {
 	switch m.Type {
 	case yjs.MsgSync, yjs.MsgSyncReply:
 		if m.Step == yjs.SyncStep1 {
-			return s.sync(m.Payload)
+			return s.sync(m.Payload, s.enc)
 		}
 		s.hello()
 		return s.update(m.Step, m.Payload, ackUpdate)

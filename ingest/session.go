@@ -153,9 +153,10 @@ func (s *session) publish(payload []byte, kind string) {
 	s.room.relay(s, p, h)
 }
 
-// sync answers a step 1 with what the vector lacks. The step 2 is queued under
-// the room's lock, together with entering, so that every later update follows it.
-func (s *session) sync(vector []byte) error {
+// sync answers a step 1 with what the vector lacks, in the form that was asked
+// in. The step 2 is queued under the room's lock, together with entering, so that
+// every later update follows it.
+func (s *session) sync(vector []byte, form *encoder) error {
 	v := yjs.StateVector{}
 	if len(vector) > 0 {
 		var err error
@@ -164,13 +165,13 @@ func (s *session) sync(vector []byte) error {
 		}
 	}
 	return s.c.await(func(<-chan struct{}) {
-		if err := s.answer(v); err != nil {
+		if err := s.answer(v, form); err != nil {
 			s.end(err)
 		}
 	})
 }
 
-func (s *session) answer(v yjs.StateVector) error {
+func (s *session) answer(v yjs.StateVector, form *encoder) error {
 	r := s.room
 	for {
 		f, err := r.current(s.c.ctx)
@@ -192,7 +193,12 @@ func (s *session) answer(v yjs.StateVector) error {
 		}
 		first := !s.entered
 		s.enter()
-		head, rest := s.enc.split(yjs.SyncStep2, payload)
+		var head, rest []byte
+		if form.json {
+			head = jsonStored(payload, f.seq)
+		} else {
+			head, rest = form.split(yjs.SyncStep2, payload)
+		}
 		if list, _ := s.c.put2(head, rest, true); list {
 			r.list(s.c)
 		}

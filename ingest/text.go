@@ -191,7 +191,7 @@ func (d *yws) jsonSync(c *conn, payload []byte) error {
 		return nil
 	}
 	if in.Vector != nil {
-		if err := d.s.sync(*in.Vector); err != nil {
+		if err := d.s.sync(*in.Vector, jsonOnly); err != nil {
 			return err
 		}
 	}

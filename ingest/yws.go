@@ -78,7 +78,7 @@ func (d *yws) message(c *conn, text bool, b []byte) error {
 	switch m.Type {
 	case yjs.MsgSync:
 		if m.Step == yjs.SyncStep1 {
-			return d.s.sync(m.Payload)
+			return d.s.sync(m.Payload, d.s.enc)
 		}
 		c.exempt = m.Step == yjs.SyncStep2
 		d.s.hello()
