@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -72,6 +73,9 @@ func (s *Server) health(ctx context.Context) (health, bool) {
 	h.Metrics.Documents = s.rooms.count()
 	if h.Metrics.Damaged = len(s.o.Snapshots.AllDamaged()); h.Metrics.Damaged > 0 {
 		h.Reason = "documents are damaged in storage: see the log, and run yjet verify"
+	}
+	if len(l.LostEnds) > 0 {
+		h.Reason = "records are missing at the end of the log: " + strings.Join(l.LostEnds, "; ")
 	}
 	h.Metrics.AppendP99 = float64(s.metrics.appendRecent.p99().Microseconds()) / 1000
 	switch fault := s.o.Log.Fault(); {

@@ -89,3 +89,34 @@ func TestDocumentsFromTheShell(t *testing.T) {
 		t.Errorf("verify of no store = %d, want 1", code)
 	}
 }
+
+// TestVerifyTellsOfALostEnd takes the newest records away, as a restored or torn store would.
+func TestVerifyTellsOfALostEnd(t *testing.T) {
+	data := t.TempDir()
+	c := &checker{room: "cut", typist: newTypist()}
+	r := start(t, devArgs(data)...)
+	c.base = r.url
+	if err := c.connect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		if err := c.echo(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.first.close()
+	r.end(t)
+	logs, err := filepath.Glob(filepath.Join(data, "jetstream", "*", "streams", "YDOC_*"))
+	if err != nil || len(logs) == 0 {
+		t.Fatalf("no streams in %s: %v", data, err)
+	}
+	for _, dir := range logs {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	code, out, errs := runCommand("", "verify", "--data", data)
+	if code != 1 || !strings.Contains(errs, "missing at the end") {
+		t.Errorf("verify = %d, want 1 and what is missing:\n%s%s", code, out, errs)
+	}
+}
