@@ -93,6 +93,7 @@ func (s *Store) fold(ctx context.Context, doc stream.Doc, mode foldMode) (stream
 	s.metrics.foldSeconds.Observe(time.Since(start).Seconds())
 	s.learned(doc, len(c.state))
 	s.mended(doc, "snapshot")
+	s.foldedThrough(doc, c.next.upto)
 	c.lg.Debug("document folded", "seq", c.next.upto, "bytes", len(c.state), "records", len(c.view.records), "took", time.Since(start))
 	return c.next.upto, nil
 }

@@ -10,7 +10,8 @@
 //     that race one wins and the other takes its attempt back.
 //   - A crash between any two steps leaves more data, never less. What no head names is rubbish for the sweep.
 //   - The log is trimmed below N only, where N is what the fold covers: record N stays.
-//   - Damage is never read over in silence: checksums and the writers' counters are compared on every read.
+//   - Damage is never read over in silence: checksums and the writers' counters are compared on every read, and how far
+//     documents had come at every start.
 //
 // # The head
 //
@@ -66,6 +67,6 @@
 // # Goroutines
 //
 // At most two that fold what Hint has queued, one timer per document that fell quiet, one per erased
-// document until it was looked at again, and the sweep where Options.SweepEvery asks for it.
+// document until it was looked at again; and where Options.SweepEvery asks for them the sweep and the keeper of heads.
 // Close ends and awaits them.
 package snapshot

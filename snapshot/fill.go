@@ -114,7 +114,8 @@ var errShort = errors.New("snapshot: read ends before the head")
 
 func (s *Store) readOnce(ctx context.Context, doc stream.Doc, have stream.Seq, wanted func(*view) error) (*view, error) {
 	target, err := s.log.Head(ctx, doc)
-	if err != nil {
+	err0, unreadable := err, errors.Is(err, stream.ErrDamaged)
+	if err != nil && !unreadable {
 		return nil, fmt.Errorf("head of %q: %w", doc, err)
 	}
 	v := &view{target: target}
@@ -129,6 +130,13 @@ func (s *Store) readOnce(ctx context.Context, doc stream.Doc, have stream.Seq, w
 	}
 	if v.head, v.rev, err = s.snapHead(ctx, doc); err != nil {
 		return nil, err
+	}
+	if unreadable {
+		// The log has records of the document and none can be read. What was folded is still there.
+		s.markDamaged(doc, "log", err0)
+		if v.head == nil || have > 0 {
+			return nil, fmt.Errorf("%w: %q: %w", stream.ErrLost, doc, err0)
+		}
 	}
 	from := have
 	if v.head != nil && v.head.upto > have {

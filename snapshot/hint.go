@@ -33,6 +33,9 @@ func (s *Store) Hint(doc stream.Doc, head stream.Seq, tailBytes, tailRecords int
 	if tailRecords < k.foldedRecords || tailBytes < k.foldedBytes { // a new room, which counts from the newest fold
 		k.foldedBytes, k.foldedRecords = 0, 0
 	}
+	if tailRecords > k.foldedRecords {
+		s.sawLocked(doc, head)
+	}
 	k.head, k.tailBytes, k.tailRecords, k.idle = head, tailBytes, tailRecords, idle
 	bytes, records := tailBytes-k.foldedBytes, tailRecords-k.foldedRecords
 	if !idle {

@@ -23,7 +23,7 @@ type Options struct {
 	CompactAfter time.Duration
 	// EraseWait is how long an append may still be under way somewhere after a document was erased; 0 means 35 s. See Erase.
 	EraseWait time.Duration
-	// SweepEvery starts a sweep about that often, see Sweep; 0: never by itself.
+	// SweepEvery starts a sweep about that often, see Sweep, and what else a server does beside folding; 0: nothing by itself.
 	SweepEvery time.Duration
 	// OrphanAge is how old a blob that no head names must be before the sweep removes it; 0 means an hour. A fold that is
 	// under way names what it writes within minutes.
@@ -68,17 +68,20 @@ type Store struct {
 	// then, as a crash would.
 	failpoint func(doc stream.Doc, step string) error
 
-	work    sync.WaitGroup // folds and timers under way
-	swept   atomic.Int64   // sweeps finished
-	mu      sync.Mutex
-	closed  bool
-	docs    map[stream.Doc]*known
-	queue   []stream.Doc
-	running int
-	paused  map[stream.Doc]int
-	stopAll int
-	damaged map[stream.Doc]Damage
-	late    map[stream.Doc]*time.Timer // a second look at what was erased
+	work     sync.WaitGroup // folds and timers under way
+	swept    atomic.Int64   // sweeps finished
+	mu       sync.Mutex
+	closed   bool
+	docs     map[stream.Doc]*known
+	queue    []stream.Doc
+	running  int
+	paused   map[stream.Doc]int
+	stopAll  int
+	heads    map[stream.Doc]stream.Seq // of documents that are not folded through their end; see heads.go
+	upto     map[stream.Doc]stream.Seq // what open documents are folded through
+	headsNew bool
+	damaged  map[stream.Doc]Damage
+	late     map[stream.Doc]*time.Timer // a second look at what was erased
 }
 
 // known is what the hints told of one document; guarded by Store.mu.
@@ -122,14 +125,16 @@ func New(log *stream.Log, o Options) *Store {
 	s := &Store{
 		log: log, opt: o, keep: keep, lg: o.Log, codec: codec,
 		docs: make(map[stream.Doc]*known), paused: make(map[stream.Doc]int),
+		heads: make(map[stream.Doc]stream.Seq), upto: make(map[stream.Doc]stream.Seq),
 		damaged: make(map[stream.Doc]Damage), late: make(map[stream.Doc]*time.Timer),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.closing, s.stop = context.WithCancel(s.ctx)
 	s.metrics = newMetrics(o.Metrics, s)
 	if o.SweepEvery > 0 {
-		s.work.Add(1)
+		s.work.Add(2)
 		go s.sweeper(o.SweepEvery)
+		go s.keepHeads()
 	}
 	return s
 }

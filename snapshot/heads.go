@@ -1,0 +1,152 @@
+package snapshot
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"yjet/stream"
+)
+
+// A fold tells how far its document's log must reach at least: record N stays in the log. Of the records after N nobody would miss
+// the last ones if a block of the log's file lost them: counters only find what lies before something else. So each server
+// writes down every minute, and when it stops, how far the documents have come that are not folded through their end: key
+// heads.<node> of ymeta. Who starts compares.
+type headsMark struct {
+	At    time.Time                 `json:"at"`
+	Heads map[stream.Doc]stream.Seq `json:"heads"`
+}
+
+const (
+	headsPrefix = "heads."
+	headsEvery  = time.Minute
+	// headsMost bounds a mark. More documents than that are not written to at a time and left unfolded by one server.
+	headsMost = 20_000
+	// headsStale is when the server that wrote a mark is taken for gone.
+	headsStale = 10 * headsEvery
+)
+
+// saw notes how far a document has come.
+func (s *Store) sawLocked(doc stream.Doc, head stream.Seq) {
+	if head > s.heads[doc] && (len(s.heads) < headsMost || s.heads[doc] > 0) {
+		s.heads[doc] = head
+		s.headsNew = true
+	}
+}
+
+// foldedThrough takes a document off the mark that is folded through its end.
+func (s *Store) foldedThrough(doc stream.Doc, upto stream.Seq) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.heads[doc] <= upto {
+		delete(s.heads, doc)
+	}
+	s.upto[doc] = upto // an open document is seen again each minute, though nothing is new
+}
+
+// markHeads writes the mark where it changed.
+func (s *Store) markHeads(ctx context.Context) error {
+	open := s.log.OpenHeads()
+	s.mu.Lock()
+	for doc, head := range open {
+		if head > s.upto[doc] {
+			s.sawLocked(doc, head)
+		}
+	}
+	for doc := range s.upto {
+		if _, ok := open[doc]; !ok {
+			delete(s.upto, doc)
+		}
+	}
+	if !s.headsNew {
+		s.mu.Unlock()
+		return nil
+	}
+	s.headsNew = false
+	mark := headsMark{At: time.Now().UTC(), Heads: maps.Clone(s.heads)}
+	s.mu.Unlock()
+	js, err := json.Marshal(mark)
+	if err == nil {
+		_, err = s.log.MetaPut(ctx, headsPrefix+s.log.Node(), js, nil)
+	}
+	if err != nil {
+		s.mu.Lock()
+		s.headsNew = true
+		s.mu.Unlock()
+	}
+	return err
+}
+
+// checkHeads compares the marks of servers that are gone with the log, and removes them.
+func (s *Store) checkHeads(ctx context.Context) error {
+	marks, err := s.log.MetaList(ctx, headsPrefix)
+	if err != nil {
+		return err
+	}
+	for _, e := range marks {
+		var m headsMark
+		if err := json.Unmarshal(e.Value, &m); err != nil {
+			s.lg.Warn("mark of heads does not decode", "key", e.Key, "err", err)
+			continue
+		}
+		for doc, seq := range m.Heads {
+			if err := s.checkHead(ctx, doc, seq, m.At); err != nil {
+				return err
+			}
+		}
+		if time.Since(m.At) > headsStale {
+			if err := s.log.MetaDelete(ctx, e.Key); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Store) checkHead(ctx context.Context, doc stream.Doc, seq stream.Seq, at time.Time) error {
+	head, err := s.log.Head(ctx, doc)
+	if errors.Is(err, stream.ErrDamaged) || errors.Is(err, stream.ErrLost) {
+		s.markDamaged(doc, "log", err)
+		return nil
+	}
+	if err != nil || head >= seq {
+		return err
+	}
+	if e, err := s.Erased(ctx, doc); err != nil || e != nil && e.At.After(at.Add(-headsEvery)) {
+		return err
+	}
+	s.markDamaged(doc, "log", fmt.Errorf("%w: the log ends at sequence %d, and had come to %d on %s", stream.ErrLost, head, seq, at.Format(time.RFC3339)))
+	return nil
+}
+
+// keepHeads compares once, then marks until the Store closes, and once more then.
+func (s *Store) keepHeads() {
+	defer s.work.Done()
+	ctx, cancel := context.WithTimeout(s.closing, headsEvery)
+	if err := s.checkHeads(ctx); err != nil && s.closing.Err() == nil {
+		s.lg.Warn("how far documents had come could not be compared", "err", err)
+	}
+	cancel()
+	tick := time.NewTicker(headsEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-s.closing.Done():
+			ctx, cancel := context.WithTimeout(s.ctx, 5*time.Second)
+			defer cancel()
+			if err := s.markHeads(ctx); err != nil && !errors.Is(err, context.Canceled) {
+				s.lg.Warn("how far documents had come is not written down", "err", err)
+			}
+			return
+		}
+		ctx, cancel := context.WithTimeout(s.closing, headsEvery/2)
+		if err := s.markHeads(ctx); err != nil && s.closing.Err() == nil {
+			s.lg.Warn("how far documents had come is not written down", "err", err)
+		}
+		cancel()
+	}
+}
