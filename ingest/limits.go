@@ -13,8 +13,8 @@ type Limits struct {
 	FirstMessage    int           // bytes of the first message of a connection whose rights are not known yet, default 1 MiB
 	FirstWait       time.Duration // from open to the first message, default 10 s
 	MessageWait     time.Duration // to finish a message once begun, default 10 s without a byte
-	MessageRate     float64       // messages a second, default 100
-	MessageBurst    float64       // default 500
+	MessageRate     float64       // messages a second, default 1,000: a script that edits at full speed is slowed, not sent away
+	MessageBurst    float64       // default 5,000
 	ByteRate        float64       // bytes a second, answers to a step 1 exempt, default 2 MiB
 	ByteBurst       float64       // default 10 MiB
 	RateWait        time.Duration // how long a sender is read slowly before it is closed, default 10 s
@@ -64,8 +64,8 @@ func (l Limits) withDefaults() Limits {
 	set(&l.FirstMessage, 1<<20)
 	set(&l.FirstWait, 10*time.Second)
 	set(&l.MessageWait, 10*time.Second)
-	set(&l.MessageRate, 100)
-	set(&l.MessageBurst, 500)
+	set(&l.MessageRate, 1000)
+	set(&l.MessageBurst, 5000)
 	set(&l.ByteRate, 2<<20)
 	set(&l.ByteBurst, 10<<20)
 	set(&l.RateWait, 10*time.Second)
