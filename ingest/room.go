@@ -27,6 +27,9 @@ type room struct {
 	err    error            // why not; read after loaded
 	erased *snapshot.Erased // what of an earlier document of this name is never taken again; set by load
 
+	hearing sync.Mutex // held while somebody begins to listen
+	hears   bool       // guarded by hearing
+
 	// Guarded by rooms.mu.
 	refs int // sessions, joiners and requests that hold the room
 
@@ -346,7 +349,32 @@ func (r *room) quiet(now time.Time) bool {
 	return len(r.sessions) == 0 && !r.commit.busy() && r.folding == nil && !r.idle.IsZero() && now.Sub(r.idle) >= r.srv.limits.IdleUnload
 }
 
-// load opens the document's tail and reads who is here from the other servers.
+// listen hears from here on who comes and goes on the other servers, and reads
+// who is there. Whoever brings the first session does it; a document that is open
+// without anybody in it does without.
+func (r *room) listen(ctx context.Context) error {
+	r.hearing.Lock()
+	defer r.hearing.Unlock()
+	if r.hears {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.srv.limits.LoadWait)
+	defer cancel()
+	if err := r.tail.Listen(ctx); err != nil {
+		return because(causeStorage, err)
+	}
+	present, err := r.srv.o.Log.ListPresence(ctx, r.doc)
+	if err != nil {
+		r.logger().Warn("presence could not be read", "err", err)
+	}
+	r.mu.Lock()
+	defer r.unlock()
+	r.takePresence(present)
+	r.hears = true
+	return nil
+}
+
+// load opens the document's tail.
 func (r *room) load(ctx context.Context) error {
 	if l := r.srv.loader; l != nil {
 		if err := l.load(ctx, r.doc); err != nil {
@@ -362,14 +390,9 @@ func (r *room) load(ctx context.Context) error {
 		tail.Close()
 		return err
 	}
-	present, perr := r.srv.o.Log.ListPresence(ctx, r.doc)
-	if perr != nil {
-		r.logger().Warn("presence could not be read", "err", perr)
-	}
 	r.mu.Lock()
 	defer r.unlock()
 	r.tail, r.erased = tail, erased
 	r.idle = time.Now()
-	r.takePresence(present)
 	return r.failed
 }

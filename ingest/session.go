@@ -65,6 +65,9 @@ func newSession(c *conn, r *room, d dialect, enc *encoder, grant auth.Grant) (*s
 		err = causeTooMany
 	}
 	r.mu.Unlock()
+	if err == nil {
+		err = r.listen(c.ctx)
+	}
 	if err != nil {
 		c.srv.rooms.release(r)
 		return nil, err

@@ -90,7 +90,7 @@ func (l *Log) compareShard(ctx context.Context, s *shard, from Seq) (upTo Seq, e
 	open := map[string][]*Tail{}
 	f.mu.RLock()
 	for sub, t := range f.subs {
-		if t.shard == s && sub == t.subs[0] {
+		if t.shard == s && sub == t.subs[subLive] {
 			subject := s.subject(kindLog, t.doc.Token())
 			open[subject] = append(open[subject], t)
 		}

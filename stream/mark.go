@@ -237,7 +237,7 @@ func (l *Log) tailsOf(s *shard) (tails []*Tail) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	for sub, t := range f.subs {
-		if t.shard == s && sub == t.subs[0] {
+		if t.shard == s && sub == t.subs[subLive] {
 			tails = append(tails, t)
 		}
 	}

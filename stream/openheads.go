@@ -6,7 +6,7 @@ func (l *Log) OpenHeads() map[Doc]Seq {
 	for _, f := range l.feeds {
 		f.mu.RLock()
 		for sub, t := range f.subs {
-			if sub == t.subs[0] {
+			if sub == t.subs[subLive] {
 				heads[t.doc] = max(heads[t.doc], t.Seq())
 			}
 		}

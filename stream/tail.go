@@ -47,7 +47,10 @@ type Tail struct {
 	feed   *feed
 	filler Filler
 	sink   Sink
-	subs   [3]*nats.Subscription
+	subs   [3]*nats.Subscription // by subLive, subAware, subMsg; changed under the feed's mu
+
+	listenMu sync.Mutex
+	listens  bool // guarded by listenMu
 
 	seq      atomic.Uint64
 	expected atomic.Uint64
@@ -71,6 +74,13 @@ type Tail struct {
 	since    time.Time
 }
 
+// Places in Tail.subs.
+const (
+	subLive = iota
+	subAware
+	subMsg
+)
+
 // repairState keeps it to one repair per Tail.
 type repairState uint8
 
@@ -93,27 +103,18 @@ func (l *Log) Tail(ctx context.Context, doc Doc, f Filler, s Sink) (*Tail, error
 	token := doc.Token()
 	sh := l.shardOf(token)
 	t := &Tail{l: l, doc: doc, shard: sh, feed: l.feeds[sh.index()%len(l.feeds)], filler: f, sink: s, filling: true, repairing: repairRuns}
-	for i, kind := range []string{kindLive, kindAware, kindMsg} {
-		ch := t.feed.soft
-		if kind == kindLive {
-			ch = t.feed.live
-		}
-		sub, err := l.nc.ChanSubscribe(sh.subject(kind, token), ch)
-		if err != nil {
-			t.unsubscribe()
-			return nil, fmt.Errorf("subscribe to %q: %w", doc, err)
-		}
-		t.subs[i] = sub
+	sub, err := l.nc.ChanSubscribe(sh.subject(kindLive, token), t.feed.live)
+	if err != nil {
+		return nil, fmt.Errorf("subscribe to %q: %w", doc, err)
 	}
 	// What arrives before this line belongs to nobody and is dropped; it is stored, and the head is read after.
 	t.feed.mu.Lock()
-	for _, sub := range t.subs {
-		t.feed.subs[sub] = t
-	}
+	t.subs[subLive] = sub
+	t.feed.subs[sub] = t
 	t.feed.mu.Unlock()
 	l.m.tails.Inc()
 	// The server must know of the subscription before the head is read.
-	err := retry(ctx, func(ctx context.Context) error {
+	err = retry(ctx, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, readWait)
 		defer cancel()
 		return flush(ctx, l.nc)
@@ -143,6 +144,46 @@ func (l *Log) Tail(ctx context.Context, doc Doc, f Filler, s Sink) (*Tail, error
 		time.AfterFunc(time.Second, t.Check)
 	}
 	return t, nil
+}
+
+// Listen has the sink called for awareness and custom messages too, from before it returns until Close. Documents that are open
+// without anybody in them do without: each of the two subscriptions costs some 900 bytes. Again is fine and does nothing.
+func (t *Tail) Listen(ctx context.Context) error {
+	t.listenMu.Lock()
+	defer t.listenMu.Unlock()
+	if t.listens || t.closed.Load() {
+		return nil
+	}
+	token := t.doc.Token()
+	for i, kind := range map[int]string{subAware: kindAware, subMsg: kindMsg} {
+		sub, err := t.l.nc.ChanSubscribe(t.shard.subject(kind, token), t.feed.soft)
+		if err != nil {
+			return fmt.Errorf("subscribe to %q: %w", t.doc, err)
+		}
+		t.feed.mu.Lock()
+		if t.closed.Load() {
+			t.feed.mu.Unlock()
+			sub.Unsubscribe()
+			return nil
+		}
+		old := t.subs[i]
+		delete(t.feed.subs, old)
+		t.subs[i] = sub
+		t.feed.subs[sub] = t
+		t.feed.mu.Unlock()
+		if old != nil {
+			old.Unsubscribe() // of a call that failed half-way
+		}
+	}
+	if err := retry(ctx, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, readWait)
+		defer cancel()
+		return flush(ctx, t.l.nc)
+	}); err != nil {
+		return err
+	}
+	t.listens = true
+	return nil
 }
 
 // flush makes sure that the server has seen what was sent. A connection that is away counts as transient.
@@ -186,20 +227,17 @@ func (t *Tail) Close() {
 		return
 	}
 	t.feed.mu.Lock()
-	for _, sub := range t.subs {
+	subs := t.subs
+	for _, sub := range subs {
 		delete(t.feed.subs, sub)
 	}
 	t.feed.mu.Unlock()
-	t.unsubscribe()
-	t.l.m.tails.Dec()
-}
-
-func (t *Tail) unsubscribe() {
-	for _, sub := range t.subs {
+	for _, sub := range subs {
 		if sub != nil {
 			sub.Unsubscribe()
 		}
 	}
+	t.l.m.tails.Dec()
 }
 
 // live takes a record from the feed, and tells whether the sink is to be flushed for the first time in this burst.
@@ -253,7 +291,7 @@ func (t *Tail) soft(m *nats.Msg, node string) (dirtied bool) {
 	if t.closed.Load() {
 		return false
 	}
-	if m.Sub == t.subs[1] {
+	if m.Sub == t.subs[subAware] {
 		t.sink.Aware(node, m.Data)
 	} else {
 		h := make(map[string]string, len(m.Header))

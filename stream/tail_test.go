@@ -395,9 +395,16 @@ func TestMoreLiveRecordsThanMayBeKeptAreReadFromTheLog(t *testing.T) {
 func TestAwarenessAndMessagesReachOtherServersOnly(t *testing.T) {
 	l, srv := open(t, Config{})
 	other := openOn(t, srv, Config{})
-	_, mine := tail(t, l, "a.b")
-	_, theirs := tail(t, other, "a.b")
-	_, stranger := tail(t, other, "a/b")
+	listening := func(l *Log, doc Doc) *sink {
+		tl, s := tail(t, l, doc)
+		for range 2 { // again is fine
+			if err := tl.Listen(within(t, 10*time.Second)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return s
+	}
+	mine, theirs, stranger := listening(l, "a.b"), listening(other, "a.b"), listening(other, "a/b")
 	if err := l.PublishAware("a.b", []byte("cursor")); err != nil {
 		t.Fatal(err)
 	}
