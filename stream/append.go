@@ -71,7 +71,7 @@ func (w *Writer) Append(ctx context.Context, entries []Entry, done func(seqs []S
 		w.id, w.n = randomWriter(), 0
 	}
 	w.last = p.since
-	p.first = w.n + 1
+	p.writer, p.first = w.id, w.n+1
 	if p.refused == nil {
 		w.n += uint64(len(entries))
 	}
@@ -129,7 +129,7 @@ func (p *pending) finish(seqs []Seq, err error) {
 // message makes entry i, to be acknowledged at reply. extra header fields can be set on it.
 func (p *pending) message(i int, reply string, extra int) *nats.Msg {
 	e := &p.entries[i]
-	sum := Sum{CRC: checksum(e.Update), Writer: p.w.id, N: p.first + uint64(i)}
+	sum := Sum{CRC: checksum(e.Update), Writer: p.writer, N: p.first + uint64(i)}
 	return &nats.Msg{Subject: p.w.subject, Reply: reply, Header: e.header(p.w.doc, p.w.token, sum, extra), Data: e.Update}
 }
 

@@ -318,7 +318,7 @@ func (s *shard) finish(p *pending, seqs []Seq, err error) {
 	}
 	p.finished = true
 	p.finish(seqs, err)
-	s.proofs.end(p.w.id, err != nil)
+	s.proofs.end(p.writer, err != nil)
 }
 
 // stop gives everything up.

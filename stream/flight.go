@@ -16,6 +16,7 @@ type pending struct {
 	ctx     context.Context
 	w       *Writer
 	entries []Entry
+	writer  uint64 // name the entries are stored under: the Writer may take a new one later
 	first   uint64 // count of the first entry
 	since   time.Time
 	refused error // known from the start: nothing is sent
@@ -104,7 +105,7 @@ func (s *shard) fly(members []part) {
 		s.batches++
 		if s.grouped {
 			for _, c := range members {
-				s.proofs.begin(c.w.id)
+				s.proofs.begin(c.writer)
 			}
 		}
 	}
