@@ -191,7 +191,11 @@ func flush(ctx context.Context, nc *nats.Conn) error {
 	if !nc.IsConnected() {
 		return nats.ErrDisconnected
 	}
-	return nc.FlushWithContext(ctx)
+	err := nc.FlushWithContext(ctx)
+	if errors.Is(err, nats.ErrConnectionClosed) && !nc.IsClosed() {
+		return nats.ErrDisconnected // nats.go says closed when it was lost meanwhile
+	}
+	return err
 }
 
 // final errors end a Tail.
