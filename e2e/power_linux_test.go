@@ -135,13 +135,21 @@ func powerRound(t testing.TB, d *driver, dsk *disk, s *server, r *rand.Rand, roo
 	}
 	d.do("write", M{"client": w1, "prefix": w1 + ".", "every": 2, "per": 2})
 	d.do("write", M{"client": w2, "prefix": w2 + ".", "every": 3})
-	time.Sleep(time.Duration(200+r.IntN(1200)) * time.Millisecond)
+	told := func() ledger {
+		return ask[ledger](d, "ledger", M{"writers": []string{w1, w2}, "readers": []string{reader}})
+	}
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if l := told(); len(l.Echoed) > 0 && len(l.Seen) > 0 {
+			break // a cut before anybody has seen anything would prove nothing
+		}
+	}
+	time.Sleep(time.Duration(50+r.IntN(1200)) * time.Millisecond)
 	dsk.cut(s, alive)
 	for _, c := range []string{w1, w2, reader} {
 		d.do("stop", M{"client": c})
 		d.do("cut", M{"client": c})
 	}
-	l := ask[ledger](d, "ledger", M{"writers": []string{w1, w2}, "readers": []string{reader}})
+	l := told()
 	dsk.restore()
 	s.start()
 	got := rebuild(t, s.nats, room)
