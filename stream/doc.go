@@ -3,8 +3,8 @@
 //
 // What must hold:
 //
-//   - Append reports success only after the record is stored; in the durable mode, on disk. The live feed shows a record
-//     only after that, too.
+//   - Append reports success only after the record is stored; in the durable mode, on disk. A Tail shows a record only after
+//     that, too: what the live feed may bring earlier is held back (proof.go).
 //   - One commit is under way per document. Nothing later of a document is sent until what came before is stored or given
 //     up, so record k+1 is never in a log that lacks the record k it may need.
 //   - A Tail delivers the records of one document in sequence order, each once, none left out, and does not show the join
