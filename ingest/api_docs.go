@@ -328,9 +328,14 @@ func (r *room) hintIdle() {
 	}
 }
 
+// deleteTime is how long removing a document may take. Who asked may hang up meanwhile: half removed is what nobody wants.
+const deleteTime = 2 * time.Minute
+
 // deleteDoc removes a document for good.
 func (s *Server) deleteDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, grant auth.Grant) {
-	if err := s.o.Snapshots.Erase(r.Context(), doc, grant.User); err != nil {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), deleteTime)
+	defer cancel()
+	if err := s.o.Snapshots.Erase(ctx, doc, grant.User); err != nil {
 		s.fail(w, doc, err)
 		return
 	}

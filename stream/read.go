@@ -215,12 +215,12 @@ func (l *Log) Trim(ctx context.Context, doc Doc, keep Seq) error {
 }
 
 // Erase removes everything of the document, log, snapshots, history, presence, and sees to it as far as it can that the bytes
-// go from the disk too (shred.go). The caller has told everybody before, and
-// calls it again when what was on its way has landed.
+// go from the disk too (shred.go). The caller has told everybody before, and calls it again when what was on its way has landed.
 func (l *Log) Erase(ctx context.Context, doc Doc) error {
 	token := doc.Token()
 	s := l.shardOf(token)
 	snap, hist := streamName(kindSnap, s.index()), streamName(kindHist, s.index())
+	until := time.Now().Add(shredTime)
 	for _, p := range []struct{ stream, subject string }{
 		{s.stream, s.subject(kindLog, token)},
 		{snap, s.subject(kindSnap, token)},
@@ -229,8 +229,13 @@ func (l *Log) Erase(ctx context.Context, doc Doc) error {
 		{"KV_" + presBucket, "$KV." + presBucket + "." + token + ".*"},
 	} {
 		if p.stream != "KV_"+presBucket { // which is memory
-			if err := l.overwrite(ctx, p.stream, p.subject); err != nil {
+			left, err := l.overwrite(ctx, p.stream, p.subject, until)
+			if err != nil {
 				return fmt.Errorf("erase %q: %w", doc, err)
+			}
+			if left > 0 {
+				l.log.Warn("erased without overwriting all of it: the rest is in the stream's files until NATS writes them anew",
+					"doc", doc, "stream", p.stream, "messages", left)
 			}
 		}
 		if err := l.purge(ctx, s, p.stream, p.subject, 0); err != nil {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 )
@@ -16,9 +18,10 @@ import (
 // deleted again, so that NATS writes it anew.
 
 const (
-	// shredMax is how many messages are overwritten one by one; each costs NATS a rewrite of their block (8 MB). Of longer logs
-	// the newest are.
-	shredMax = 64
+	// shredLeast is how many messages of a subject are overwritten whatever it takes; more are until Erase has spent shredTime
+	// on it. Each costs NATS a rewrite of its block: some 10 ms for one of 8 MB, during which nobody writes to the stream.
+	shredLeast = 64
+	shredTime  = 10 * time.Second
 	// filler is the name that the nothing is stored under; no document has such a token.
 	filler = "=fill"
 	// blockSize is what a block of a stream's file holds at most (nats-server, defaultLargeBlockSize).
@@ -58,11 +61,12 @@ const (
 	errCodeDeleteFailed = 10057
 )
 
-// overwrite deletes the messages of a filter one by one, the newest shredMax of them, and overwrites them.
-func (l *Log) overwrite(ctx context.Context, stream, filter string) error {
+// overwrite deletes the messages of a filter one by one, the newest first, and overwrites them: all it comes to before until, and
+// some in any case. left is how many it did not come to.
+func (l *Log) overwrite(ctx context.Context, stream, filter string, until time.Time) (left int, err error) {
 	r, err := l.newReader(1000)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer r.close()
 	var seqs []Seq
@@ -75,19 +79,22 @@ func (l *Log) overwrite(ctx context.Context, stream, filter string) error {
 			return true
 		})
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if a.none || a.pending == 0 || last == at {
 			break
 		}
 		at = last
 	}
-	for _, seq := range seqs[max(0, len(seqs)-shredMax):] {
+	for i, seq := range slices.Backward(seqs) {
+		if done := len(seqs) - 1 - i; done >= shredLeast && time.Now().After(until) {
+			return i + 1, nil
+		}
 		if err := l.deleteMsg(ctx, stream, seq, true); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return nil
+	return 0, nil
 }
 
 // rewrite makes NATS begin a new block and write the former one without what is deleted.
