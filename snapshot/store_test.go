@@ -27,6 +27,14 @@ func TestMain(m *testing.M) {
 // long is set for the runs that take minutes.
 var long = os.Getenv("YJET_LONG") != ""
 
+// patience is how long a test may take.
+func patience() time.Duration {
+	if long {
+		return time.Hour
+	}
+	return 10 * time.Minute
+}
+
 // house is a nats-server with a log and stores on it.
 type house struct {
 	t   testing.TB
@@ -38,7 +46,7 @@ type house struct {
 // newCluster is a house on three nodes.
 func newCluster(t testing.TB) (*house, *natstest.Cluster) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience())
 	t.Cleanup(cancel)
 	c := natstest.StartCluster(t, natstest.Process)
 	nc, bulk, err := stream.Dial(c.URL())
@@ -56,7 +64,7 @@ func newCluster(t testing.TB) (*house, *natstest.Cluster) {
 
 func newHouse(t testing.TB, opts ...natstest.Option) *house {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience())
 	t.Cleanup(cancel)
 	h := &house{t: t, ctx: ctx, srv: natstest.Start(t, append([]natstest.Option{natstest.Process}, opts...)...)}
 	h.log = h.open()

@@ -26,6 +26,12 @@ func Process(o *server.Options) { o.SyncAlways, o.SyncInterval = false, 2*time.M
 // StoreDir puts the data somewhere else than a temporary directory.
 func StoreDir(dir string) Option { return func(o *server.Options) { o.StoreDir = dir } }
 
+// Listen has a single node listen on a port of loopback that is free now, for clients that come over TCP.
+func Listen(t testing.TB) Option {
+	port := freePorts(t, 1)[0]
+	return func(o *server.Options) { o.DontListen, o.Host, o.Port = false, "127.0.0.1", port }
+}
+
 // MaxPayload sets the largest message.
 func MaxPayload(n int32) Option { return func(o *server.Options) { o.MaxPayload = n } }
 
@@ -99,6 +105,9 @@ func (s *Server) Running() *server.Server {
 	defer s.mu.Unlock()
 	return s.srv
 }
+
+// Addr is where a node with a listener is reached; it keeps it when it is started again.
+func (s *Server) Addr() string { return fmt.Sprintf("%s:%d", s.opts.Host, s.opts.Port) }
 
 // InProcessConn makes Server an in-process provider for nats.go that follows restarts.
 func (s *Server) InProcessConn() (net.Conn, error) {
