@@ -16,17 +16,18 @@ var floors = map[string]struct {
 	never []string
 	why   string
 }{
-	"yjet":                   {nil, nil, "the root only embeds nats.conf"},
-	"yjet/internal/yjs":      {nil, []string{"context", "log/slog", "net", "net/http", "time", "github.com/nats-io/nats.go"}, "the codec is pure: bytes in, bytes out"},
-	"yjet/internal/natstest": {[]string{"yjet"}, nil, "a real nats-server for tests"},
-	"yjet/web":               {nil, []string{"github.com/nats-io/nats.go"}, "the built page"},
-	"yjet/stream":            {nil, []string{"net/http", "github.com/gorilla/websocket"}, "the log does not know what a CRDT is"},
-	"yjet/auth":              {nil, []string{"github.com/nats-io/nats.go", "github.com/gorilla/websocket"}, "rights know neither the log nor sockets"},
-	"yjet/snapshot":          {[]string{"yjet/stream", "yjet/internal/yjs"}, []string{"net/http", "github.com/nats-io/nats.go", "github.com/gorilla/websocket"}, "folds know neither sessions nor NATS"},
-	"yjet/ingest":            {[]string{"yjet/stream", "yjet/snapshot", "yjet/auth", "yjet/internal/yjs"}, []string{"github.com/nats-io/nats.go", "github.com/nats-io/nats-server/v2/server"}, "the door knows no NATS types"},
-	"yjet/cmd/yjet":          {[]string{"yjet", "yjet/web", "yjet/stream", "yjet/snapshot", "yjet/auth", "yjet/ingest", "yjet/internal/yjs"}, nil, "the roof wires"},
-	"yjet/docs":              {nil, nil, "only tests, of the examples in the pages"},
-	"yjet/e2e":               {nil, nil, "drives the built binary from outside"},
+	"yjet":                    {nil, nil, "the root only embeds nats.conf"},
+	"yjet/internal/yjs":       {nil, []string{"context", "log/slog", "net", "net/http", "time", "github.com/nats-io/nats.go"}, "the codec is pure: bytes in, bytes out"},
+	"yjet/internal/blockfile": {nil, []string{"log/slog", "net", "net/http", "github.com/nats-io/nats.go"}, "files of a stopped nats-server, nothing else"},
+	"yjet/internal/natstest":  {[]string{"yjet", "yjet/internal/blockfile"}, nil, "a real nats-server for tests"},
+	"yjet/web":                {nil, []string{"github.com/nats-io/nats.go"}, "the built page"},
+	"yjet/stream":             {nil, []string{"net/http", "github.com/gorilla/websocket"}, "the log does not know what a CRDT is"},
+	"yjet/auth":               {nil, []string{"github.com/nats-io/nats.go", "github.com/gorilla/websocket"}, "rights know neither the log nor sockets"},
+	"yjet/snapshot":           {[]string{"yjet/stream", "yjet/internal/yjs"}, []string{"net/http", "github.com/nats-io/nats.go", "github.com/gorilla/websocket"}, "folds know neither sessions nor NATS"},
+	"yjet/ingest":             {[]string{"yjet/stream", "yjet/snapshot", "yjet/auth", "yjet/internal/yjs"}, []string{"github.com/nats-io/nats.go", "github.com/nats-io/nats-server/v2/server"}, "the door knows no NATS types"},
+	"yjet/cmd/yjet":           {[]string{"yjet", "yjet/web", "yjet/stream", "yjet/snapshot", "yjet/auth", "yjet/ingest", "yjet/internal/yjs", "yjet/internal/blockfile"}, nil, "the roof wires"},
+	"yjet/docs":               {nil, nil, "only tests, of the examples in the pages"},
+	"yjet/e2e":                {nil, nil, "drives the built binary from outside"},
 }
 
 func TestImportsPointDown(t *testing.T) {

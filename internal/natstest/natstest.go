@@ -4,6 +4,7 @@
 package natstest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"yjet"
+	"yjet/internal/blockfile"
 )
 
 // Option changes a server before it starts.
@@ -70,12 +72,15 @@ func Start(t testing.TB, opts ...Option) *Server {
 	return s
 }
 
-// Restart starts the node on the data it has; a running one is stopped first.
+// Restart starts the node on the data it has, looked through as the binary does; a running one is stopped first.
 func (s *Server) Restart() {
 	s.t.Helper()
 	s.Stop()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if _, err := blockfile.Check(context.Background(), s.opts.StoreDir, time.Now().Add(time.Second), func(blockfile.Finding) {}); err != nil {
+		s.t.Errorf("look through %s: %v", s.opts.StoreDir, err)
+	}
 	srv, err := server.NewServer(s.opts.Clone())
 	if err != nil {
 		s.t.Errorf("nats-server: %v", err)
