@@ -155,7 +155,7 @@ func (e *embedded) lookThrough() error {
 		killed = info.Size() > 0
 	}
 	if _, err := e.lock.WriteAt([]byte("running\n"), 0); err != nil {
-		return fmt.Errorf("data directory: %w", err)
+		e.log.Warn("mark the store as open", "err", err) // a full disk can be read all the same
 	}
 	look := lookTime
 	if killed {
