@@ -263,6 +263,17 @@ func (s *Server) postDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc,
 		refuse(w, causeDraining)
 		return
 	}
+	size := s.limits.Message
+	if n := r.ContentLength; n >= 0 {
+		size = int(min(n, int64(size)))
+	}
+	if size > largeMessage {
+		if ok, _ := s.memory.take(r, size); !ok {
+			refuse(w, causeOverloaded)
+			return
+		}
+		defer s.memory.give(r, size)
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(s.limits.Message)))
 	if err != nil {
 		var big *http.MaxBytesError

@@ -127,9 +127,10 @@ func (c *conn) read() error {
 		}
 		bp := messagePool.Get().(*[]byte)
 		c.wire.inMessage = !first
-		b, err := readAll(r, (*bp)[:0])
+		b, held, err := c.readAll(r, (*bp)[:0])
 		c.wire.inMessage = false
 		if err != nil {
+			c.srv.memory.give(c, held)
 			return c.readError(err, first)
 		}
 		if first || c.wire.armed {
@@ -140,7 +141,10 @@ func (c *conn) read() error {
 		d := c.dialect()
 		c.srv.metrics.received(d.name(), len(b))
 		c.exempt = false
-		err = d.message(c, kind == websocket.TextMessage, b)
+		err = func() error {
+			defer c.srv.memory.give(c, held)
+			return d.message(c, kind == websocket.TextMessage, b)
+		}()
 		n := float64(len(b))
 		if cap(b) <= 64<<10 {
 			*bp = b
@@ -158,20 +162,55 @@ func (c *conn) read() error {
 	}
 }
 
-func readAll(r io.Reader, b []byte) ([]byte, error) {
+// readAll reads a message into b. Of a large one it counts what it holds, and reads on only when all connections together hold
+// little enough; the caller gives held back.
+func (c *conn) readAll(r io.Reader, b []byte) (_ []byte, held int, err error) {
 	for {
 		if len(b) == cap(b) {
+			if len(b) >= largeMessage {
+				if err := c.reserve(len(b)); err != nil {
+					return b, held, err
+				}
+				held += len(b)
+			}
 			b = append(b, 0)[:len(b)]
 		}
 		n, err := r.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]
 		if err == io.EOF {
-			return b, nil
+			return b, held, nil
 		}
 		if err != nil {
-			return b, err
+			return b, held, err
 		}
 	}
+}
+
+// reserve counts n more bytes of a large message; it waits while there is no room for them, but not for ever.
+func (c *conn) reserve(n int) error {
+	ok, freed := c.srv.memory.take(c, n)
+	if ok {
+		return nil
+	}
+	late := time.After(c.srv.limits.MessageWait)
+	for !ok {
+		overdue := false
+		if err := c.await(func(done <-chan struct{}) {
+			select {
+			case <-freed:
+			case <-late:
+				overdue = true
+			case <-done:
+			}
+		}); err != nil {
+			return err
+		}
+		if overdue {
+			return causeOverloaded
+		}
+		ok, freed = c.srv.memory.take(c, n)
+	}
+	return nil
 }
 
 // readError says what an error of the socket means.

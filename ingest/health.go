@@ -77,6 +77,9 @@ func (s *Server) health(ctx context.Context) (health, bool) {
 	if len(l.LostEnds) > 0 {
 		h.Reason = "records are missing at the end of the log: " + strings.Join(l.LostEnds, "; ")
 	}
+	if s.memory.tight() {
+		h.Reason = "memory is short: documents that are not open are refused"
+	}
 	h.Metrics.AppendP99 = float64(s.metrics.appendRecent.p99().Microseconds()) / 1000
 	switch fault := s.o.Log.Fault(); {
 	case s.draining.Load():

@@ -20,16 +20,17 @@ type rooms struct {
 }
 
 func newRooms(s *Server) *rooms {
-	return &rooms{srv: s, byDoc: map[stream.Doc]*room{}, loads: make(chan struct{}, s.limits.Loads), folds: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	return &rooms{srv: s, byDoc: map[stream.Doc]*room{}, loads: make(chan struct{}, s.memory.loads(s.limits.Loads)), folds: make(chan struct{}, runtime.GOMAXPROCS(0))}
 }
 
 // open answers the room of a document, loaded. All who ask meanwhile share one
 // load. The caller owes a release.
 func (rs *rooms) open(ctx context.Context, doc stream.Doc) (*room, error) {
+	tight := rs.srv.memory.tight()
 	rs.mu.Lock()
 	r := rs.byDoc[doc]
 	if r == nil {
-		if len(rs.byDoc) >= rs.srv.limits.Documents && !rs.evict() {
+		if tight || len(rs.byDoc) >= rs.srv.limits.Documents && !rs.evict() {
 			rs.mu.Unlock()
 			return nil, causeOverloaded
 		}
@@ -186,6 +187,9 @@ func (rs *rooms) tick(now time.Time) {
 		r.tick(now)
 	}
 	var quiet []*room
+	if rs.srv.memory.tight() {
+		now = now.Add(rs.srv.limits.IdleUnload) // whoever comes back reads the document again
+	}
 	rs.mu.Lock()
 	for doc, r := range rs.byDoc {
 		select {

@@ -68,6 +68,7 @@ type Server struct {
 	limits  Limits
 	log     *slog.Logger
 	metrics *metrics
+	memory  *memory
 	rooms   *rooms
 	keeper  *presenceKeeper
 	gate    *gate
@@ -114,6 +115,7 @@ func New(o Options) (*Server, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.clock.Store(time.Now().Unix())
 	s.metrics = newMetrics(o.Metrics, s)
+	s.memory = newMemory()
 	s.rooms = newRooms(s)
 	s.gate = newGate(s.limits)
 	if err := s.configureOutbound(); err != nil {

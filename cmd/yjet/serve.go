@@ -60,6 +60,7 @@ func serve(ctx context.Context, p process, c *config, dev bool) error {
 	if err != nil {
 		return err
 	}
+	limitMemory(log)
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
