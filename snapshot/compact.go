@@ -45,6 +45,7 @@ type compaction struct {
 	lg   *slog.Logger
 
 	attempt string
+	erased  time.Time // when the document had last been erased, before it was read
 	view    *view
 	next    *head
 	state   []byte
@@ -136,6 +137,9 @@ func (v *view) covered() stream.Seq {
 
 // read is step 1: state and records through N, where N is the leader's head; then the state of the new fold, proven.
 func (c *compaction) read(ctx context.Context) (err error) {
+	if c.erased, err = c.s.erasedAt(ctx, c.doc); err != nil {
+		return err
+	}
 	if c.view, err = c.s.read(ctx, c.doc, 0, c.worth); err != nil {
 		return err
 	}
@@ -263,6 +267,9 @@ func (c *compaction) writeHead(ctx context.Context) error {
 	if err := c.s.markShard(ctx, c.doc, c.next.upto); err != nil {
 		return err
 	}
+	if err := c.stillThere(ctx); err != nil {
+		return err
+	}
 	rev, err := c.s.putHead(ctx, c.doc, c.next, c.view.rev)
 	if err != nil {
 		// Any error but a lost race may hide a head that was stored after all.
@@ -271,7 +278,27 @@ func (c *compaction) writeHead(ctx context.Context) error {
 	}
 	c.stands = true
 	c.next.rev = rev
-	return nil
+	// A document without a head has no revision to guard it with: an erasure may have come in between. It writes its tombstone
+	// before it removes anything, so that one of the two sees the other.
+	err = c.stillThere(ctx)
+	if errors.Is(err, errErased) {
+		if err := c.s.log.RemoveSnapHead(ctx, c.doc, rev); err != nil {
+			return err // the second look at what was erased does it
+		}
+		c.stands = false
+	}
+	return err
+}
+
+// errErased ends a fold of a document that was erased since it was read.
+var errErased = fmt.Errorf("%w: erased meanwhile", ErrNotFound)
+
+func (c *compaction) stillThere(ctx context.Context) error {
+	at, err := c.s.erasedAt(ctx, c.doc)
+	if err == nil && !at.Equal(c.erased) {
+		err = errErased
+	}
+	return err
 }
 
 // putHead stores h where the head has revision expect. ErrRaced: it has another by now, and it is not ours.

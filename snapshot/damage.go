@@ -157,6 +157,15 @@ func (s *Store) readWithoutSnapshot(ctx context.Context, doc stream.Doc, have st
 // Heal brings back what storage has lost of a document and a room still holds: state is all of it through the record seq. What
 // is missing is appended; a snapshot that cannot be read, nor made again, is replaced.
 func (s *Store) Heal(ctx context.Context, doc stream.Doc, state []byte, seq stream.Seq) error {
+	var u yjs.Update
+	if err := u.Parse(state, stored); err != nil {
+		return err
+	}
+	if erased, err := s.Erased(ctx, doc); err != nil {
+		return err
+	} else if erased.Refuses(&u) {
+		return fmt.Errorf("%w: %q", ErrErased, doc) // a room that has not heard of it
+	}
 	v, err := s.read(ctx, doc, 0, nil)
 	if errors.Is(err, stream.ErrLost) {
 		return s.replaceSnapshot(ctx, doc, state, seq)
@@ -165,7 +174,6 @@ func (s *Store) Heal(ctx context.Context, doc stream.Doc, state []byte, seq stre
 	}
 	good, _ := decodable(v.records)
 	var have yjs.State
-	var u yjs.Update
 	for _, part := range withBase(v.base, good) {
 		if err := u.Parse(part, stored); err != nil {
 			return err
@@ -208,7 +216,11 @@ func (s *Store) replaceSnapshot(ctx context.Context, doc stream.Doc, state []byt
 		return ErrClosed
 	}
 	defer s.work.Done()
-	c := &compaction{s: s, doc: doc, mode: always, lg: s.lg.With("doc", doc), attempt: stream.NewAttempt(), view: &view{head: h, rev: rev}, state: state}
+	erased, err := s.erasedAt(ctx, doc)
+	if err != nil {
+		return err
+	}
+	c := &compaction{s: s, doc: doc, mode: always, lg: s.lg.With("doc", doc), attempt: stream.NewAttempt(), erased: erased, view: &view{head: h, rev: rev}, state: state}
 	next := *h
 	next.upto, next.epoch, next.inline = seq, s.epoch(doc), nil
 	i := &next.info

@@ -25,10 +25,30 @@ type tombstone struct {
 	Swept  bool       `json:"swept,omitempty"` // what was on its way at the time has been looked for
 }
 
+// erasedAt is when doc was last erased; zero: never. Who reads a document in order to write something of it asks before and
+// after: what an erasure removed meanwhile must not come back.
+func (s *Store) erasedAt(ctx context.Context, doc stream.Doc) (time.Time, error) {
+	t, _, err := s.tombstone(ctx, doc)
+	if err != nil || t == nil {
+		return time.Time{}, err
+	}
+	return t.At, nil
+}
+
 // Erased is what an erased document must never take in again. A nil Erased refuses nothing.
 type Erased struct {
 	At     time.Time
 	vector yjs.StateVector
+}
+
+// covers tells whether an update holds nothing but what clients wrote that had written in the erased document.
+func (e *Erased) covers(u *yjs.Update) bool {
+	for _, r := range u.Runs() {
+		if _, ok := e.vector[r.Client]; !ok {
+			return false
+		}
+	}
+	return len(u.Runs()) > 0
 }
 
 // Refuses tells whether an update brings anything of a client that wrote in the erased document. Client ids are drawn anew by
@@ -238,6 +258,9 @@ func (s *Store) sweepErased(ctx context.Context, doc stream.Doc) error {
 	if err != nil {
 		return err
 	}
+	if err := s.removeStaleHead(ctx, doc, erased); err != nil {
+		return err
+	}
 	var stale []stream.Seq
 	fresh := 0
 	var u yjs.Update
@@ -274,5 +297,41 @@ func (s *Store) sweepErased(ctx context.Context, doc stream.Doc) error {
 	if _, err := s.log.MetaPut(ctx, erasedKey(doc), js, &rev); err != nil && !errors.Is(err, stream.ErrConflict) {
 		return err
 	}
+	return nil
+}
+
+// removeStaleHead removes the snapshot of an erased document that a fold under way at the time left behind, because it ended
+// before it could look again. Its blobs go with it.
+func (s *Store) removeStaleHead(ctx context.Context, doc stream.Doc, erased *Erased) error {
+	h, rev, err := s.snapHead(ctx, doc)
+	if errors.Is(err, errDamaged) || err == nil && h == nil {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	base, err := s.state(ctx, h)
+	switch {
+	case errors.Is(err, errDamaged):
+		// Its chunks went and it stayed. A document of which there is anything but that has a log.
+		if head, err := s.log.Head(ctx, doc); err != nil || head > 0 {
+			return err
+		}
+	case err != nil:
+		return err
+	default:
+		var u yjs.Update
+		if u.Parse(base, stored) != nil || !erased.covers(&u) {
+			return nil
+		}
+	}
+	if err := s.log.RemoveSnapHead(ctx, doc, rev); err != nil {
+		return err
+	}
+	for name := range h.names() {
+		if err := s.log.RemoveBlob(ctx, name); err != nil {
+			return err
+		}
+	}
+	s.lg.Warn("removed the snapshot of an erased document", "doc", doc, "seq", h.upto)
 	return nil
 }

@@ -3,7 +3,6 @@ package snapshot
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -157,37 +156,68 @@ func TestErasedDocumentStaysGoneAndItsNameMayBeUsedAgain(t *testing.T) {
 	var _ stream.Seq = late[0]
 }
 
-// TestErasedDocumentOfManyRecordsIsOverwrittenAmongOthers: its records lie scattered over a block that NATS has no reason to write
-// anew, because most of it is others' and alive.
-func TestErasedDocumentOfManyRecordsIsOverwrittenAmongOthers(t *testing.T) {
-	dir := t.TempDir()
-	h := newHouse(t, natstest.StoreDir(dir))
-	s := h.store(Options{EraseWait: time.Hour})
-	a := h.author("secret", "ada")
-	var others []*author // in both shards
-	for k := range 4 {
-		others = append(others, h.author(stream.Doc(fmt.Sprintf("neighbour%d", k)), "bob"))
+// A fold that read the document before it was erased must not bring it back.
+func TestFoldUnderWayDoesNotBringAnErasedDocumentBack(t *testing.T) {
+	for _, history := range []string{"all", "none"} {
+		for _, step := range []string{"history", "chunks", "head", "compare"} {
+			t.Run(history+"-"+step, func(t *testing.T) {
+				h := newHouse(t)
+				s, other := h.store(Options{EraseWait: time.Hour, History: history}), h.store(Options{History: history})
+				at, goOn := make(chan struct{}), make(chan struct{})
+				other.failpoint = func(_ stream.Doc, name string) error {
+					if name == step {
+						close(at)
+						<-goOn
+					}
+					return nil
+				}
+				a := h.author("ghost", "ada")
+				a.types("secret ", strings.Repeat("chunks", 100<<10))
+				folded := make(chan error, 1)
+				go func() { _, err := other.Fold(h.ctx, a.doc); folded <- err }()
+				<-at
+				if err := s.Erase(h.ctx, a.doc, "ada"); err != nil {
+					t.Fatal(err)
+				}
+				close(goOn)
+				if err := <-folded; err == nil {
+					t.Error("the fold succeeded")
+				}
+				if f, err := s.Fill(h.ctx, a.doc, 0); err != nil || f.Base != nil || len(f.Records) != 0 {
+					t.Errorf("Fill = %d bytes, %d records, %v; want nothing", len(f.Base), len(f.Records), err)
+				}
+				if blobs, err := h.log.Blobs(h.ctx, a.doc); err != nil || len(blobs) != 0 {
+					t.Errorf("Blobs = %v, %v; want none", blobs, err)
+				}
+			})
+		}
 	}
-	kept := make(map[stream.Doc][][]byte)
-	for i := range 300 {
-		a.types(fmt.Sprintf("SECRET %d", i))
-		o := others[i%len(others)]
-		e := o.entry(strings.Repeat("neighbour ", 8<<10))
-		kept[o.doc] = append(kept[o.doc], e.Update)
-		o.append(e)
-	}
-	if got := filesWith(t, dir, "SECRET"); len(got) == 0 {
-		t.Fatal("the text is in no file before it is erased: the test looks in the wrong place")
-	}
-	if err := s.Erase(h.ctx, a.doc, "ada"); err != nil {
-		t.Fatal(err)
-	}
-	if got := filesWith(t, dir, "SECRET"); len(got) != 0 {
-		t.Errorf("the text is still in %v", got)
-	}
-	for doc, updates := range kept {
-		if got, want := filled(t, s, doc), foldOf(t, updates...); !bytes.Equal(got, want) {
-			t.Errorf("%q has %d bytes, want %d", doc, len(got), len(want))
+}
+
+// One that ended between the head it wrote and the look it takes after that leaves it to the second look at what was erased.
+func TestSnapshotThatAFoldLeftOfAnErasedDocumentIsRemoved(t *testing.T) {
+	for _, text := range []string{"secret", strings.Repeat("chunks", 100<<10)} {
+		h := newHouse(t)
+		s := h.store(Options{EraseWait: 300 * time.Millisecond, History: "none"})
+		a := h.author("ghost", "ada")
+		a.types(text)
+		mustFold(t, s, a.doc)
+		head, _, err := h.log.SnapHead(h.ctx, a.doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Erase(h.ctx, a.doc, "ada"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.log.PutSnapHead(h.ctx, a.doc, head, 0); err != nil {
+			t.Fatal(err)
+		}
+		for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+			if _, ok, err := h.log.SnapHead(h.ctx, a.doc); err == nil && !ok {
+				break
+			} else if time.Now().After(end) {
+				t.Fatalf("the snapshot is still there after 10 s (%v)", err)
+			}
 		}
 	}
 }

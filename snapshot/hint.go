@@ -137,7 +137,7 @@ func (s *Store) foldQueued(doc stream.Doc, idle bool) {
 	ctx, cancel := context.WithTimeout(s.ctx, 5*time.Minute)
 	defer cancel()
 	_, err := s.fold(ctx, doc, mode)
-	if err != nil && !errors.Is(err, ErrRaced) && !errors.Is(err, ErrPaused) && s.ctx.Err() == nil {
+	if err != nil && !errors.Is(err, ErrRaced) && !errors.Is(err, ErrPaused) && !errors.Is(err, errErased) && s.ctx.Err() == nil {
 		s.lg.Warn("document not folded; its log stays as it is", "doc", doc, "err", err)
 	}
 	s.mu.Lock()

@@ -155,11 +155,15 @@ func (s *Store) amend(ctx context.Context, doc stream.Doc, h *head, change func(
 		return ErrClosed
 	}
 	defer s.work.Done()
+	erased, err := s.erasedAt(ctx, doc)
+	if err != nil {
+		return err
+	}
 	next := *h
 	next.info.Attempt = stream.NewAttempt()
 	next.info.History, next.info.Folds = slices.Clone(h.info.History), slices.Clone(h.info.Folds)
-	c := &compaction{s: s, doc: doc, mode: always, lg: s.lg.With("doc", doc), attempt: next.info.Attempt, view: &view{head: h, rev: h.rev}, next: &next}
-	err := change(c)
+	c := &compaction{s: s, doc: doc, mode: always, lg: s.lg.With("doc", doc), attempt: next.info.Attempt, erased: erased, view: &view{head: h, rev: h.rev}, next: &next}
+	err = change(c)
 	if err == nil && len(next.info.Parts) == 0 {
 		// The state is inline; a list that has outgrown the header moves it into chunks.
 		c.state = next.inline

@@ -157,11 +157,11 @@ func (l *Log) RemoveBlob(ctx context.Context, subject string) error {
 	return l.purge(ctx, s, name, subject, 0)
 }
 
-// RemoveSnapHead removes the document's snapshot head.
-func (l *Log) RemoveSnapHead(ctx context.Context, doc Doc) error {
+// RemoveSnapHead removes the document's snapshot head of revision rev, or an older one; a newer one stays.
+func (l *Log) RemoveSnapHead(ctx context.Context, doc Doc, rev Seq) error {
 	token := doc.Token()
 	s := l.shardOf(token)
-	return l.purge(ctx, s, streamName(kindSnap, s.index()), s.subject(kindSnap, token), 0)
+	return l.purge(ctx, s, streamName(kindSnap, s.index()), s.subject(kindSnap, token), rev+1)
 }
 
 // Blobs lists the subjects of all chunks and segments of the document, for the sweep.
