@@ -22,6 +22,7 @@ type tombstone struct {
 	Vector []byte     `json:"vector"` // Yjs state vector: past every clock that was ever seen, gaps or not
 	At     time.Time  `json:"at"`
 	User   string     `json:"user,omitempty"`
+	Upto   stream.Seq `json:"upto,omitempty"`  // the last sequence that was seen of it
 	Swept  bool       `json:"swept,omitempty"` // what was on its way at the time has been looked for
 }
 
@@ -137,6 +138,8 @@ func (s *Store) Erase(ctx context.Context, doc stream.Doc, user string) error {
 	}
 	s.mu.Lock()
 	delete(s.damaged, doc)
+	delete(s.heads, doc)
+	delete(s.upto, doc)
 	s.mu.Unlock()
 	s.eraseLater(doc)
 	s.lg.Info("document erased", "doc", doc, "user", user)
@@ -149,9 +152,11 @@ const eraseSettle = 200 * time.Millisecond
 // bury writes the tombstone of all that is stored of doc now, joined with an earlier one. found: something is stored.
 func (s *Store) bury(ctx context.Context, doc stream.Doc, user string, only func(*yjs.Update) bool) (found bool, err error) {
 	var parts [][]byte
+	var upto stream.Seq
 	v, err := s.read(ctx, doc, 0, nil)
 	switch {
 	case err == nil:
+		upto = max(v.target, v.covered())
 		if v.base != nil {
 			parts = append(parts, v.base)
 		}
@@ -165,6 +170,7 @@ func (s *Store) bury(ctx context.Context, doc stream.Doc, user string, only func
 				break
 			}
 			parts = append(parts, r.Update)
+			upto = r.Seq
 		}
 		found = true
 	default:
@@ -197,8 +203,9 @@ func (s *Store) bury(ctx context.Context, doc stream.Doc, user string, only func
 			for client, clock := range old {
 				vector[client] = max(vector[client], clock)
 			}
+			upto = max(upto, t.Upto)
 		}
-		js, err := json.Marshal(tombstone{Doc: doc, Vector: vector.Append(nil), At: time.Now().UTC(), User: user})
+		js, err := json.Marshal(tombstone{Doc: doc, Vector: vector.Append(nil), At: time.Now().UTC(), User: user, Upto: upto})
 		if err != nil {
 			return false, err
 		}

@@ -115,7 +115,8 @@ func (s *Store) checkHead(ctx context.Context, doc stream.Doc, seq stream.Seq, a
 	if err != nil || head >= seq {
 		return err
 	}
-	if e, err := s.Erased(ctx, doc); err != nil || e != nil && e.At.After(at.Add(-headsEvery)) {
+	// A mark can be written again long after one of its documents was erased.
+	if t, _, err := s.tombstone(ctx, doc); err != nil || t != nil && (seq <= t.Upto || t.At.After(at.Add(-headsEvery))) {
 		return err
 	}
 	s.markDamaged(doc, "log", fmt.Errorf("%w: the log ends at sequence %d, and had come to %d on %s", stream.ErrLost, head, seq, at.Format(time.RFC3339)))

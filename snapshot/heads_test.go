@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"bytes"
 	"testing"
 	"time"
 
@@ -23,8 +24,8 @@ func TestLostEndOfADocumentIsFoundAtTheNextStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.mu.Lock()
-	if _, ok := s.heads[folded.doc]; ok || len(s.heads) != 2 {
-		t.Errorf("heads = %v, want those that are not folded through their end", s.heads)
+	if _, ok := s.heads[folded.doc]; ok || len(s.heads) != 1 {
+		t.Errorf("heads = %v, want those that are there and not folded through their end", s.heads)
 	}
 	s.mu.Unlock()
 
@@ -66,6 +67,49 @@ func TestOpenDocumentsAreMarkedToo(t *testing.T) {
 	}
 	if got, ok := s.heads[a.doc]; ok {
 		t.Errorf("marked at %d after the fold, want no mark", got)
+	}
+}
+
+func TestErasedDocumentIsNotTakenForDamagedLater(t *testing.T) {
+	h := newHouse(t)
+	next := *h
+	next.log = h.open()
+	servers := []*Store{h.store(Options{CompactAfter: time.Hour}), next.store(Options{CompactAfter: time.Hour})}
+	gone, other := h.author("gone", "ada"), h.author("other", "ada")
+	seqs := gone.types("a", "b")
+	for _, s := range servers {
+		s.Hint(gone.doc, seqs[1], 30, 2, true)
+	}
+	if err := servers[0].Erase(h.ctx, gone.doc, "ada"); err != nil {
+		t.Fatal(err)
+	}
+	// Days later another document has grown, and the marks are written again.
+	seqs = other.types("x")
+	for _, s := range servers {
+		s.Hint(other.doc, seqs[0], 10, 1, true)
+		if err := s.markHeads(h.ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	marks, err := h.log.MetaList(h.ctx, headsPrefix)
+	if err != nil || len(marks) != len(servers) {
+		t.Fatalf("got %d marks (%v), want %d", len(marks), err, len(servers))
+	}
+	year := []byte(time.Now().UTC().Format("2006"))
+	for _, m := range marks {
+		if _, err := h.log.MetaPut(h.ctx, m.Key, bytes.Replace(m.Value, year, []byte("2999"), 1), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if seq, ok := servers[0].heads[gone.doc]; ok {
+		t.Errorf("the server that erased it still marks it, at %d", seq)
+	}
+	later := h.store(Options{})
+	if err := later.checkHeads(h.ctx); err != nil {
+		t.Fatal(err)
+	}
+	if d := later.AllDamaged(); len(d) != 0 {
+		t.Errorf("damaged: %+v", d)
 	}
 }
 
