@@ -75,7 +75,7 @@ func (s *Store) fold(ctx context.Context, doc stream.Doc, mode foldMode) (stream
 		{"head", c.writeHead},       //    guarded by the revision that was read
 		{"compare", c.readBack},     // 4. what others will read is what was meant
 		{"trim", c.trim},            // 5. the log below N goes; record N stays
-		{"remove", c.removeStale},   // 6. what the new head no longer names goes
+		{"remove", c.removeUnnamed}, // 6. what the new head no longer names goes
 	} {
 		err := s.fail(doc, step.name)
 		if err == nil {
@@ -140,7 +140,7 @@ func (c *compaction) read(ctx context.Context) (err error) {
 	if c.erased, err = c.s.erasedAt(ctx, c.doc); err != nil {
 		return err
 	}
-	if c.view, err = c.s.read(ctx, c.doc, 0, c.worth); err != nil {
+	if err = c.readAllowed(ctx); err != nil {
 		return err
 	}
 	v := c.view
@@ -172,9 +172,6 @@ func (c *compaction) read(ctx context.Context) (err error) {
 
 	good, bad := decodable(v.records)
 	i.Quarantined += bad
-	if good, err = c.allowed(ctx, good); err != nil {
-		return err
-	}
 	if c.state, err = compacted(v.base, good); err != nil {
 		return err
 	}
@@ -182,14 +179,35 @@ func (c *compaction) read(ctx context.Context) (err error) {
 	return prove(c.state, v.base, good)
 }
 
-// allowed leaves out what stale clients of an erased document brought into the new one past every check.
-func (c *compaction) allowed(ctx context.Context, updates [][]byte) ([][]byte, error) {
-	erased, err := c.s.Erased(ctx, c.doc)
-	if err != nil || erased == nil {
-		return updates, err
+// readAllowed reads, and removes what stale clients of an erased document brought into the new one past every check: neither
+// the state nor the history may take it in.
+func (c *compaction) readAllowed(ctx context.Context) (err error) {
+	for range fillTries {
+		if c.view, err = c.s.read(ctx, c.doc, 0, c.worth); err != nil || c.erased.IsZero() {
+			return err
+		}
+		erased, err := c.s.Erased(ctx, c.doc)
+		if err != nil {
+			return err
+		}
+		var stale []stream.Seq
+		var u yjs.Update
+		for i := range c.view.records {
+			if r := &c.view.records[i]; u.Parse(r.Update, stored) == nil && erased.Refuses(&u) {
+				stale = append(stale, r.Seq)
+			}
+		}
+		switch {
+		case len(stale) == 0:
+			return nil
+		case len(stale) == len(c.view.records) && c.view.base == nil:
+			return errEnough // nothing but them: the second look at what was erased removes it all
+		}
+		if err := c.s.removeStale(ctx, c.doc, stale); err != nil {
+			return err
+		}
 	}
-	var u yjs.Update
-	return slices.DeleteFunc(updates, func(b []byte) bool { return u.Parse(b, stored) == nil && erased.Refuses(&u) }), nil
+	return ErrRaced
 }
 
 // worth stops the reading where a fold would not pay, before a large state is fetched for nothing.
@@ -361,8 +379,8 @@ func (c *compaction) trimTo(ctx context.Context, keep stream.Seq) error {
 	return nil
 }
 
-// removeStale is step 6. What is left behind by an error here is the sweep's.
-func (c *compaction) removeStale(ctx context.Context) error {
+// removeUnnamed is step 6. What is left behind by an error here is the sweep's.
+func (c *compaction) removeUnnamed(ctx context.Context) error {
 	keep, stale := c.next.names(), c.view.head.names()
 	for _, name := range c.wrote { // a segment can be past its age when it is packed
 		stale[name] = true

@@ -239,7 +239,7 @@ func (s *Store) replaceSnapshot(ctx context.Context, doc stream.Doc, state []byt
 	}
 	s.mended(doc, "snapshot")
 	s.lg.Warn("lost snapshot replaced from an open room; its history begins anew", "doc", doc, "seq", seq, "bytes", len(state))
-	return c.removeStale(ctx)
+	return c.removeUnnamed(ctx)
 }
 
 // salvage makes up a head from the history segments' subjects when the head itself is not readable: yhist.NN.<doc>.<from>.<to>.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"yjet/internal/yjs"
@@ -288,8 +289,7 @@ func (s *Store) sweepErased(ctx context.Context, doc stream.Doc) error {
 			return err
 		}
 	default:
-		// Folded or not, the stale records hold nothing that the new content needs: their clients are refused.
-		if err := s.log.Remove(ctx, doc, stale...); err != nil {
+		if err := s.removeStale(ctx, doc, stale); err != nil {
 			return err
 		}
 	}
@@ -305,6 +305,22 @@ func (s *Store) sweepErased(ctx context.Context, doc stream.Doc) error {
 		return err
 	}
 	return nil
+}
+
+// removeStale removes single records of stale clients: they hold nothing that the new content needs, for their clients are
+// refused. Where the newest is among them an empty one follows it first: the log must not end before what was folded of it, and
+// a document that is there has a record.
+func (s *Store) removeStale(ctx context.Context, doc stream.Doc, stale []stream.Seq) error {
+	head, err := s.log.Head(ctx, doc)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(stale, head) {
+		if _, err := s.Append(ctx, doc, "", "erase", empty); err != nil {
+			return err
+		}
+	}
+	return s.log.Remove(ctx, doc, stale...)
 }
 
 // removeStaleHead removes the snapshot of an erased document that a fold under way at the time left behind, because it ended

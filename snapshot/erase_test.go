@@ -221,3 +221,47 @@ func TestSnapshotThatAFoldLeftOfAnErasedDocumentIsRemoved(t *testing.T) {
 		}
 	}
 }
+
+func TestStaleRecordThatIsTheNewestLeavesTheNewDocumentWhole(t *testing.T) {
+	for _, folded := range []bool{false, true} {
+		testStaleNewest(t, folded)
+	}
+}
+
+func testStaleNewest(t *testing.T, folded bool) {
+	h := newHouse(t)
+	s := h.store(Options{EraseWait: time.Hour})
+	old := h.author("phoenix", "ada")
+	old.types("gone")
+	if err := s.Erase(h.ctx, old.doc, "ada"); err != nil {
+		t.Fatal(err)
+	}
+	fresh := h.author("phoenix", "bob")
+	fresh.types("new")
+	old.types("late")
+	if folded {
+		mustFold(t, s, old.doc)
+	}
+	s.opt.EraseWait = 0
+	if err := s.sweepErased(h.ctx, old.doc); err != nil {
+		t.Fatal(err)
+	}
+	want := foldOf(t, insertion(fresh.client, 0, "new"))
+	if got := filled(t, s, old.doc); !bytes.Equal(got, want) {
+		t.Errorf("the new document is %x, want %x", got, want)
+	}
+	if head, err := h.log.Head(h.ctx, old.doc); err != nil || head == 0 {
+		t.Errorf("head of the log = %d, %v; a document that is there has one", head, err)
+	}
+	if _, err := s.VerifyDoc(h.ctx, old.doc); err != nil {
+		t.Errorf("verify: %v", err)
+	}
+	for r, err := range s.Records(h.ctx, old.doc, 0, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(r.Update, []byte("late")) {
+			t.Errorf("record %d still holds what was erased", r.Seq)
+		}
+	}
+}

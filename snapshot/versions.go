@@ -176,7 +176,7 @@ func (s *Store) amend(ctx context.Context, doc stream.Doc, h *head, change func(
 		c.takeBack(err)
 		return err
 	}
-	return c.removeStale(ctx)
+	return c.removeUnnamed(ctx)
 }
 
 // versionSeqs are the sequences that versions of doc stand for.
