@@ -47,10 +47,8 @@ func (s *session) question(buf []byte) {
 	if len(s.held) > 0 {
 		p.hold = everyHeld
 	}
-	for _, a := range s.acks {
-		if a.turn.hold == answerHeld {
-			p.hold = answerHeld
-		}
+	if s.dropped {
+		p.hold = answerHeld
 	}
 	s.owe(ack{kind: ackSaved, buf: bytes.Clone(buf), turn: p, at: time.Now(), bad: s.refusals > 0})
 	s.settle()

@@ -51,7 +51,7 @@ func (r *room) dropHeld(s *session) {
 	if len(s.held) > 0 {
 		r.holders--
 	}
-	s.held, s.heldSize = nil, 0
+	s.held, s.heldSize, s.dropped = nil, 0, true
 	for i := range s.acks {
 		if s.acks[i].turn.hold != 0 {
 			s.acks[i].turn.hold = answerHeld

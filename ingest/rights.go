@@ -198,7 +198,7 @@ func (s *Server) withdrawn(doc stream.Doc, g auth.Grant) bool {
 func (s *session) disarm() {
 	if len(s.held) > 0 {
 		s.room.holders--
-		s.held, s.heldSize = nil, 0
+		s.held, s.heldSize, s.dropped = nil, 0, true
 	}
 	for i := range s.acks {
 		if s.acks[i].turn.hold != 0 {

@@ -118,6 +118,32 @@ func TestHeldUpdatesOverTheBoundAreAskedForAgain(t *testing.T) {
 	c.has(1, 15)
 }
 
+func (c *client) echoes() int { return c.count(yjs.MsgSaved, 0) }
+
+func TestSavedIsNotEchoedForWhatWasDropped(t *testing.T) {
+	w := start(t, limits(func(l *Limits) { l.Held = 2 }))
+	c := w.open("/dropped")
+	c.wait("our step 1", func() bool { return c.count(yjs.MsgSync, yjs.SyncStep1) == 1 })
+	c.send(yjs.AppendSync(nil, yjs.SyncStep2, emptyUpdate))
+	for i := range 3 {
+		c.send(edit(insert(1, uint64(10+i), "x")))
+	}
+	c.wait("a step 1 that asks again", func() bool { return c.count(yjs.MsgSync, yjs.SyncStep1) >= 2 })
+	c.send([]byte{yjs.MsgSaved, 1, 7})
+	time.Sleep(300 * time.Millisecond) // long enough for an echo, were there one
+	c.mu.Lock()
+	n := c.echoes()
+	c.mu.Unlock()
+	if n != 0 {
+		t.Errorf("told that all is saved while %d records are in the log", len(w.records("dropped")))
+	}
+	c.send(yjs.AppendSync(nil, yjs.SyncStep2, insert(1, 0, strings.Repeat("y", 13))))
+	c.wait("echo", func() bool { return c.echoes() > 0 })
+	if got := len(w.records("dropped")); got == 0 {
+		t.Error("nothing stored when the echo came")
+	}
+}
+
 func TestLargePasteIsSplitToFitTheServer(t *testing.T) {
 	w := join(t, natstest.Start(t, natstest.Process, natstest.MaxPayload(1<<20)))
 	a, b := w.open("/paste"), w.open("/paste")

@@ -39,6 +39,7 @@ type session struct {
 	heldSize int
 	heldNext uint64 // number of the next held update
 	asked    bool   // for what is held, a step 1 has gone out
+	dropped  bool   // what was held is not any more, and the answer that contains it has not come
 	acks     []ack
 	group    uint64 // newest group that carries anything of it
 	steps    []bool // our step 1s under way, oldest first; true: the answer is acknowledged

@@ -59,6 +59,7 @@ func (s *session) update(step uint64, b []byte, kind ackKind) error {
 	}
 	at, cs := r.guarded(s, u)
 	if step == yjs.SyncStep2 && cs == nil {
+		s.dropped = at.hold == answerHeld
 		for i := range s.acks {
 			if s.acks[i].turn.hold == answerHeld {
 				s.acks[i].turn = at
