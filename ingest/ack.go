@@ -116,6 +116,17 @@ func (s *session) reassure(now time.Time) {
 	}
 }
 
+// lose notes that what the session sent into groups after safe was dropped: it counts as stored when the answer that contains it
+// is. Callers hold the lock.
+func (s *session) lose(safe uint64) {
+	s.dropped = s.dropped || s.group > safe
+	for i := range s.acks {
+		if s.acks[i].turn.group > safe {
+			s.acks[i].turn = turn{hold: answerHeld}
+		}
+	}
+}
+
 // dropAcks forgets what is owed. Callers hold the lock.
 func (s *session) dropAcks() {
 	s.acks = nil

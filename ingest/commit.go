@@ -165,22 +165,38 @@ func (r *room) entries(g *group) (entries []stream.Entry, err error) {
 				return nil, err
 			}
 		}
-		if limit := r.srv.o.Log.MaxUpdate(); len(u) > limit {
-			parts, err := yjs.Split(u, limit)
-			if err != nil {
-				return nil, because(causeTooLarge, err)
+		n := len(entries)
+		if entries, err = r.cut(entries, p, u, len(p.updates)); err != nil && len(p.updates) > 1 {
+			// A value that fits as it came may not fit beside its neighbours.
+			entries, err = entries[:n], nil
+			for k := 0; k < len(p.updates) && err == nil; k++ {
+				entries, err = r.cut(entries, p, p.updates[k], 1)
 			}
-			for i, part := range parts {
-				n := 1
-				if i == len(parts)-1 {
-					n = len(p.updates)
-				}
-				entries = append(entries, stream.Entry{User: p.user, Conn: p.conn, Merged: n, WithNext: i < len(parts)-1, Update: part})
-			}
-		} else {
-			entries = append(entries, stream.Entry{User: p.user, Conn: p.conn, Merged: len(p.updates), Update: u})
+		}
+		if err != nil {
+			return nil, err
 		}
 		p.last = len(entries) - 1
+	}
+	return entries, nil
+}
+
+// cut appends an update of p, in which merged of its updates are, in as many entries as the server's size of messages demands.
+func (r *room) cut(entries []stream.Entry, p *pending, u []byte, merged int) ([]stream.Entry, error) {
+	limit := r.srv.o.Log.MaxUpdate()
+	if len(u) <= limit {
+		return append(entries, stream.Entry{User: p.user, Conn: p.conn, Merged: merged, Update: u}), nil
+	}
+	parts, err := yjs.Split(u, limit)
+	if err != nil {
+		return entries, because(causeTooLarge, err)
+	}
+	for i, part := range parts {
+		n := 1
+		if i == len(parts)-1 {
+			n = merged
+		}
+		entries = append(entries, stream.Entry{User: p.user, Conn: p.conn, Merged: n, WithNext: i < len(parts)-1, Update: part})
 	}
 	return entries, nil
 }
@@ -305,6 +321,10 @@ func (r *room) givenUp(g *group, err error) {
 	}
 	dropped := append(append([]pending(nil), g.updates...), c.gather...)
 	c.inflight, c.gather, c.bytes = nil, nil, 0
+	safe := c.reached // all groups up to this number are stored
+	if n := len(c.awaited); n > 0 {
+		safe = c.awaited[n-1].number
+	}
 	c.reached = c.last // nothing is under way; what is awaited counts as delivered when it comes
 	c.awaited = nil
 	c.writer, c.ctx, c.cancel, c.accepted = nil, nil, nil, nil // made anew with the next group
@@ -315,6 +335,7 @@ func (r *room) givenUp(g *group, err error) {
 			continue
 		}
 		if cs == causeTooLarge && !guilty[s] {
+			s.lose(safe)
 			s.ask(false)
 			continue
 		}

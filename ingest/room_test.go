@@ -12,6 +12,7 @@ import (
 
 	"yjet/internal/natstest"
 	"yjet/internal/yjs"
+	"yjet/stream"
 )
 
 func TestTwoServersShareADocument(t *testing.T) {
@@ -151,6 +152,95 @@ func TestLargePasteIsSplitToFitTheServer(t *testing.T) {
 	b.has(1, 3_000_000)
 	if got := w.records("paste"); len(got) < 3 {
 		t.Errorf("records: got %d, want at least 3 of at most 1 MB", len(got))
+	}
+}
+
+// uncuttable is the update of an author who sets one value of n bytes, which cannot be cut.
+func uncuttable(author uint64, n int) []byte {
+	b := []byte{1, 1}
+	b = yjs.AppendUvarint(b, author)
+	b = append(b, 0, 0x23, 1)
+	b = yjs.AppendVarString(b, "m")
+	b = yjs.AppendVarString(b, "k")
+	b = yjs.AppendVarBytes(b, make([]byte, n))
+	return append(b, 0)
+}
+
+func TestUpdateThatCannotBeCutEndsItsSenderAlone(t *testing.T) {
+	w := join(t, natstest.Start(t, natstest.Process, natstest.MaxPayload(1<<20)))
+	a, b, c := w.open("/uncut"), w.open("/uncut"), w.open("/uncut")
+	c.send(edit(insert(3, 0, "before")))
+	b.has(3, 6)
+	w.nats.Stop()
+	c.send(edit(insert(3, 6, "during")))
+	time.Sleep(100 * time.Millisecond)
+	b.send(edit(insert(2, 0, "innocent")))
+	time.Sleep(100 * time.Millisecond)
+	a.send(edit(uncuttable(1, 2<<20)))
+	time.Sleep(300 * time.Millisecond)
+	w.nats.Restart()
+	if got := a.code(); got != 4413 {
+		t.Errorf("close code of who sent too much: got %d, want 4413", got)
+	}
+	c.has(2, 8)
+	b.mu.Lock()
+	closed, err := b.closed, b.err
+	b.mu.Unlock()
+	if closed {
+		t.Errorf("somebody else was sent away: %v", err)
+	}
+}
+
+func TestValueThatFitsAloneIsStoredThoughItsNeighboursWereMergedWithIt(t *testing.T) {
+	w := join(t, natstest.Start(t, natstest.Process, natstest.MaxPayload(64<<10)))
+	a, b := w.open("/beside"), w.open("/beside")
+	a.send(edit(insert(3, 0, "before")))
+	b.has(3, 6)
+	w.nats.Stop()
+	a.send(edit(insert(3, 6, "during")))
+	time.Sleep(100 * time.Millisecond)
+	value := uncuttable(1, 60<<10)
+	value = uncuttable(1, w.log.MaxUpdate()-(len(value)-60<<10))
+	if len(value) != w.log.MaxUpdate() {
+		t.Fatalf("the value has %d bytes, want %d", len(value), w.log.MaxUpdate())
+	}
+	a.send(edit(value), edit(insert(3, 12, "after")))
+	time.Sleep(100 * time.Millisecond)
+	w.nats.Restart()
+	b.has(1, 1)
+	b.has(3, 17)
+}
+
+// A group that is too large for the server, because that was started anew with a smaller size, is its senders' loss alone.
+func TestWhatWaitedBehindATooLargeGroupIsNotToldToBeSaved(t *testing.T) {
+	w := start(t, limits(func(l *Limits) { l.AppendWait = time.Minute }))
+	a, b := w.open("/behind"), w.open("/behind")
+	for _, c := range []*client{a, b} {
+		c.wait("our step 1", func() bool { return c.count(yjs.MsgSync, yjs.SyncStep1) == 1 })
+		c.send(yjs.AppendSync(nil, yjs.SyncStep2, emptyUpdate))
+	}
+	r := w.srv.rooms.find("behind")
+	w.nats.Stop()
+	a.send(edit(insert(1, 0, "too large")))
+	eventually(t, 5*time.Second, "a group under way", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return r.commit.inflight != nil })
+	b.send(edit(insert(2, 0, "innocent")), []byte{yjs.MsgSaved, 1, 7})
+	eventually(t, 5*time.Second, "another behind it", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return len(r.commit.gather) > 0 })
+	time.Sleep(50 * time.Millisecond)
+	r.mu.Lock()
+	g, cancel := r.commit.inflight, r.commit.cancel
+	r.commit.cancel = func() {} // the append itself stays where it is
+	defer cancel()
+	r.mu.Unlock()
+	r.givenUp(g, stream.ErrTooLarge)
+	if got := a.code(); got != 4413 {
+		t.Errorf("close code of the sender: got %d, want 4413", got)
+	}
+	time.Sleep(1500 * time.Millisecond) // the clock settles what is due each second
+	b.mu.Lock()
+	n := b.echoes()
+	b.mu.Unlock()
+	if n != 0 {
+		t.Error("told that all is saved while NATS is away")
 	}
 }
 

@@ -26,12 +26,25 @@ var updatePool = sync.Pool{New: func() any { return new(yjs.Update) }}
 func (s *Server) parse(u *yjs.Update, b []byte) error {
 	switch err := u.Parse(b, s.limits.Update); {
 	case err == nil:
-		return nil
+		return s.fits(b)
 	case errors.Is(err, yjs.ErrLimit):
 		return because(causeTooLarge, err)
 	default:
 		return because(causeMalformed, err)
 	}
+}
+
+// fits refuses an update that is above what the log takes in one message and cannot be cut, before it shares a group with
+// those of others.
+func (s *Server) fits(b []byte) error {
+	limit := s.o.Log.MaxUpdate()
+	if len(b) <= limit {
+		return nil
+	}
+	if _, err := yjs.Split(b, limit); err != nil {
+		return because(causeTooLarge, err)
+	}
+	return nil
 }
 
 // update takes one update of the client: the answer to a step 1 or an edit. b is
