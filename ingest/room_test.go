@@ -379,6 +379,51 @@ func TestRecordThatDoesNotDecodeIsLeftOut(t *testing.T) {
 	w.open("/outside").has(2, 20)
 }
 
+func TestDocumentThatIsErasedWhileItLoadsIsNotServed(t *testing.T) {
+	w := start(t)
+	doc := stream.Doc("doomed")
+	var entries []stream.Entry
+	for i := range 1000 {
+		entries = append(entries, stream.Entry{Update: insert(1, uint64(i), "x")})
+	}
+	done := make(chan error, 1)
+	w.log.Writer(doc).Append(context.Background(), entries, func(_ []stream.Seq, err error) { done <- err })
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	c := w.dial("/doomed")
+	c.send(step1(nil))
+	var r *room
+	eventually(t, 5*time.Second, "the room", func() bool {
+		w.srv.rooms.mu.Lock()
+		defer w.srv.rooms.mu.Unlock()
+		r = w.srv.rooms.byDoc[doc]
+		return r != nil
+	})
+	for {
+		r.mu.Lock()
+		if r.seq > 0 {
+			break
+		}
+		r.mu.Unlock()
+	}
+	if isClosed(r.loaded) {
+		t.Skip("loaded too fast")
+	}
+	if err := w.snap.Erase(context.Background(), doc, ""); err != nil {
+		t.Fatal(err)
+	}
+	r.mu.Unlock()
+	eventually(t, 5*time.Second, "loaded", func() bool { return isClosed(r.loaded) })
+	time.Sleep(300 * time.Millisecond)
+	c.mu.Lock()
+	got, closed := c.state().Structs().Prefix(1), c.closed
+	c.mu.Unlock()
+	if got > 0 || !closed {
+		t.Errorf("shown %d units of an erased document, closed %v", got, closed)
+	}
+}
+
 func TestIdleRoomIsForgottenAndComesBack(t *testing.T) {
 	w := start(t, limits(func(l *Limits) { l.IdleUnload = 10 * time.Millisecond }))
 	a := w.open("/idle")

@@ -2,6 +2,8 @@ package ingest
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"runtime"
 	"sync"
 	"time"
@@ -94,7 +96,11 @@ func (rs *rooms) load(r *room) {
 		if ctx.Err() != nil && causeOf(r.err) == causeInternal {
 			r.err = because(causeStorage, r.err)
 		}
-		r.logger().Error("document could not be opened", "err", r.err)
+		level := slog.LevelError
+		if errors.Is(r.err, stream.ErrErased) {
+			level = slog.LevelInfo // somebody meant it
+		}
+		r.logger().Log(rs.srv.ctx, level, "document could not be opened", "err", r.err)
 		rs.discard(r)
 		return
 	}
@@ -119,10 +125,14 @@ func (rs *rooms) discard(r *room) {
 	r.shut()
 }
 
-// erased hears that a document is being erased: its room closes, and nobody
-// writes to it any more. Whoever comes back opens what is new under the name.
+// erased hears that a document is being erased: its room closes, one that is
+// still loading too, and nobody writes to it any more. Whoever comes back opens
+// what is new under the name.
 func (rs *rooms) erased(payload []byte) {
-	if r := rs.find(stream.Doc(payload)); r != nil {
+	rs.mu.Lock()
+	r := rs.byDoc[stream.Doc(payload)]
+	rs.mu.Unlock()
+	if r != nil {
 		r.Failed(stream.ErrErased)
 	}
 }
