@@ -76,15 +76,23 @@ func (c *conn) run() {
 	err := c.guard(c.read)
 	c.close(err)
 	c.mu.Lock()
-	err, sessions, d := c.err, c.sessions, c.speaks
+	err, d := c.err, c.speaks
 	c.mu.Unlock()
 	clean := causeOf(err) != causeGone && causeOf(err) != causeDead
+	c.leaveAll(clean)
+	d.ended(c)
+	c.leaveAll(clean) // of documents that were just being let in
+	c.linger()
+	c.srv.forget(c, d)
+}
+
+func (c *conn) leaveAll(clean bool) {
+	c.mu.Lock()
+	sessions := append([]*session(nil), c.sessions...)
+	c.mu.Unlock()
 	for _, s := range sessions {
 		s.leave(clean)
 	}
-	d.ended(c)
-	c.linger()
-	c.srv.forget(c, d)
 }
 
 // guard turns a panic into an internal error: it ends one connection, not the

@@ -93,6 +93,21 @@ func TestHocuspocusSharesOneSocketAmongDocuments(t *testing.T) {
 	eventually(t, 5*time.Second, "one of three sessions left", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return len(r.sessions) == 2 })
 }
 
+func TestDocumentOfASocketThatEndsWhileItIsLetInIsLeft(t *testing.T) {
+	w := start(t)
+	w.open("/leak")
+	r := w.srv.rooms.find("leak")
+	r.hearing.Lock()
+	c := w.dial("/")
+	c.send(hpAuth("leak", ""), hpSync("leak", yjs.SyncStep1, []byte{0}))
+	refs := func() int { w.srv.rooms.mu.Lock(); defer w.srv.rooms.mu.Unlock(); return r.refs }
+	eventually(t, 5*time.Second, "the second holds the room", func() bool { return refs() == 2 })
+	c.leave()
+	time.Sleep(200 * time.Millisecond)
+	r.hearing.Unlock()
+	eventually(t, 5*time.Second, "only the first holds the room", func() bool { return refs() == 1 })
+}
+
 func TestHocuspocusBadNamesAreDeniedOneByOne(t *testing.T) {
 	w := start(t)
 	c := w.dial("/")
