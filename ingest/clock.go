@@ -13,13 +13,18 @@ func (s *Server) tick() {
 		case <-s.ctx.Done():
 			return
 		case now := <-t.C:
-			s.clock.Store(now.Unix())
-			s.tickConns(now)
-			s.rooms.tick(now)
-			s.gate.tick(now)
-			s.revoker.tick(now)
+			s.tickAt(now)
 		}
 	}
+}
+
+// tickAt does what is due.
+func (s *Server) tickAt(now time.Time) {
+	s.clock.Store(s.secondsAt(now))
+	s.tickConns(now)
+	s.rooms.tick(now)
+	s.gate.tick(now)
+	s.revoker.tick(now)
 }
 
 // tickConns sends pings and keep-alives and drops the dead.
@@ -40,7 +45,7 @@ var pingFrame = []byte{framePing, 0}
 
 // tick is called about once a second.
 func (c *conn) tick(now time.Time) {
-	l, sec := &c.srv.limits, now.Unix()
+	l, sec := &c.srv.limits, c.srv.secondsAt(now)
 	d := c.dialect()
 	if c.waiting.Load() == 0 && sec-c.lastIn.Load() > int64(l.DeadAfter/time.Second) {
 		c.fail(causeDead)

@@ -32,7 +32,7 @@ type conn struct {
 	opened time.Time
 	log    *slog.Logger
 
-	lastIn   atomic.Int64 // unix seconds: anything came, pongs included
+	lastIn   atomic.Int64 // seconds since the start: anything came, pongs included
 	lastOut  atomic.Int64 // an application message was queued
 	lastPing atomic.Int64
 	waiting  atomic.Int32 // the reader waits for us: its silence is not the client's

@@ -83,7 +83,7 @@ type Server struct {
 	node    string
 
 	wg       sync.WaitGroup // readers, writers, folds, the clock
-	clock    atomic.Int64   // unix seconds, for what need not be exact
+	clock    atomic.Int64   // seconds since the start, for what need not be exact
 	number   atomic.Uint64  // of the last connection
 	draining atomic.Bool
 	drain    sync.Once
@@ -113,7 +113,6 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{o: o, limits: o.Limits.withDefaults(), log: o.Logger, started: time.Now(), node: o.Log.Node(), conns: map[*conn]struct{}{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.clock.Store(time.Now().Unix())
 	s.metrics = newMetrics(o.Metrics, s)
 	s.memory = newMemory()
 	s.rooms = newRooms(s)
@@ -166,7 +165,11 @@ func (s *Server) configureOutbound() (err error) {
 	return nil
 }
 
+// seconds is the time that has passed since the start, as of the last tick. It is measured: that somebody sets the clock of the
+// machine makes nobody look silent.
 func (s *Server) seconds() int64 { return s.clock.Load() }
+
+func (s *Server) secondsAt(now time.Time) int64 { return int64(now.Sub(s.started) / time.Second) }
 
 // ServeHTTP routes sockets and requests.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
