@@ -25,6 +25,7 @@ func (s *Server) tickAt(now time.Time) {
 	s.rooms.tick(now)
 	s.gate.tick(now)
 	s.revoker.tick(now)
+	s.erased.tick(now)
 }
 
 // tickConns sends pings and keep-alives and drops the dead.

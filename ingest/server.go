@@ -73,7 +73,8 @@ type Server struct {
 	keeper  *presenceKeeper
 	gate    *gate
 	revoker *revoker
-	unhear  func()          // ends listening for erased and damaged documents
+	erased  *erasures
+	unhear  func()          // ends listening for damaged documents
 	hook    *webhook        // nil: nobody is told of edits
 	loader  *loader         // nil: new documents are empty
 	checks  chan struct{}   // a token per question for rights of an open session
@@ -129,17 +130,15 @@ func New(o Options) (*Server, error) {
 		s.keeper.close()
 		return nil, err
 	}
-	if s.unhear, err = o.Log.OnAnnounce(snapshot.EraseAnnouncement, s.rooms.erased); err != nil {
+	if s.erased, err = newErasures(s); err != nil {
 		s.cancel()
 		s.revoker.close()
 		s.keeper.close()
 		return nil, err
 	}
-	if stop, err := o.Log.OnAnnounce(snapshot.DamageAnnouncement, s.damaged); err != nil {
+	if s.unhear, err = o.Log.OnAnnounce(snapshot.DamageAnnouncement, s.damaged); err != nil {
 		s.log.Warn("damage found by other servers will not be heard of", "err", err)
-	} else {
-		unhear := s.unhear
-		s.unhear = func() { stop(); unhear() }
+		s.unhear = func() {}
 	}
 	s.hook.start()
 	s.wg.Add(1)
@@ -293,6 +292,7 @@ func (s *Server) drainAll(ctx context.Context) error {
 		<-done
 	}
 	s.unhear()
+	s.erased.stop()
 	s.revoker.close()
 	s.keeper.close()
 	s.rooms.close()

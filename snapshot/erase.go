@@ -83,6 +83,32 @@ func (s *Store) Erased(ctx context.Context, doc stream.Doc) (*Erased, error) {
 	return &Erased{At: t.At, vector: v}, nil
 }
 
+// ErasedSince lists what was erased since the revision seen, with when it was, and answers the revision to ask with next time.
+// Revision 0 lists nothing: the erasures that are to be told of begin with the call.
+func (s *Store) ErasedSince(ctx context.Context, seen uint64) (list map[stream.Doc]time.Time, next uint64, err error) {
+	if seen == 0 {
+		next, err = s.log.MetaEnd(ctx)
+		return nil, next, err
+	}
+	entries, err := s.log.MetaSince(ctx, "erased.", seen)
+	if err != nil {
+		return nil, seen, err
+	}
+	for _, e := range entries {
+		seen = max(seen, e.Rev)
+		var t tombstone
+		if err := json.Unmarshal(e.Value, &t); err != nil {
+			s.lg.Error("tombstone does not decode", "key", e.Key, "err", err)
+			continue
+		}
+		if list == nil {
+			list = make(map[stream.Doc]time.Time)
+		}
+		list[t.Doc] = t.At
+	}
+	return list, seen, nil
+}
+
 func (s *Store) tombstone(ctx context.Context, doc stream.Doc) (*tombstone, uint64, error) {
 	e, ok, err := s.log.MetaGet(ctx, erasedKey(doc))
 	if err != nil || !ok {

@@ -98,15 +98,17 @@ func (s *shard) saw(seq Seq) {
 }
 
 // end asks the leader for the shard's last sequence.
-func (l *Log) end(ctx context.Context, s *shard) (Seq, error) {
+func (l *Log) end(ctx context.Context, s *shard) (Seq, error) { return l.lastSeq(ctx, s.stream) }
+
+func (l *Log) lastSeq(ctx context.Context, stream string) (Seq, error) {
 	var info struct {
 		State struct {
 			Last Seq `json:"last_seq"`
 		} `json:"state"`
 	}
-	err := retry(ctx, func(ctx context.Context) error { return l.request(ctx, "STREAM.INFO."+s.stream, nil, &info) })
+	err := retry(ctx, func(ctx context.Context) error { return l.request(ctx, "STREAM.INFO."+stream, nil, &info) })
 	if err != nil {
-		return 0, fmt.Errorf("ask %s for its end: %w", s.stream, err)
+		return 0, fmt.Errorf("ask %s for its end: %w", stream, err)
 	}
 	return info.State.Last, nil
 }

@@ -151,8 +151,20 @@ func streamOf(subject string) string {
 	return ""
 }
 
+// MetaEnd is the revision of the newest change of any key.
+func (l *Log) MetaEnd(ctx context.Context) (uint64, error) {
+	last, err := l.lastSeq(ctx, metaStream)
+	return uint64(last), err
+}
+
 // MetaList lists the keys that begin with prefix, sorted. prefix may end anywhere; whole tokens narrow the search.
 func (l *Log) MetaList(ctx context.Context, prefix string) ([]MetaEntry, error) {
+	return l.MetaSince(ctx, prefix, 0)
+}
+
+// MetaSince is MetaList of the keys that were changed after a revision. Any replica may answer: what it does not have yet is
+// newer than all that it lists.
+func (l *Log) MetaSince(ctx context.Context, prefix string, rev uint64) ([]MetaEntry, error) {
 	if prefix != "" && !validKey(strings.TrimSuffix(prefix, ".")) {
 		return nil, fmt.Errorf("stream: bad key prefix %q", prefix)
 	}
@@ -161,7 +173,7 @@ func (l *Log) MetaList(ctx context.Context, prefix string) ([]MetaEntry, error) 
 		filter = "$KV." + metaBucket + "." + prefix[:i] + ".>"
 	}
 	var out []MetaEntry
-	err := l.listKeys(ctx, metaStream, filter, func(subject string, seq Seq, data []byte) {
+	err := l.listKeys(ctx, metaStream, filter, Seq(rev), func(subject string, seq Seq, data []byte) {
 		if key := subject[len("$KV."+metaBucket+"."):]; strings.HasPrefix(key, prefix) {
 			out = append(out, MetaEntry{key, data, uint64(seq)})
 		}
@@ -173,9 +185,9 @@ func (l *Log) MetaList(ctx context.Context, prefix string) ([]MetaEntry, error) 
 	return out, nil
 }
 
-// listKeys reads the values of all keys of a bucket that match filter: by multi_last, or, where more than 1,024 match,
+// listKeys reads the values of all keys of a bucket that match filter and were changed after a sequence: by multi_last, or, where more than 1,024 match,
 // message by message, since a bucket holds one of each key.
-func (l *Log) listKeys(ctx context.Context, stream, filter string, f func(subject string, seq Seq, data []byte)) error {
+func (l *Log) listKeys(ctx context.Context, stream, filter string, after Seq, f func(subject string, seq Seq, data []byte)) error {
 	r, err := l.newReader(1024)
 	if err != nil {
 		return err
@@ -194,7 +206,7 @@ func (l *Log) listKeys(ctx context.Context, stream, filter string, f func(subjec
 		}
 		return true
 	}
-	at, walk := Seq(0), false
+	at, walk := after, false
 	return retry(ctx, func(ctx context.Context) error {
 		for {
 			last := at

@@ -63,7 +63,7 @@ func (l *Log) DeletePresence(ctx context.Context, doc Doc, client uint64, rev ui
 func (l *Log) ListPresence(ctx context.Context, doc Doc) ([]Presence, error) {
 	var out []Presence
 	filter := "$KV." + presBucket + "." + doc.Token() + ".*"
-	err := l.listKeys(ctx, presStream, filter, func(subject string, _ Seq, data []byte) {
+	err := l.listKeys(ctx, presStream, filter, 0, func(subject string, _ Seq, data []byte) {
 		var p Presence
 		id, err := strconv.ParseUint(subject[strings.LastIndexByte(subject, '.')+1:], 10, 64)
 		if err != nil || json.Unmarshal(data, &p) != nil {
