@@ -14,8 +14,10 @@ import (
 // live people would blink and dead ones would stay.
 //
 //   - Owner of a client id is the connection whose entry first advanced it; the
-//     first awareness frame of a newer connection takes it over even at an equal
-//     clock (the same tab, its old socket half open).
+//     first awareness frame of a newer connection claims it even at an equal clock
+//     (the same tab, its old socket half open): with its next news, or when the old
+//     one ends, it is the owner. Not before: a viewer without a presence of its own
+//     begins with an echo of somebody else's. News of the owner ends the claim.
 //   - An entry is news when its clock is higher, or equal and it says that a known
 //     one is gone. All else is dropped before anybody sees it.
 //   - That an id is gone is believed of its owner only.
@@ -37,6 +39,7 @@ type presence struct {
 	clock   uint64
 	state   []byte    // JSON
 	owner   *session  // nil: of another server, or nobody's
+	claim   *session  // a newer connection of the same client, perhaps
 	node    string    // that server; "" with owner nil: the owner broke off
 	user    string    // of the owner, from its token
 	since   time.Time // when it came
@@ -81,7 +84,7 @@ func (s *session) awareness(b []byte) error {
 		if s.c.srv.o.StampPresence && e.State != nil {
 			e.State = stamp(e.State, s.grant)
 		}
-		if !r.aware.take(r, s, e, first, now) {
+		if !r.aware.take(r, s, e, first && len(entries) == 1, now) {
 			r.srv.metrics.dropped("awareness")
 		}
 	}
@@ -118,7 +121,10 @@ func (a *presences) take(r *room, s *session, e yjs.AwarenessEntry, first bool, 
 		switch {
 		case e.Clock < p.clock:
 			return false
-		case p.owner == s:
+		case p.owner == s && e.Clock == p.clock && r.claimed(e.Client, p):
+			return false // its old socket says goodbye
+		case p.owner == s, p.claim == s && e.Clock > p.clock:
+			r.own(s, e.Client, p)
 			a.remove(r, e.Client, e.Clock, now)
 			return true
 		case p.owner != nil && p.owner.d.reannounces():
@@ -132,7 +138,16 @@ func (a *presences) take(r *room, s *session, e yjs.AwarenessEntry, first bool, 
 	_, had := s.ids[e.Client]
 	switch {
 	case p.owner == s:
+		if news {
+			p.claim = nil
+		}
+	case first && !news && e.Clock == p.clock && (p.owner != nil || p.node != ""):
+		if p.owner == nil || s.came.After(p.owner.came) {
+			p.claim = s
+		}
+		return false
 	case first && e.Clock >= p.clock, // a newer connection of the same client
+		p.claim == s && news,
 		p.owner == nil && p.node == "" && news, // nobody's
 		had && news:                            // it was taken from s by mistake
 		if !r.mayOwn(s, e.Client) {
@@ -163,7 +178,22 @@ func (r *room) own(s *session, id uint64, p *presence) {
 		s.ids = map[uint64]struct{}{}
 	}
 	s.ids[id] = struct{}{}
-	p.owner, p.node, p.user, p.until = s, "", s.user, time.Time{}
+	p.owner, p.claim, p.node, p.user, p.until = s, nil, "", s.user, time.Time{}
+}
+
+// claimed gives an id whose owner has ended to the connection that claims it, if there is one.
+func (r *room) claimed(id uint64, p *presence) bool {
+	s := p.claim
+	if s == nil || s.left || !r.mayOwn(s, id) {
+		return false
+	}
+	if p.owner != nil {
+		delete(p.owner.ids, id)
+	}
+	r.own(s, id, p)
+	r.srv.keeper.put(r, id, p)
+	r.outbox = append(r.outbox, yjs.AppendAwareness(nil, []yjs.AwarenessEntry{{Client: id, Clock: p.clock, State: p.state}}))
+	return true
 }
 
 // set takes an entry's news, which goes out with the next send.
@@ -292,7 +322,7 @@ func (r *room) absent(s *session, clean bool) {
 	now := time.Now()
 	for id := range s.ids {
 		p := r.aware.byID[id]
-		if p == nil || p.owner != s {
+		if p == nil || p.owner != s || r.claimed(id, p) {
 			continue
 		}
 		if clean {
@@ -344,7 +374,7 @@ func (a *presences) takeRemote(r *room, node string, e yjs.AwarenessEntry, now t
 		return
 	}
 	if e.State == nil {
-		if p.owner == nil && p.node == node {
+		if p.owner == nil && p.node == node && !(e.Clock == p.clock && r.claimed(e.Client, p)) {
 			a.remove(r, e.Client, e.Clock, now)
 		}
 		return
@@ -353,6 +383,7 @@ func (a *presences) takeRemote(r *room, node string, e yjs.AwarenessEntry, now t
 	// to ours, or its old socket here is half open.
 	p.owner, p.node, p.seen, p.until = nil, node, now, time.Time{}
 	if e.Clock > p.clock {
+		p.claim = nil
 		a.set(e, p)
 	}
 }
@@ -388,7 +419,9 @@ func (r *room) tickPresence(now time.Time) {
 			r.srv.keeper.put(r, id, p)
 		case p.owner != nil:
 		case p.node == "" && now.After(p.until), p.node != "" && now.Sub(p.seen) > presenceSilent:
-			a.remove(r, id, p.clock, now)
+			if !r.claimed(id, p) {
+				a.remove(r, id, p.clock, now)
+			}
 		}
 	}
 	if len(ours) > 0 {

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"yjet/internal/yjs"
 )
 
 func TestPresenceFollowsItsOwner(t *testing.T) {
@@ -11,6 +13,7 @@ func TestPresenceFollowsItsOwner(t *testing.T) {
 	a, b := w.open("/p"), w.open("/p")
 	a.send(aware(1, 5, `{"n":5}`))
 	b.wait("state", func() bool { return b.present()[1] == `{"n":5}` })
+	b.send(aware(2, 1, `{"b":1}`))                         // its own comes first: what follows is no claim
 	b.send(aware(1, 5, `{"n":5}`), aware(1, 4, `{"n":4}`)) // what providers re-send
 	b.send(aware(1, 5, "null"))                            // and what their timers believe
 	b.send(aware(1, 9, `{"forged":true}`))
@@ -78,6 +81,48 @@ func TestNewerConnectionTakesItsClientOver(t *testing.T) {
 	old.leave()
 	fresh.send(aware(1, 7, `{"fresh":2}`))
 	b.wait("still there", func() bool { return b.present()[1] == `{"fresh":2}` })
+}
+
+// A viewer without a presence of its own says again what it hears, as y-websocket does: its first message is no claim, and
+// nobody vanishes when it leaves.
+func TestViewerWithoutPresenceTakesNobodyOver(t *testing.T) {
+	w := start(t)
+	other := join(t, w.nats)
+	ada, far := w.open("/viewer"), other.open("/viewer")
+	ada.send(aware(1, 5, `{"ada":1}`))
+	far.wait("ada", func() bool { return far.present()[1] != "" })
+	echo := func(w *world, entries ...yjs.AwarenessEntry) {
+		t.Helper()
+		viewer := w.open("/viewer")
+		viewer.wait("who is here", func() bool { return len(viewer.present()) == len(entries) })
+		viewer.mu.Lock()
+		n := viewer.count(yjs.MsgAwareness, 0)
+		viewer.mu.Unlock()
+		viewer.send(yjs.AppendAwarenessMessage(nil, yjs.AppendAwareness(nil, entries)), []byte{yjs.MsgQueryAwareness})
+		viewer.wait("answer", func() bool { return viewer.count(yjs.MsgAwareness, 0) > n })
+		viewer.leave()
+	}
+	one := yjs.AwarenessEntry{Client: 1, Clock: 5, State: []byte(`{"ada":1}`)}
+	echo(w, one)
+	echo(other, one)
+	early := w.open("/viewer") // was there before the next one came
+	bob := w.open("/viewer")
+	bob.send(aware(2, 7, `{"bob":1}`))
+	early.wait("bob", func() bool { return early.present()[2] != "" })
+	early.send(aware(2, 7, `{"bob":1}`))
+	early.leave()
+	echo(w, one, yjs.AwarenessEntry{Client: 2, Clock: 7, State: []byte(`{"bob":1}`)})
+	bob.send(aware(2, 8, `{"bob":2}`))
+	for _, c := range []*client{ada, far} {
+		c.wait("bob's next", func() bool { return c.present()[2] == `{"bob":2}` })
+		c.mu.Lock()
+		if strings.Contains(string(joined(c)), "null") {
+			t.Error("somebody blinked")
+		}
+		c.mu.Unlock()
+	}
+	ada.leave()
+	bob.wait("ada's leave", func() bool { _, ok := bob.present()[1]; return !ok })
 }
 
 func TestPresenceMovesToAnotherServer(t *testing.T) {
