@@ -108,6 +108,28 @@ func TestDocumentOfASocketThatEndsWhileItIsLetInIsLeft(t *testing.T) {
 	eventually(t, 5*time.Second, "only the first holds the room", func() bool { return refs() == 1 })
 }
 
+// A page that mounts, unmounts and mounts again before the first visit was let in: the second is a visit of its own.
+func TestHocuspocusDocumentIsLeftAndOpenedAgainBeforeItIsLetIn(t *testing.T) {
+	w := start(t)
+	c := w.dial("/")
+	open := [][]byte{hpAuth("twice", ""), hpSync("twice", yjs.SyncStep1, []byte{0})}
+	first, second := insert(3, 0, "x"), insert(4, 0, "y")
+	c.send(open...)
+	c.send(hpSync("twice", yjs.SyncUpdate, first), hp("twice", yjs.MsgClose))
+	c.send(open...)
+	c.send(hpSync("twice", yjs.SyncUpdate, second))
+	o := w.open("/twice")
+	o.has(3, 1)
+	o.has(4, 1)
+	r := w.srv.rooms.find("twice")
+	eventually(t, 5*time.Second, "the second visit and the other", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return len(r.sessions) == 2 })
+	u := insert(5, 0, "z")
+	o.send(edit(u))
+	c.hpHas("an update of the other", hpSync("twice", yjs.SyncUpdate, u))
+	c.send(hp("twice", yjs.MsgClose))
+	eventually(t, 5*time.Second, "nobody but the other", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return len(r.sessions) == 1 })
+}
+
 func TestHocuspocusBadNamesAreDeniedOneByOne(t *testing.T) {
 	w := start(t)
 	c := w.dial("/")

@@ -38,6 +38,7 @@ type hpDoc struct {
 	s      *session
 	busy   bool // a goroutine lets it in, or works off what came meanwhile
 	denied bool // only a new token is listened to
+	closed bool // the client has left it while it was busy: its address is free for the next
 	queue  [][]byte
 	size   int
 }
@@ -114,6 +115,16 @@ func (d *hocuspocus) message(c *conn, text bool, b []byte) error {
 	}
 	switch {
 	case doc.denied:
+		if m.Type == yjs.MsgClose {
+			delete(d.docs, string(m.Address))
+		}
+		d.mu.Unlock()
+		return nil
+	case doc.busy && m.Type == yjs.MsgClose:
+		// What came before is still taken in; what comes next is another visit, with a token of its own.
+		delete(d.docs, string(m.Address))
+		doc.closed = true
+		doc.queue = append(doc.queue, bytes.Clone(b))
 		d.mu.Unlock()
 		return nil
 	case doc.busy:
@@ -181,9 +192,13 @@ func (d *hocuspocus) letIn(c *conn, doc *hpDoc) error {
 			return err
 		}
 		doc.busy, doc.denied, doc.queue, doc.size = false, true, nil, 0
+		closed := doc.closed
 		d.mu.Unlock()
 		c.srv.metrics.refused(cs.reason)
 		c.log.Info("refused", "doc", clip(string(doc.name)), "reason", cs.reason, "conn", c.id, "ip", c.ip)
+		if closed {
+			return nil
+		}
 		c.send(doc.enc.binary(yjs.AppendAuthDenied(nil, cs.reason), nil))
 		return nil
 	}
@@ -266,7 +281,9 @@ func (d *hocuspocus) handle(c *conn, doc *hpDoc, m yjs.Message) error {
 		s.publish(m.Payload, "stateless")
 	case yjs.MsgClose:
 		d.mu.Lock()
-		delete(d.docs, string(m.Address))
+		if d.docs[string(m.Address)] == doc {
+			delete(d.docs, string(m.Address))
+		}
 		doc.s, doc.queue, doc.size = nil, nil, 0
 		d.mu.Unlock()
 		s.leaveFor(causeLeft, true)
