@@ -130,6 +130,25 @@ func TestHocuspocusDocumentIsLeftAndOpenedAgainBeforeItIsLetIn(t *testing.T) {
 	eventually(t, 5*time.Second, "nobody but the other", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return len(r.sessions) == 1 })
 }
 
+// A provider sends what the user does while it still fetches the token, and version 2 its presence after it has left: neither
+// is told that a token is missing before there was time for one.
+func TestHocuspocusMayTypeBeforeItsTokenComes(t *testing.T) {
+	w := start(t, logins, limits(func(l *Limits) { l.RefusalHold = 400 * time.Millisecond }))
+	c := w.dial("/")
+	u := insert(3, 0, "x")
+	c.send(append(yjs.AppendAddress(nil, []byte("early")), aware(7, 1, `{}`)...), hpSync("early", yjs.SyncUpdate, u))
+	time.Sleep(50 * time.Millisecond)
+	c.send(hpAuth("early", token("ada", time.Hour)), hpSync("early", yjs.SyncStep1, []byte{0}))
+	address := yjs.AppendAddress(nil, []byte("early"))
+	if f := c.next(); !bytes.Equal(f.data, append(bytes.Clone(address), yjs.AppendAuthOK(nil, false)...)) {
+		t.Errorf("got %x first, want the rights", f.data)
+	}
+	c.hpHas("receipt of what came early", append(bytes.Clone(address), yjs.AppendSyncStatus(nil, true)...))
+
+	c.send(hpSync("never", yjs.SyncStep1, []byte{0}))
+	c.hpHas("denial of who never sends one", yjs.AppendAuthDenied(yjs.AppendAddress(nil, []byte("never")), "token-required"))
+}
+
 func TestHocuspocusBadNamesAreDeniedOneByOne(t *testing.T) {
 	w := start(t)
 	c := w.dial("/")

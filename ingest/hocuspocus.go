@@ -35,6 +35,7 @@ type hpDoc struct {
 
 	// Guarded by hocuspocus.mu.
 	token  string
+	told   chan struct{} // not nil: waits for a token; closed when it comes
 	s      *session
 	busy   bool // a goroutine lets it in, or works off what came meanwhile
 	denied bool // only a new token is listened to
@@ -92,7 +93,8 @@ func (d *hocuspocus) message(c *conn, text bool, b []byte) error {
 	d.mu.Lock()
 	doc := d.docs[string(m.Address)]
 	if doc == nil {
-		if m.Type == yjs.MsgClose {
+		switch m.Type {
+		case yjs.MsgClose, yjs.MsgAwareness, yjs.MsgQueryAwareness: // of a document that was left; who comes begins otherwise
 			d.mu.Unlock()
 			return nil
 		}
@@ -106,6 +108,12 @@ func (d *hocuspocus) message(c *conn, text bool, b []byte) error {
 	if m.Type == yjs.MsgAuth && m.Step == yjs.AuthToken {
 		d.modern = d.modern || m.Version != nil
 		doc.token = string(m.Payload)
+		if doc.told != nil {
+			close(doc.told)
+			doc.told = nil
+			d.mu.Unlock()
+			return nil
+		}
 		if doc.s == nil && !doc.busy {
 			doc.denied = false
 			d.admit(c, doc)
@@ -135,7 +143,10 @@ func (d *hocuspocus) message(c *conn, text bool, b []byte) error {
 		doc.queue = append(doc.queue, bytes.Clone(b))
 		doc.size += len(b)
 		return nil
-	case doc.s == nil: // a client that has no token sends none
+	case doc.s == nil: // a client that has no token sends none; one that has yet to fetch it types meanwhile
+		if c.token == "" && !c.srv.o.Auth.Open() {
+			doc.told = make(chan struct{})
+		}
 		doc.queue = append(doc.queue, bytes.Clone(b))
 		doc.size += len(b)
 		d.admit(c, doc)
@@ -177,7 +188,20 @@ func (d *hocuspocus) admit(c *conn, doc *hpDoc) {
 // meanwhile.
 func (d *hocuspocus) letIn(c *conn, doc *hpDoc) error {
 	d.mu.Lock()
+	told := doc.told
+	d.mu.Unlock()
+	if told != nil {
+		t := time.NewTimer(c.srv.limits.RefusalHold)
+		select {
+		case <-told:
+		case <-t.C:
+		case <-c.ctx.Done():
+		}
+		t.Stop()
+	}
+	d.mu.Lock()
 	token := doc.token
+	doc.told = nil
 	d.mu.Unlock()
 	if token == "" {
 		token = c.token
