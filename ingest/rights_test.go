@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -566,6 +567,24 @@ func TestRepeatedRefusalsAreToldBeforeTheUpgrade(t *testing.T) {
 	if f := hp.next(); !bytes.Equal(f.data, append(append([]byte(nil), address...), yjs.AppendAuthOK(nil, false)...)) {
 		t.Errorf("Hocuspocus: got %x, want its rights", f.data)
 	}
+}
+
+// A token that came in a message and was refused says nothing about the next connection that begins without one.
+func TestStaleTokensInMessagesDoNotLockTheDoor(t *testing.T) {
+	w := start(t, logins, limits(func(l *Limits) { l.RefusalHold = 10 * time.Millisecond }))
+	auth := func(token string) string { return `{"type":"auth","payload":{"token":"` + token + `"}}` }
+	for range 5 {
+		c := w.dial("/parties/main/door?_pk=1")
+		c.say(auth(token("ada", -time.Hour)))
+		if code := c.code(); code != 1008 {
+			t.Fatalf("a stale token: got close code %d, want 1008", code)
+		}
+	}
+	c := w.dial("/parties/main/door?_pk=1")
+	c.say(auth(token("ada", time.Hour)))
+	c.wait("rights", func() bool {
+		return slices.ContainsFunc(c.frames, func(f frame) bool { return f.text && bytes.Contains(f.data, []byte(`"ok":true`)) })
+	})
 }
 
 func TestOneUserHasABoundedNumberOfDocumentsOpen(t *testing.T) {

@@ -147,12 +147,14 @@ func (c *conn) authorize(room, token string) (stream.Doc, auth.Grant, error) {
 
 // hold keeps a refused socket for a while before it is closed: providers that
 // come back at once after a close would do so without a pause. It answers err.
-func (c *conn) hold(err error, say []byte) error {
+// The refusal is counted by the token that was refused: one that came in a message
+// says nothing about the next that begins without.
+func (c *conn) hold(err error, token string, say []byte) error {
 	cs := causeOf(err)
 	c.srv.metrics.refused(cs.reason)
 	c.log.Info("refused", "path", clip(c.route.path), "reason", cs.reason, "conn", c.id, "ip", c.ip)
 	if cs.http == http.StatusUnauthorized || cs.http == http.StatusForbidden {
-		c.srv.gate.refusals.Refused(c.ip, strikeKey(c.token, c.route.room))
+		c.srv.gate.refusals.Refused(c.ip, strikeKey(token, c.route.room))
 	}
 	c.send(say)
 	if werr := c.sleep(jitter(c.srv.limits.RefusalHold)); werr != nil {

@@ -37,11 +37,11 @@ func (d *yws) code(cs *cause) int { return cs.yws }
 func (d *yws) enter(c *conn) error {
 	room := c.route.room
 	if c.route.reserved {
-		return c.hold(causeName, nil)
+		return c.hold(causeName, d.token, nil)
 	}
 	doc, grant, err := c.authorize(room, d.token)
 	if err != nil {
-		return c.hold(err, deniedFrame(causeOf(err)))
+		return c.hold(err, d.token, deniedFrame(causeOf(err)))
 	}
 	c.limit.Store(int64(c.srv.limits.Message))
 	err = c.await(func(<-chan struct{}) {
