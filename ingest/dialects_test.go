@@ -211,6 +211,17 @@ func TestPartyChunksAreOneMessage(t *testing.T) {
 	c.send(message[:1_000_000])
 	c.say(marker("end", 3))
 	eventually(t, 5*time.Second, "a step 1", func() bool { return asked() > before })
+	// Pieces are never read as messages, not those of a batch that was given up either.
+	piece := []byte{yjs.MsgSync, 9}
+	for _, start := range []string{`"size":3,"count":4`, `"size":8,"count":2`, `"size":-8,"count":4`} {
+		before = asked()
+		c.say(`y-pk-batch#{"id":"","type":"start",` + start + `}`)
+		c.send(piece, piece, piece, piece)
+		c.say(`y-pk-batch#{"id":"","type":"end",` + start + `}`)
+		eventually(t, 5*time.Second, "a step 1", func() bool { return asked() > before })
+	}
+	c.send(edit(insert(1, uint64(len(text)), "y")))
+	other.has(1, uint64(len(text))+1)
 	c.say(`y-pk-batch#{"id":"","type":"start","size":99999999,"count":3}`)
 	if got := c.code(); got != 1009 {
 		t.Errorf("batch above the limit: got close code %d, want 1009", got)

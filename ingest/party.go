@@ -20,7 +20,8 @@ import (
 type party struct {
 	*yws
 	batch *batch
-	yps   bool // it has sent a custom message
+	given *batch // given up before its end: what is left of it are no messages
+	yps   bool   // it has sent a custom message
 }
 
 // A batch is a message under way in chunks.
@@ -28,6 +29,7 @@ type batch struct {
 	marker
 	data  []byte
 	got   int
+	size  int // of what came
 	until time.Time
 }
 
@@ -75,6 +77,9 @@ func (d *party) message(c *conn, text bool, b []byte) error {
 		if d.batch != nil {
 			return d.chunk(c, b)
 		}
+		if d.leftover(b) {
+			return nil
+		}
 		return d.yws.message(c, false, b)
 	}
 	switch {
@@ -103,17 +108,19 @@ func (d *party) mark(c *conn, b []byte) error {
 		if d.batch != nil {
 			d.dropBatch(c, "start within a batch")
 		}
+		p := &batch{marker: m, until: time.Now().Add(batchWait)}
 		if m.Size < 0 || m.Count < 0 || m.Count > m.Size {
+			d.given = p
 			return d.dropBatch(c, "counts")
 		}
 		if m.Size > c.srv.limits.Message {
 			return causeTooLarge
 		}
-		d.batch = &batch{marker: m, until: time.Now().Add(batchWait)}
+		d.batch, d.given = p, nil
 		return nil
 	}
 	done := d.batch
-	d.batch = nil
+	d.batch, d.given = nil, nil
 	if done == nil || done.ID != m.ID || done.Size != m.Size || done.Count != m.Count || done.got != m.Count || len(done.data) != m.Size {
 		return d.dropBatch(c, "end does not fit")
 	}
@@ -124,12 +131,27 @@ func (d *party) mark(c *conn, b []byte) error {
 func (d *party) chunk(c *conn, b []byte) error {
 	p := d.batch
 	p.got++
+	p.size += len(b)
 	if p.got > p.Count || len(p.data)+len(b) > p.Size || time.Now().After(p.until) {
+		d.given = p
 		return d.dropBatch(c, "more than announced")
 	}
 	c.exempt = true // counted by its size, which has a limit
 	p.data = append(p.data, b...)
 	return nil
+}
+
+// leftover reports whether b is one of the pieces that were announced of a batch that was given up: they go on coming until
+// its end marker.
+func (d *party) leftover(b []byte) bool {
+	p := d.given
+	if p == nil || p.got >= p.Count && p.size >= p.Size || time.Now().After(p.until) {
+		d.given = nil
+		return false
+	}
+	p.got++
+	p.size += len(b)
+	return true
 }
 
 // dropBatch gives a batch up and asks for what it held with a step 1.
