@@ -47,11 +47,11 @@ func (c *conn) send(frame []byte) {
 	c.flush()
 }
 
-// overfull reports whether the queue has passed the hard limit.
-func (c *conn) overfull() bool {
+// overfull reports whether the queue has passed the hard limit, its last frame not counted.
+func (c *conn) overfull(last int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.size > c.srv.limits.QueueHard
+	return c.size-last > c.srv.limits.QueueHard
 }
 
 // fellBehind notes that a session of the connection missed a broadcast.

@@ -186,19 +186,20 @@ func (r *room) send(b *broadcast) {
 			r.list(s.c)
 		}
 		if over {
-			r.fallBehind(s)
+			r.fallBehind(s, len(frame))
 		}
 	}
 }
 
 // fallBehind takes a session whose connection does not keep up out of the
 // broadcasts: when its queue is empty it gets all it missed at once. Callers hold
-// the lock.
-func (r *room) fallBehind(s *session) {
+// the lock. last is the size of the frame that was too much: it alone is no reason to close, since a message may be larger than
+// the queue's hard limit.
+func (r *room) fallBehind(s *session, last int) {
 	s.lag = &lag{seq: r.seq, vector: r.stored.Vector()}
 	s.c.fellBehind()
 	r.srv.metrics.lagged.Inc()
-	if s.c.overfull() {
+	if s.c.overfull(last) {
 		go s.c.close(causeSlow)
 	}
 }

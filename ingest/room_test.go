@@ -293,6 +293,20 @@ func TestSlowReaderDoesNotHoldUpOthers(t *testing.T) {
 	})
 }
 
+// A message may be larger than what may wait for a connection: that is no slow reader.
+func TestMessageAboveTheQueuesLimitClosesNobody(t *testing.T) {
+	w := start(t, limits(func(l *Limits) { l.QueueSoft, l.QueueHard = 8<<10, 64<<10 }))
+	a, b := w.open("/large"), w.open("/large")
+	text := strings.Repeat("z", 300<<10)
+	a.send(edit(insert(1, 0, text)))
+	for _, c := range []*client{a, b} {
+		c.has(1, uint64(len(text)))
+	}
+	b.send(edit(insert(2, 0, "and on")))
+	a.has(2, 6)
+	b.has(2, 6)
+}
+
 func TestReaderThatFellBehindCatchesUp(t *testing.T) {
 	w := start(t, limits(func(l *Limits) { l.QueueSoft, l.QueueFrames, l.ByteBurst, l.WriteWait = 32<<10, 8, 64<<20, time.Minute }))
 	ws, _, err := websocket.DefaultDialer.Dial(w.url("/behind"), nil)
