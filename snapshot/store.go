@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -180,7 +181,7 @@ type retention struct {
 	age  time.Duration // 0: for ever, unless none
 }
 
-// ParseHistory checks a --history setting: "all", "none", or a duration of at least a minute; d and w are days and weeks.
+// ParseHistory checks a --history setting: "all", "none", or a duration; d and w are days and weeks.
 func ParseHistory(v string) error {
 	_, err := parseHistory(v)
 	return err
@@ -194,7 +195,7 @@ func parseHistory(v string) (retention, error) {
 		return retention{none: true}, nil
 	}
 	d, err := ParseAge(v)
-	if err != nil || d < time.Minute {
+	if err != nil || d <= 0 {
 		return retention{}, fmt.Errorf("history %q: want all, none, or a duration such as 90d", v)
 	}
 	return retention{age: d}, nil
@@ -204,8 +205,8 @@ func parseHistory(v string) (retention, error) {
 func ParseAge(v string) (time.Duration, error) {
 	for unit, size := range map[string]time.Duration{"d": 24 * time.Hour, "w": 7 * 24 * time.Hour} {
 		if n, ok := strings.CutSuffix(v, unit); ok {
-			var f float64
-			if _, err := fmt.Sscanf(n+" ", "%g ", &f); err != nil || f < 0 || f > 1e5 {
+			f, err := strconv.ParseFloat(n, 64)
+			if err != nil || !(f >= 0 && f <= 1e5) { // NaN is neither
 				return 0, fmt.Errorf("bad duration %q", v)
 			}
 			return time.Duration(f * float64(size)), nil

@@ -316,3 +316,19 @@ func TestVersionsAreNamedMoments(t *testing.T) {
 		t.Errorf("Versions after the delete = %+v, %v", list, err)
 	}
 }
+
+func TestHistorySettings(t *testing.T) {
+	for v, want := range map[string]retention{
+		"": {}, "all": {}, "none": {none: true},
+		"90d": {age: 90 * 24 * time.Hour}, "1.5d": {age: 36 * time.Hour}, "2w": {age: 14 * 24 * time.Hour}, "10s": {age: 10 * time.Second},
+	} {
+		if got, err := parseHistory(v); err != nil || got != want {
+			t.Errorf("history %q = %+v, %v; want %+v", v, got, err, want)
+		}
+	}
+	for _, v := range []string{"some", "90", "90x", "-5d", "0s", "NaNd", "Infd", "1 2d", "d"} {
+		if err := ParseHistory(v); err == nil {
+			t.Errorf("history %q is taken", v)
+		}
+	}
+}

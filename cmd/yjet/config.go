@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"yjet/snapshot"
 )
 
 // config is everything that can be set for the two commands that run a server. Names of flags are the contract with users.
@@ -147,6 +149,17 @@ func (c *config) check(dev bool) error {
 	}
 	if c.shards < 0 || c.shards > 99 {
 		return usagef("--shards %d: want 1 to 99", c.shards)
+	}
+	if err := snapshot.ParseHistory(c.history); err != nil {
+		return usagef("--%w", err)
+	}
+	for _, d := range []struct {
+		name string
+		d    time.Duration
+	}{{"compact-after", c.compactAfter}, {"unload-after", c.unloadAfter}, {"drain", c.drainFor}} {
+		if d.d < 0 {
+			return usagef("--%s %v: want a duration such as 30s", d.name, d.d)
+		}
 	}
 	switch c.logFormat {
 	case "", "text", "json":
