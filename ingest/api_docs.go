@@ -306,7 +306,9 @@ func (s *Server) postDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc,
 			err = causeTooMany
 			break
 		}
-		seq, err = s.seed(ctx, doc, grant, conn, body)
+		if seq, err = s.seed(ctx, doc, grant, conn, body); err == nil {
+			s.hintClosed(doc, seq, 1)
+		}
 	case "":
 		var room *room
 		if room, err = s.rooms.open(ctx, doc); err == nil && !grant.Admin && room.fresh() && !s.gate.mayBegin(s.clientIP(r), time.Now()) {
@@ -314,7 +316,6 @@ func (s *Server) postDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc,
 			s.rooms.release(room)
 		} else if err == nil {
 			seq, err = room.write(ctx, grant, conn, body)
-			room.hintIdle()
 			s.rooms.release(room)
 		}
 	default:
@@ -329,13 +330,11 @@ func (s *Server) postDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc,
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// hintIdle tells the store that a document which nobody has open was written to: it may be folded when it stays quiet.
-func (r *room) hintIdle() {
-	r.mu.Lock()
-	seq, since, idle := r.seq, r.since, len(r.sessions) == 0
-	r.mu.Unlock()
-	if idle && since.records > 0 {
-		r.srv.o.Snapshots.Hint(r.doc, seq, since.bytes, since.records, true)
+// hintClosed tells the store of records that were appended without a room: the document may be folded when it stays quiet. A
+// room that is open hears of them from the log, and tells by itself.
+func (s *Server) hintClosed(doc stream.Doc, head stream.Seq, records int) {
+	if s.rooms.find(doc) == nil {
+		s.o.Snapshots.Hint(doc, head, 0, records, true)
 	}
 }
 
@@ -392,7 +391,7 @@ func (r *room) present() []stream.Presence {
 // A listed document.
 type listed struct {
 	ID       string    `json:"id"`
-	Bytes    int       `json:"bytes"`   // of what is open here, else of its snapshot; 0: neither is there
+	Bytes    int       `json:"bytes"`   // of its state: what is open here, else its snapshot, else what its records fold to
 	Updates  uint64    `json:"updates"` // ever made, packed ones included
 	LastEdit time.Time `json:"lastEdit"`
 	Sessions int       `json:"sessions"` // on this server
@@ -462,6 +461,8 @@ func (s *Server) listed(ctx context.Context, info stream.DocInfo) listed {
 		if l.Updates = sum.Updates; info.Last > sum.Upto {
 			l.Updates += info.Records - 1 // the fold left its newest record in the log
 		}
+	} else if st, err := s.o.Snapshots.At(ctx, info.Doc, snapshot.Moment{}); err == nil {
+		l.Bytes = len(st.Update) // never folded, so its log is short
 	}
 	if r := s.rooms.find(info.Doc); r != nil {
 		r.mu.Lock()

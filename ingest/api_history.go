@@ -344,6 +344,7 @@ func (s *Server) postRestore(w http.ResponseWriter, r *http.Request, doc stream.
 	case err != nil:
 		s.failHistory(w, doc, err)
 	default:
+		s.hintClosed(doc, seq, 1)
 		s.log.Info("document restored", "doc", string(doc), "user", g.User, "at", string(in.At), "seq", seq)
 		writeJSON(w, http.StatusOK, map[string]any{"seq": seq, "changed": true})
 	}
@@ -371,6 +372,7 @@ func (s *Server) postCopy(w http.ResponseWriter, r *http.Request, doc stream.Doc
 			s.failHistory(w, to, err)
 			return
 		}
+		s.hintClosed(to, seq, 1)
 		writeJSON(w, http.StatusCreated, map[string]any{"doc": to, "seq": seq})
 	})
 }
@@ -417,6 +419,7 @@ func (s *Server) postImport(w http.ResponseWriter, r *http.Request, doc stream.D
 		s.failHistory(w, doc, err)
 		return
 	}
+	s.hintClosed(doc, done.Last, done.Records)
 	s.log.Info("document imported", "doc", string(doc), "user", g.User, "records", done.Records)
 	writeJSON(w, http.StatusCreated, map[string]any{"doc": doc, "records": done.Records, "versions": done.Versions, "seq": done.Last})
 }

@@ -2,15 +2,22 @@ package ingest
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"yjet/internal/yjs"
+	"yjet/snapshot"
+	"yjet/stream"
 )
 
 // ask makes a request; headers are "Name: value".
@@ -244,4 +251,49 @@ func TestHealth(t *testing.T) {
 	})
 	w.nats.Restart()
 	eventually(t, 10*time.Second, "ok again", func() bool { code, _, _ := w.ask("GET", "/readyz", nil); return code == 200 })
+}
+
+// No session ever leaves such a document, and so none tells that it fell quiet.
+func TestDocumentsWrittenOverHTTPAloneAreFoldedAndListed(t *testing.T) {
+	w := start(t)
+	quick := snapshot.New(w.log, snapshot.Options{CompactAfter: 300 * time.Millisecond, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
+	t.Cleanup(func() { quick.Close(context.Background()) })
+	w.srv.o.Snapshots = quick
+	must := func(want int, method, path string, body []byte, headers ...string) string {
+		t.Helper()
+		code, answer, _ := w.ask(method, path, body, headers...)
+		if code != want {
+			t.Fatalf("%s %s: got %d %s, want %d", method, path, code, answer, want)
+		}
+		return answer
+	}
+	docs := []string{"seeded", "copied", "imported"}
+	for i := range 20 {
+		docs = append(docs, fmt.Sprint("posted-", i))
+		must(204, "POST", "/api/docs/"+docs[len(docs)-1], insert(uint64(i+1), 0, "by post"))
+	}
+	must(204, "POST", "/api/docs/seeded", insert(1, 0, "seed"), "If-None-Match: *")
+	must(201, "POST", "/api/docs/seeded/copy", []byte(`{"to":"copied"}`))
+	must(201, "POST", "/api/docs/imported/import", []byte(must(200, "GET", "/api/docs/seeded/export", nil)))
+
+	var list struct {
+		Docs []struct {
+			ID    string
+			Bytes int
+		}
+	}
+	if err := json.Unmarshal([]byte(must(200, "GET", "/api/docs", nil)), &list); err != nil || len(list.Docs) != len(docs) {
+		t.Fatalf("list: %v, %d documents, want %d", err, len(list.Docs), len(docs))
+	}
+	for _, d := range list.Docs {
+		if d.Bytes < 10 {
+			t.Errorf("%s is listed with %d bytes", d.ID, d.Bytes)
+		}
+	}
+	for _, doc := range docs {
+		eventually(t, 10*time.Second, doc+" is folded", func() bool {
+			sum, err := quick.Summary(context.Background(), stream.Doc(doc))
+			return err == nil && sum.Upto > 0
+		})
+	}
 }

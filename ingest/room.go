@@ -280,11 +280,13 @@ func (r *room) Flush() {
 		r.hinted = r.since
 	}
 	seq, since := r.seq, r.since
+	// What nobody is here to see came over HTTP or past us: no session will leave and tell.
+	alone := r.tail != nil && len(r.sessions) == 0 && since.records > 0
 	fold := r.foldDue()
 	r.unlock()
 	r.launch(g)
-	if hint {
-		r.srv.o.Snapshots.Hint(r.doc, seq, since.bytes, since.records, false)
+	if hint || alone {
+		r.srv.o.Snapshots.Hint(r.doc, seq, since.bytes, since.records, alone)
 	}
 	if fold {
 		r.startFold()
