@@ -96,7 +96,7 @@ func (s *Server) fail(w http.ResponseWriter, doc stream.Doc, err error) {
 		})
 	case errors.Is(err, snapshot.ErrNotFound), errors.Is(err, stream.ErrErased):
 		writeError(w, http.StatusNotFound, "not-found", "there is no such document")
-	case errors.Is(err, stream.ErrConflict):
+	case errors.Is(err, stream.ErrConflict), errors.Is(err, snapshot.ErrNotNew):
 		writeError(w, http.StatusPreconditionFailed, "exists", "the document is not new")
 	case errors.Is(err, context.Canceled):
 		writeError(w, 499, "canceled", "the request was given up")

@@ -86,8 +86,6 @@ func (s *Server) failHistory(w http.ResponseWriter, doc stream.Doc, err error) {
 		writeError(w, http.StatusConflict, "version-exists", "the document has a version of that name: delete it first, or take another")
 	case errors.Is(err, snapshot.ErrVersionName):
 		writeError(w, http.StatusBadRequest, "bad-version-name", "a version's name is 1 to 100 bytes of text")
-	case errors.Is(err, snapshot.ErrNotNew):
-		writeError(w, http.StatusPreconditionFailed, "exists", "the document is not new")
 	case errors.Is(err, snapshot.ErrErased):
 		writeError(w, http.StatusConflict, "erased-content", "this was erased under that name and cannot come back there: use another name")
 	case errors.Is(err, snapshot.ErrTransfer):

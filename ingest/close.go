@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"yjet/auth"
+	"yjet/internal/yjs"
 	"yjet/stream"
 )
 
@@ -77,7 +78,7 @@ func causeOf(err error) *cause {
 		return causeUnavailable
 	case errors.Is(err, stream.ErrName):
 		return causeName
-	case errors.Is(err, stream.ErrTooLarge):
+	case errors.Is(err, stream.ErrTooLarge), errors.Is(err, yjs.ErrUnsplittable):
 		return causeTooLarge
 	case errors.Is(err, stream.ErrErased):
 		return causeDeleted

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"yjet/internal/yjs"
+	"yjet/snapshot"
 	"yjet/stream"
 )
 
@@ -50,8 +51,8 @@ func (l *loader) load(ctx context.Context, doc stream.Doc) error {
 			return nil
 		}
 		if err == nil {
-			_, err = l.srv.o.Log.AppendIfNew(ctx, doc, stream.Entry{Conn: "load", Merged: 1, Update: update})
-			if err == nil || errors.Is(err, stream.ErrConflict) {
+			_, err = l.srv.o.Snapshots.Seed(ctx, doc, "", "load", update)
+			if err == nil || errors.Is(err, snapshot.ErrNotNew) {
 				return nil
 			}
 			return err

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"yjet/auth"
+	"yjet/internal/natstest"
 	"yjet/internal/yjs"
 	"yjet/stream"
 )
@@ -174,6 +175,23 @@ func TestFirstStateIsLoadedOnce(t *testing.T) {
 	w1.open("/loaded").has(1, 14)
 	if s.calls() != calls {
 		t.Errorf("asked again for a document that exists")
+	}
+}
+
+// A cluster takes records of 1 MiB unless it is told otherwise.
+func TestAFirstStateLargerThanARecordIsCut(t *testing.T) {
+	first := insert(1, 0, strings.Repeat("from elsewhere ", 20_000))
+	s := newService(t, func(_ int, w http.ResponseWriter) { w.Write(first) })
+	w := join(t, natstest.Start(t, natstest.Process, natstest.MaxPayload(64<<10)), func(o *Options, _ *auth.Options, _ *stream.Config) { o.LoadURL = s.URL })
+	w.open("/loaded").has(1, 300_000)
+	if code, body, _ := w.ask("POST", "/api/docs/seeded", first, "If-None-Match: *"); code != 204 {
+		t.Fatalf("seed: got %d %s, want 204", code, body)
+	}
+	if code, _, _ := w.ask("POST", "/api/docs/seeded", first, "If-None-Match: *"); code != 412 {
+		t.Errorf("seed again: got %d, want 412", code)
+	}
+	if code, body, _ := w.ask("GET", "/api/docs/seeded?format=text&type=t", nil); code != 200 || len(body) != 300_000 {
+		t.Errorf("seeded: got %d with %d bytes, want 300000", code, len(body))
 	}
 }
 

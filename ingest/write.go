@@ -116,7 +116,7 @@ type needsMore struct{ vector []byte }
 func (*needsMore) Error() string { return "the update depends on what the document does not have" }
 
 // seed stores the first state of a document that has none, exactly once across
-// all servers; stream.ErrConflict: it has one.
+// all servers; snapshot.ErrNotNew: it has one.
 func (s *Server) seed(ctx context.Context, doc stream.Doc, grant auth.Grant, conn string, b []byte) (stream.Seq, error) {
 	var u yjs.Update
 	if err := s.parse(&u, b); err != nil {
@@ -139,5 +139,5 @@ func (s *Server) seed(ctx context.Context, doc stream.Doc, grant auth.Grant, con
 	if ready, err := nothing.Ready(&u); err != nil || ready.Rest != nil {
 		return 0, &needsMore{vector: []byte{0}}
 	}
-	return s.o.Log.AppendIfNew(ctx, doc, stream.Entry{User: grant.User, Conn: conn, Merged: 1, Update: b})
+	return s.o.Snapshots.Seed(ctx, doc, grant.User, conn, b)
 }

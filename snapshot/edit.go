@@ -104,14 +104,15 @@ func (s *Store) Copy(ctx context.Context, doc stream.Doc, m Moment, to stream.Do
 	if erased.Refuses(&u) {
 		return 0, fmt.Errorf("%w: %q was erased, and what it held may not come back under that name", ErrErased, to)
 	}
-	return s.seed(ctx, to, user, conn, update)
+	return s.Seed(ctx, to, user, conn, update)
 }
 
 // ErrErased: the update holds what was erased under that name.
 var ErrErased = errors.New("snapshot: erased content")
 
-// seed stores the first update of a new document, exactly once among all servers.
-func (s *Store) seed(ctx context.Context, doc stream.Doc, user, conn string, update []byte) (stream.Seq, error) {
+// Seed stores the first update of a new document, exactly once among all servers, and returns its last sequence. What is too
+// large for one record is cut, as every update is: the first part decides whose document it is. ErrNotNew: it exists.
+func (s *Store) Seed(ctx context.Context, doc stream.Doc, user, conn string, update []byte) (stream.Seq, error) {
 	parts := [][]byte{update}
 	if len(update) > s.log.MaxUpdate() {
 		var err error
