@@ -69,6 +69,9 @@ func decoders() []decoder {
 }
 
 func decode(as string, b []byte) (string, error) {
+	if as == "auto" && len(b) == 0 {
+		return "empty\n", nil // a marker of a KV delete, for one
+	}
 	for _, d := range decoders() {
 		switch as {
 		case d.kind:
@@ -114,6 +117,9 @@ func decodeUpdate(b []byte) (string, error) {
 	}
 	if err := r.Err(); err != nil {
 		return "", fmt.Errorf("as an update: %w", err)
+	}
+	if n := r.Left(); n > 0 { // an update V2 begins with what is an empty V1 update
+		return "", fmt.Errorf("as an update: %d bytes after its end", n)
 	}
 	return fmt.Sprintf("update, %d bytes, %d structs, %d deletes\n%s", len(b), structs, deletes, body.String()), nil
 }
@@ -258,6 +264,9 @@ func decodeVector(b []byte) (string, error) {
 	v, err := yjs.DecodeStateVector(b)
 	if err != nil {
 		return "", fmt.Errorf("as a state vector: %w", err)
+	}
+	if n := len(b) - len(v.Append(nil)); n > 0 && len(b) > 0 {
+		return "", fmt.Errorf("as a state vector: %d bytes after its end", n) // a cut update, most likely
 	}
 	var out strings.Builder
 	fmt.Fprintf(&out, "state vector, %d clients\n", len(v))

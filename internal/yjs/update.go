@@ -57,6 +57,9 @@ func (r *Reader) Reset(update []byte) {
 // Err is the first error, an *Error.
 func (r *Reader) Err() error { return r.c.err }
 
+// Left is how many bytes were not read yet: 0 after the last delete, unless something follows the update.
+func (r *Reader) Left() int { return r.c.left() }
+
 // Next reads the next struct into s; false at the end of the structs or after an error.
 func (r *Reader) Next(s *Struct) bool {
 	if !r.advance() {
