@@ -106,6 +106,12 @@ func TestUpdateOverHTTPReachesEverybody(t *testing.T) {
 	if code, _, _ := w.ask("POST", "/api/docs/post", []byte("junk")); code != 400 {
 		t.Errorf("junk: got %d, want 400", code)
 	}
+	for depth, want := range map[int]int{256: 204, 257: 400} {
+		deep := append([]byte{1, 1, 9, 0, 8, 1, 1, 't', 1}, bytes.Repeat([]byte{117, 1}, depth)...)
+		if code, body, _ := w.ask("POST", "/api/docs/deep", append(deep, 126, 0)); code != want {
+			t.Errorf("values nested %d deep: got %d %s, want %d", depth, code, body, want)
+		}
+	}
 }
 
 func TestSeedingHappensOnceAcrossServers(t *testing.T) {

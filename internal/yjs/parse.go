@@ -127,7 +127,7 @@ func (u *Update) parse(b []byte, lim *Limits) error {
 			}
 		}
 		if c.depth > maxDepth {
-			c.failLimit(r.start, reasonDepth)
+			c.fail(r.start, reasonDepth)
 		}
 		if c.err != nil {
 			break

@@ -82,8 +82,8 @@ func TestWhatBreaksClientsIsRefused(t *testing.T) {
 		{"broken JSON", unhex(t, "0101 01 00 05 01 01 74 01 7b 00"), reasonJSON, false},
 		{"broken UTF-8", unhex(t, "0101 01 00 04 01 01 74 01 ff 00"), reasonUTF8, false},
 		{"more structs than bytes", unhex(t, "01 ffffff7f 01 00 00"), reasonCount, false},
-		{"any nested too deep", update([]Struct{{Client: 1, Len: 1, Info: RefAny, Root: []byte("a"), Content: append(bytes.Repeat([]byte{anyArray, 1}, 257), anyNull)}}), reasonDepth, true},
-		{"JSON nested too deep", update([]Struct{{Client: 1, Len: 1, Info: RefEmbed, Root: []byte("a"), Content: []byte(strings.Repeat("[", 257) + strings.Repeat("]", 257))}}), reasonDepth, true},
+		{"any nested too deep", update([]Struct{{Client: 1, Len: 1, Info: RefAny, Root: []byte("a"), Content: append(bytes.Repeat([]byte{anyArray, 1}, 257), anyNull)}}), reasonDepth, false},
+		{"JSON nested too deep", update([]Struct{{Client: 1, Len: 1, Info: RefEmbed, Root: []byte("a"), Content: []byte(strings.Repeat("[", 257) + strings.Repeat("]", 257))}}), reasonDepth, false},
 	} {
 		var u Update
 		err := u.Parse(c.update, Limits{})
@@ -176,7 +176,8 @@ func TestEachLimitHoldsAtItsValueAndNotAbove(t *testing.T) {
 		}
 		err := Validate(c.make(c.at+1), c.lim)
 		var e *Error
-		if !errors.Is(err, ErrLimit) || !errors.As(err, &e) || e.Reason != c.reason {
+		// No smaller piece of what nests too deep would do: it is malformed, not too large.
+		if errors.Is(err, ErrLimit) != (c.reason != reasonDepth) || !errors.As(err, &e) || e.Reason != c.reason {
 			t.Errorf("%s past the limit: got %v, want %s", c.name, err, c.reason)
 		}
 		if err := Validate(c.make(c.at+1), Limits{}); err != nil {
