@@ -122,9 +122,9 @@ func (s *Server) getDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, 
 		writeError(w, http.StatusNotAcceptable, "bad-format", err.Error())
 		return
 	}
-	moment, err := snapshot.ParseMoment(q.Get("at"), time.Now())
+	moment, err := s.moment(r.Context(), doc, q.Get("at"))
 	if err != nil {
-		writeError(w, http.StatusBadRequest, "bad-moment", err.Error())
+		s.failHistory(w, doc, err)
 		return
 	}
 	kinds, names, err := kindsOf(q["type"])

@@ -80,12 +80,12 @@ func (s *Server) serveHistory(w http.ResponseWriter, r *http.Request, name strin
 // failHistory answers the errors that only these routes have; the others are every route's.
 func (s *Server) failHistory(w http.ResponseWriter, doc stream.Doc, err error) {
 	switch {
-	case errors.Is(err, errMoment):
+	case errors.As(err, new(badMoment)):
 		writeError(w, http.StatusBadRequest, "bad-moment", err.Error())
 	case errors.Is(err, snapshot.ErrExists):
 		writeError(w, http.StatusConflict, "version-exists", "the document has a version of that name: delete it first, or take another")
 	case errors.Is(err, snapshot.ErrVersionName):
-		writeError(w, http.StatusBadRequest, "bad-version-name", "a version's name is 1 to 100 bytes of text")
+		writeError(w, http.StatusBadRequest, "bad-version-name", "a version's name is 1 to 100 bytes of text, and no moment itself, such as 5 or 10m")
 	case errors.Is(err, snapshot.ErrErased):
 		writeError(w, http.StatusConflict, "erased-content", "this was erased under that name and cannot come back there: use another name")
 	case errors.Is(err, snapshot.ErrTransfer):
@@ -95,8 +95,12 @@ func (s *Server) failHistory(w http.ResponseWriter, doc stream.Doc, err error) {
 	}
 }
 
-// errMoment: a moment that nobody can read.
-var errMoment = errors.New("bad moment")
+// badMoment: a moment that nobody can read.
+type badMoment string
+
+func (v badMoment) Error() string {
+	return "moment " + quote(string(v)) + ": want a sequence, an RFC 3339 time such as 2026-01-31T12:00:00Z, an age such as 10m, or the name of a version"
+}
 
 // moment reads a moment; what is none of the usual forms is the name of a version.
 func (s *Server) moment(ctx context.Context, doc stream.Doc, v string) (snapshot.Moment, error) {
@@ -109,12 +113,10 @@ func (s *Server) moment(ctx context.Context, doc stream.Doc, v string) (snapshot
 	case verr == nil:
 		return snapshot.Moment{Seq: version.Seq}, nil
 	case errors.Is(verr, snapshot.ErrNotFound), errors.Is(verr, snapshot.ErrVersionName):
-		return m, errors2m(err)
+		return m, badMoment(v)
 	}
 	return m, verr
 }
-
-func errors2m(err error) error { return errors.Join(errMoment, err) }
 
 // begin reads ?from=: a sequence is the first that is wanted, a time the last that is not. The second result says from where on.
 func (s *Server) begin(ctx context.Context, doc stream.Doc, v string) (m snapshot.Moment, all bool, err error) {
@@ -287,6 +289,10 @@ func (s *Server) postVersion(w http.ResponseWriter, r *http.Request, doc stream.
 		At   moment `json:"at"`
 	}
 	if !readBody(w, r, &in, `{"name":"first draft"}`) {
+		return
+	}
+	if _, err := snapshot.ParseMoment(in.Name, time.Now()); err == nil { // nobody could ever ask for it by that name
+		s.failHistory(w, doc, snapshot.ErrVersionName)
 		return
 	}
 	m, err := s.moment(r.Context(), doc, string(in.At))

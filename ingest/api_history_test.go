@@ -251,3 +251,26 @@ func (w *world) forgetful() *snapshot.Store {
 	w.t.Cleanup(func() { _ = s.Close(context.Background()) })
 	return s
 }
+
+func TestMomentsByTheirName(t *testing.T) {
+	w := start(t)
+	d := yjs.NewDocument(yjs.DocumentOptions{})
+	first := w.writes("named", d, 1, func(t yjs.Text) error { return t.Insert(0, "one", nil) })
+	w.writes("named", d, 1, func(t yjs.Text) error { return t.Insert(3, " two", nil) })
+	w.call("POST", "/api/docs/named/versions", fmt.Sprintf(`{"name":"first draft","at":%d}`, first), http.StatusCreated, nil)
+	var text string
+	if w.call("GET", "/api/docs/named?format=text&type=t&at=first%20draft", "", http.StatusOK, &text); text != "one" {
+		t.Errorf("at the version = %q, want %q", text, "one")
+	}
+	w.call("GET", "/api/docs/named?at=second%20draft", "", http.StatusBadRequest, &text)
+	if !strings.Contains(text, `moment \"second draft\"`) || !strings.Contains(text, "name of a version") || strings.Contains(text, `\n`) {
+		t.Errorf("an unknown version is refused with %s", text)
+	}
+	// What reads as a moment is one, wherever it stands; a version of that name could not be had.
+	for _, name := range []string{"2", "10m", "now", "2026-01-01T00:00:00Z"} {
+		w.call("POST", "/api/docs/named/versions", `{"name":"`+name+`"}`, http.StatusBadRequest, nil)
+	}
+	if w.call("GET", "/api/docs/named?format=text&type=t&at=0001-01-01T00:00:00Z", "", http.StatusOK, &text); text != "" {
+		t.Errorf("in the year 1 = %q, want nothing", text)
+	}
+}

@@ -31,6 +31,9 @@ func ParseMoment(v string, now time.Time) (Moment, error) {
 		return Moment{Seq: stream.Seq(n)}, nil
 	}
 	if t, err := time.Parse(time.RFC3339Nano, v); err == nil {
+		if t.IsZero() { // the year 1, by which some languages say "no time", is not the present
+			t = time.UnixMilli(1)
+		}
 		return Moment{Time: t}, nil
 	}
 	if d, err := ParseAge(v); err == nil && d >= 0 {
