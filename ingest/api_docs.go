@@ -145,12 +145,12 @@ func (s *Server) getDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, 
 	h.Set("ETag", etag)
 	h.Set("Yjet-Seq", strconv.FormatUint(uint64(state.Seq), 10))
 	h.Set("Cache-Control", "no-cache")
-	h.Set("Vary", "Accept, Authorization")
+	h.Add("Vary", "Accept, Authorization") // to the Origin that is there
 	h.Set("X-Content-Type-Options", "nosniff")
 	if !state.Time.IsZero() {
 		h.Set("Last-Modified", state.Time.UTC().Format(http.TimeFormat))
 	}
-	if match := r.Header.Get("If-None-Match"); match == etag {
+	if matches(r.Header.Values("If-None-Match"), etag) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
@@ -162,6 +162,17 @@ func (s *Server) getDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, 
 	h.Set("Content-Type", kind)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.Write(body)
+}
+
+// matches reports whether an If-None-Match lists a tag, or any. Proxies that compress make a tag weak on its way out, and it
+// comes back so.
+func matches(fields []string, etag string) bool {
+	for tag := range strings.SplitSeq(strings.Join(fields, ","), ",") {
+		if tag = strings.TrimSpace(tag); tag == "*" || strings.TrimPrefix(tag, "W/") == etag {
+			return true
+		}
+	}
+	return false
 }
 
 // stateAt reads a document: the present from its room where it is open.
@@ -194,23 +205,38 @@ func formOf(r *http.Request) (string, error) {
 		}
 		return f, nil
 	}
-	accept := r.Header.Get("Accept")
+	accept := strings.Join(r.Header.Values("Accept"), ",")
 	if accept == "" {
 		return "update", nil
 	}
+	// The one that is liked best; of equals the first.
+	best, liked := "", 0.0
 	for part := range strings.SplitSeq(accept, ",") {
-		kind, _, err := mime.ParseMediaType(strings.TrimSpace(part))
+		kind, params, err := mime.ParseMediaType(strings.TrimSpace(part))
 		if err != nil {
 			continue
 		}
+		like := 1.0
+		if q, ok := params["q"]; ok {
+			if like, err = strconv.ParseFloat(q, 64); err != nil {
+				continue
+			}
+		}
+		form := ""
 		switch kind {
 		case "application/octet-stream", "application/vnd.yjs.update", "*/*", "application/*":
-			return "update", nil
+			form = "update"
 		case "application/json":
-			return "json", nil
+			form = "json"
 		case "text/plain", "text/*":
-			return "text", nil
+			form = "text"
 		}
+		if form != "" && like > liked {
+			best, liked = form, like
+		}
+	}
+	if best != "" {
+		return best, nil
 	}
 	return "", errors.New("this route answers application/octet-stream, application/json or text/plain")
 }

@@ -63,15 +63,17 @@ func (s *Server) serveHistory(w http.ResponseWriter, r *http.Request, name strin
 	}
 	var allow []string
 	for _, way := range ways {
-		if r.Method == way.method {
-			if r.Method != http.MethodGet && s.draining.Load() {
+		if r.Method == way.method || r.Method == http.MethodHead && way.method == http.MethodGet {
+			if way.method != http.MethodGet && s.draining.Load() {
 				refuse(w, causeDraining)
 				return true
 			}
 			s.withDoc(w, r, name, way.need, way.f)
 			return true
 		}
-		allow = append(allow, way.method)
+		if allow = append(allow, way.method); way.method == http.MethodGet {
+			allow = append(allow, http.MethodHead)
+		}
 	}
 	notAllowed(w, strings.Join(allow, ", "))
 	return true

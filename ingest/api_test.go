@@ -303,3 +303,40 @@ func TestDocumentsWrittenOverHTTPAloneAreFoldedAndListed(t *testing.T) {
 		})
 	}
 }
+
+func TestConditionsAndPreferencesOfAGet(t *testing.T) {
+	w := start(t)
+	_, _, h := w.ask("POST", "/api/docs/cond", insert(1, 0, "text"))
+	tag := `"` + h.Get("Yjet-Seq") + `"`
+	for match, want := range map[string]int{tag: 304, "W/" + tag: 304, `"0", ` + tag: 304, "*": 304, `"0"`: 200, h.Get("Yjet-Seq"): 200} {
+		if code, _, _ := w.ask("GET", "/api/docs/cond", nil, "If-None-Match: "+match); code != want {
+			t.Errorf("If-None-Match %s: got %d, want %d", match, code, want)
+		}
+	}
+	const update, json = "application/octet-stream", "application/json; charset=utf-8"
+	for accept, want := range map[string]string{
+		"": update, "*/*": update, "application/json": json, "text/html, application/json;q=0.9": json,
+		"application/json;q=0.1, application/octet-stream": update, "application/octet-stream;q=0.5,application/json;q=0.6": json,
+	} {
+		if code, _, h := w.ask("GET", "/api/docs/cond", nil, "Accept: "+accept); code != 200 || h.Get("Content-Type") != want {
+			t.Errorf("Accept %s: got %d %s, want %s", accept, code, h.Get("Content-Type"), want)
+		}
+	}
+	for _, accept := range []string{"text/html", "application/json;q=0"} {
+		if code, _, _ := w.ask("GET", "/api/docs/cond", nil, "Accept: "+accept); code != 406 {
+			t.Errorf("Accept %s: got %d, want 406", accept, code)
+		}
+	}
+	_, _, h = w.ask("GET", "/api/docs/cond", nil, "Origin: "+w.http.URL)
+	if vary := strings.Join(h.Values("Vary"), ", "); !strings.Contains(vary, "Origin") || !strings.Contains(vary, "Accept") {
+		t.Errorf("Vary: got %q, want Accept and Origin in it", vary)
+	}
+	for _, path := range []string{"", "/history", "/log", "/authors", "/diff?from=0", "/versions", "/export", "/presence"} {
+		if code, body, _ := w.ask("HEAD", "/api/docs/cond"+path, nil); code != 200 || body != "" {
+			t.Errorf("HEAD %s: got %d %q, want 200 and no body", path, code, body)
+		}
+	}
+	if _, _, h := w.ask("PUT", "/api/docs/cond/versions", nil); h.Get("Allow") != "GET, HEAD, POST" {
+		t.Errorf("Allow of versions: got %q", h.Get("Allow"))
+	}
+}
