@@ -172,7 +172,7 @@ func (s *settings) environment(environ []string) (map[string]string, error) {
 			return nil, usagef("%s:%d: want NAME=value", s.envFile, n)
 		}
 		if k = strings.TrimSpace(k); env[k] == "" {
-			env[k] = unquote(strings.TrimSpace(v))
+			env[k] = value(v)
 		}
 	}
 	return env, nil
@@ -193,7 +193,7 @@ func readConfigFile(path string) (map[string]string, error) {
 		if !ok {
 			return nil, usagef("%s:%d: want \"name: value\"", path, n)
 		}
-		file[strings.TrimSpace(k)] = unquote(strings.TrimSpace(v))
+		file[strings.TrimSpace(k)] = value(v)
 	}
 	return file, nil
 }
@@ -214,11 +214,26 @@ func lines(b []byte) func(yield func(int, string) bool) {
 	}
 }
 
-func unquote(v string) string {
-	if len(v) >= 2 && (v[0] == '"' || v[0] == '\'') && v[len(v)-1] == v[0] {
-		return v[1 : len(v)-1]
+// value reads what stands behind a name: quoted or as it is, and what follows a blank and # is a comment.
+func value(v string) string {
+	if text := strings.TrimSpace(v); text != "" && (text[0] == '"' || text[0] == '\'') {
+		if inner, rest, ok := strings.Cut(text[1:], text[:1]); ok && (rest == "" || isComment(rest)) {
+			return inner
+		}
 	}
-	return v
+	for i := range v {
+		if isComment(v[i:]) {
+			v = v[:i]
+			break
+		}
+	}
+	return strings.TrimSpace(v)
+}
+
+// isComment tells whether s is blanks and then a comment.
+func isComment(s string) bool {
+	rest := strings.TrimLeft(s, " \t")
+	return len(rest) < len(s) && strings.HasPrefix(rest, "#")
 }
 
 func (s *settings) print(w io.Writer) {

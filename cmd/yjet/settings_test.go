@@ -91,6 +91,26 @@ func TestEnvFileGivesWayToTheEnvironment(t *testing.T) {
 	}
 }
 
+func TestValuesInFilesMayBeQuotedAndCommented(t *testing.T) {
+	for line, want := range map[string]string{
+		"90d": "90d", " 90d ": "90d", " 90d # as legal says": "90d", " 90d\t# so": "90d", ` "90d" # so`: "90d", " '90d'": "90d", " # nothing": "", "": "",
+		"a#b": "a#b", "#ab": "#ab", ` "a # b"`: "a # b", ` "a`: `"a`, ` "a" b`: `"a" b`, ` 'it"s'`: `it"s`, `""`: "",
+	} {
+		if got := value(line); got != want {
+			t.Errorf("value of %q = %q, want %q", line, got, want)
+		}
+	}
+	// What --print-config prints is a file for --config.
+	_, out, err := loadConfig(t, []string{"--print-config", "--history", "9d", "--origins", "https://a.example"})
+	if err != errPrinted {
+		t.Fatal(err)
+	}
+	c, _, err := loadConfig(t, []string{"--config", writeFile(t, "printed.conf", out)})
+	if err != nil || c.history != "9d" || c.origins != "https://a.example" || c.addr != ":1999" || c.auth.mode != "" {
+		t.Errorf("printed and read again: %v, %+v", err, c)
+	}
+}
+
 func TestPrintConfigMasksSecretsAndTellsSources(t *testing.T) {
 	_, out, err := loadConfig(t, []string{"--print-config", "--history", "9d"}, "YJET_JWT_SECRET=do-not-show-me")
 	if !errors.Is(err, errPrinted) {
