@@ -23,6 +23,8 @@ type settings struct {
 	secret map[string]bool     // shown as *** by --print-config
 	source map[string]string   // where each value came from
 
+	sharesFile bool // --config is a server's file: what this command has no use for is passed over
+
 	configFile  string
 	envFile     string
 	printConfig bool
@@ -99,7 +101,7 @@ func (s *settings) load(args, environ []string, stdout io.Writer, usage string) 
 		return err
 	}
 	for name := range file {
-		if s.Lookup(name) == nil {
+		if s.Lookup(name) == nil && !(s.sharesFile && isServerSetting(name)) {
 			return usagef("%s: no setting is called %q; see 'yjet %s --help'", s.configFile, name, s.Name())
 		}
 	}
@@ -133,6 +135,13 @@ func (s *settings) load(args, environ []string, stdout io.Writer, usage string) 
 		return errPrinted
 	}
 	return nil
+}
+
+// isServerSetting tells whether dev or serve have a setting of that name.
+func isServerSetting(name string) bool {
+	s := newSettings("serve")
+	configFlags(s, &config{}, false)
+	return s.Lookup(name) != nil
 }
 
 // settled reports whether a flag, or its -file twin, or the secret that this is the file of, already has a value from a higher source.

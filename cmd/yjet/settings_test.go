@@ -111,6 +111,19 @@ func TestValuesInFilesMayBeQuotedAndCommented(t *testing.T) {
 	}
 }
 
+func TestTokenAndVerifyTakeTheFileOfTheServer(t *testing.T) {
+	file := writeFile(t, "yjet.conf", "addr: :1999\ndata: "+t.TempDir()+"\nhistory: 90d\njwt-secret: 0123456789abcdef0123456789abcdef0123\n")
+	if code, out, errs := runCommand("", "token", "--config", file, "--user", "ann"); code != 0 || strings.Count(out, ".") != 2 {
+		t.Errorf("token: got code %d, %q, %q", code, out, errs)
+	}
+	if code, _, errs := runCommand("", "verify", "--config", file); code != 1 || !strings.Contains(errs, "holds no store") {
+		t.Errorf("verify: got code %d and %q, want to hear that there is no store", code, errs)
+	}
+	if code, _, errs := runCommand("", "token", "--config", writeFile(t, "bad.conf", "adr: :1999\n"), "--user", "ann"); code != 2 || !strings.Contains(errs, "adr") {
+		t.Errorf("a setting of nobody: got code %d and %q", code, errs)
+	}
+}
+
 func TestPrintConfigMasksSecretsAndTellsSources(t *testing.T) {
 	_, out, err := loadConfig(t, []string{"--print-config", "--history", "9d"}, "YJET_JWT_SECRET=do-not-show-me")
 	if !errors.Is(err, errPrinted) {

@@ -29,6 +29,7 @@ func runToken(_ context.Context, p process, args []string) error {
 	var admin bool
 	s := newSettings("token")
 	s.files()
+	s.sharesFile = true
 	authFlags(s, &c, "jwt")
 	s.StringVar(&user, "user", "", "`id` of the user: the token's sub")
 	s.StringVar(&doc, "doc", "", "`document` of a ticket; without it a user's token is made")

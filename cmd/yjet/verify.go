@@ -34,6 +34,7 @@ func runVerify(ctx context.Context, p process, args []string) error {
 	var asJSON, all bool
 	s := newSettings("verify")
 	s.files()
+	s.sharesFile = true
 	s.StringVar(&c.data, "data", ".yjet", "`directory` of the embedded store; no server may be running on it")
 	s.StringVar(&c.nats, "nats", "", "`URL`s of NATS, where a server is running")
 	s.StringVar(&c.natsCreds, "nats-creds", "", "credentials `file` for NATS")
