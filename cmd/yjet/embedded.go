@@ -111,7 +111,10 @@ func natsListen(o embedOptions) (host string, port int, err error) {
 	}
 	l, err := net.Listen("tcp", o.addr)
 	if err != nil && o.anyPort {
-		l, err = net.Listen("tcp", net.JoinHostPort(host, "0"))
+		busy := err
+		if l, err = net.Listen("tcp", net.JoinHostPort(host, "0")); err == nil {
+			o.log.Warn("NATS listens on another port, what listens there is not ours", "wanted", o.addr, "took", l.Addr().String(), "err", busy)
+		}
 		p = "0"
 	}
 	if err != nil {

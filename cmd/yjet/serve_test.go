@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"regexp"
 	"strings"
@@ -163,6 +164,23 @@ func TestBusyAddressIsToldBeforeTheStoreIsOpened(t *testing.T) {
 	code, _, errs := runCommand("", "dev", "--addr", addr, "--nats-addr", "off", "--data", t.TempDir())
 	if code != 1 || !strings.Contains(errs, "--addr") {
 		t.Errorf("got code %d and %q, want 1 and the flag to change", code, errs)
+	}
+}
+
+func TestBusyNATSPortIsSaidAloudInDevAndRefusedInServe(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	busy := []string{"--addr", "127.0.0.1:0", "--admin-addr", "", "--nats-addr", l.Addr().String(), "--data"}
+	r := start(t, append(append([]string{"dev"}, busy...), t.TempDir())...)
+	if log := r.log.String(); !strings.Contains(log, "another port") || !strings.Contains(log, l.Addr().String()) {
+		t.Errorf("dev does not say that %s is busy: %s", l.Addr(), log)
+	}
+	code, _, errs := runCommand("", append(append([]string{"serve", "--auth", "none"}, busy...), t.TempDir())...)
+	if code != 1 || !strings.Contains(errs, "--nats-addr") {
+		t.Errorf("serve: got code %d and %q, want 1 and the flag to change", code, errs)
 	}
 }
 
