@@ -41,7 +41,7 @@ func ParseGrouping(v string) (Grouping, error) {
 		default:
 			d, err := ParseAge(part)
 			if err != nil || d <= 0 {
-				return g, fmt.Errorf("group %q: want a gap such as 5m, author, both, or none", v)
+				return g, fmt.Errorf("group %q: want a gap such as 5m, author, both as in 5m,author, or none", v)
 			}
 			g.Gap = d
 		}

@@ -64,7 +64,7 @@ func runDoc(ctx context.Context, p process, args []string) error {
 	s.StringVar(&f.at, "at", "", "get, versions --add, copy: `moment` (default: now)")
 	s.StringVar(&f.from, "from", "", "log: first `moment`")
 	s.StringVar(&f.to, "to", "", "log: last `moment`")
-	s.StringVar(&f.group, "group", "5m", "show: pause that parts `entries` of the history, author, both, or none")
+	s.StringVar(&f.group, "group", "5m", "show: what parts `entries` of the history: a pause, author, both (5m,author), or none")
 	s.StringVar(&f.format, "format", "json", "get: json, text, update or vector")
 	s.StringVar(&f.typ, "type", "", "get: `name:kind` of a type to read, kinds map, array, text, xml; several with commas")
 	s.StringVar(&f.out, "out", "-", "get, export: `file` to write; .gz compresses an export")
@@ -96,6 +96,8 @@ func runDoc(ctx context.Context, p process, args []string) error {
 		return usagef("doc: no command %q; see 'yjet doc --help'", name)
 	case len(words) < cmd.least:
 		return usagef("doc %s: the name of a document is needed; see 'yjet doc --help'", name)
+	case cmd.least > 0 && words[0] == "": // an unset variable: without a name the path is that of the list
+		return usagef("doc %s: the name of the document is empty", name)
 	case len(words) > cmd.most:
 		return usagef("doc %s: unexpected %q; see 'yjet doc --help'", name, words[cmd.most])
 	}

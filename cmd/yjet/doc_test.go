@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"yjet/internal/yjs"
 )
@@ -65,6 +66,23 @@ func TestDocumentsFromTheShell(t *testing.T) {
 	has(plain, `{"yjet":"document"`, `{"end":true`)
 	has(doc(0, "", "import", "moved", file), "moved: 2 records, 1 versions")
 	has(doc(1, plain[:len(plain)-20], "import", "cut"), "not a whole export")
+	if b, err := os.ReadFile(file); err != nil {
+		t.Error(err)
+	} else {
+		cut := filepath.Join(t.TempDir(), "cut.yjet.gz")
+		if err := os.WriteFile(cut, b[:len(b)-20], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		has(doc(1, "", "import", "cut", cut), "cannot be read to its end")
+		// The server takes what had come away again.
+		for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			if code, _, errs := called(t, "", "doc", "--url", r.url, "get", "cut"); code == 1 && strings.Contains(errs, "not-found") {
+				break
+			} else if time.Now().After(end) {
+				t.Fatal("half an import stays")
+			}
+		}
+	}
 	doc(0, edit("more "), "import", "notes/todo", "--merge")
 	has(doc(0, "", "restore", "notes/todo", "first draft"), "restored")
 	has(doc(0, "", "get", "notes/todo", "--format", "text", "--type", "t:text"), "hello world")
@@ -72,7 +90,7 @@ func TestDocumentsFromTheShell(t *testing.T) {
 	has(doc(1, "", "get", "notes/todo", "--at", "nonsense"), "bad-moment")
 	has(doc(0, "", "rm", "second"), "removed")
 	has(doc(1, "", "get", "second"), "not-found")
-	for _, args := range [][]string{{}, {"fly"}, {"get"}, {"get", "a", "b"}, {"restore", "a"}, {"versions", "a", "--add", "x", "--remove", "y"}} {
+	for _, args := range [][]string{{}, {"fly"}, {"get"}, {"get", ""}, {"rm", ""}, {"get", "a", "b"}, {"restore", "a"}, {"versions", "a", "--add", "x", "--remove", "y"}} {
 		doc(2, "", args...)
 	}
 	if code, _, errs := called(t, "", "verify", "--data", data); code != 1 || !strings.Contains(errs, "in use") {

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync/atomic"
 )
 
 // output is where --out says.
@@ -84,6 +85,20 @@ func (c *docClient) export(words []string) error {
 	return err
 }
 
+// reading remembers why a file could not be read, which is not the server's fault. The transport reads in its own goroutine.
+type reading struct {
+	r   io.Reader
+	err atomic.Pointer[error]
+}
+
+func (f *reading) Read(p []byte) (int, error) {
+	n, err := f.r.Read(p)
+	if err != nil && err != io.EOF {
+		f.err.Store(&err)
+	}
+	return n, err
+}
+
 // lastLine remembers the last line that went through.
 type lastLine struct {
 	w    io.Writer
@@ -134,8 +149,12 @@ func (c *docClient) imports(words []string) error {
 		if c.f.merge {
 			q.Set("merge", "true")
 		}
-		resp, err := c.call(http.MethodPost, docPath(words[0], "import"), q, r, "Content-Type", "application/x-ndjson")
+		file := &reading{r: r}
+		resp, err := c.call(http.MethodPost, docPath(words[0], "import"), q, file, "Content-Type", "application/x-ndjson")
 		if err != nil {
+			if bad := file.err.Load(); bad != nil {
+				return fmt.Errorf("the file cannot be read to its end: %w", *bad)
+			}
 			return err
 		}
 		defer resp.Body.Close()

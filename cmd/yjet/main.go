@@ -60,8 +60,11 @@ func run(ctx context.Context, p process, args []string) int {
 	name, args := args[0], args[1:]
 	switch name {
 	case "help", "-h", "--help":
-		printCommands(p.stdout)
-		return 0
+		if len(args) == 0 {
+			printCommands(p.stdout)
+			return 0
+		}
+		name, args = args[0], []string{"--help"}
 	case "--version", "-v":
 		name = "version"
 	}

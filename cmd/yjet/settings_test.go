@@ -177,6 +177,9 @@ func TestEveryCommandHasHelpWithExamples(t *testing.T) {
 		if code != 0 || !strings.Contains(out.String(), "Usage: yjet "+c.name) {
 			t.Errorf("yjet %s --help: code %d, %q %q", c.name, code, out.String(), errs.String())
 		}
+		if code, help, _ := runCommand("", "help", c.name); code != 0 || help != out.String() {
+			t.Errorf("yjet help %s: code %d, %q", c.name, code, help)
+		}
 		if c.name != "version" && !strings.Contains(out.String(), "Examples:") {
 			t.Errorf("yjet %s --help shows no example", c.name)
 		}
