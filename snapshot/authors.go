@@ -12,10 +12,11 @@ import (
 )
 
 // AuthorRun is a piece of text and who brought it. Pieces of one person that follow each other are one run while no more than
-// authorGap lies between them.
+// authorGap lies between them. Whoever has no name is told from others by the connection, which says nothing about who it was.
 type AuthorRun struct {
 	Text string     `json:"text"`
-	User string     `json:"user"` // as verified when it was appended; empty: anonymous, another program, or before the horizon
+	User string     `json:"user"`           // as verified when it was appended; empty: anonymous, another program, or before the horizon
+	Conn string     `json:"conn,omitempty"` // the connection it came by, where there is no user; empty: not a connection of ours
 	Time time.Time  `json:"time,omitzero"`
 	Seq  stream.Seq `json:"seq,omitempty"` // of the newest record in the run
 }
@@ -30,6 +31,7 @@ type origin struct {
 
 type originRecord struct {
 	user string
+	conn string // only where user is empty
 	seq  stream.Seq
 	ms   int64
 }
@@ -50,7 +52,11 @@ func (o *origins) add(r *stream.Record, runs []yjs.Run) {
 	}
 	n := len(o.recs) - 1
 	if n < 0 || o.recs[n].seq != r.Seq {
-		o.recs = append(o.recs, originRecord{r.User, r.Seq, r.Time.UnixMilli()})
+		rec := originRecord{user: r.User, seq: r.Seq, ms: r.Time.UnixMilli()}
+		if rec.user == "" {
+			rec.conn = r.Conn
+		}
+		o.recs = append(o.recs, rec)
 		n++
 	}
 	for _, run := range runs {
@@ -84,8 +90,7 @@ func (o *origins) add(r *stream.Record, runs []yjs.Run) {
 
 // same: two records that one run of text may show as one.
 func (o *origins) same(a, b int32) bool {
-	x, y := &o.recs[a], &o.recs[b]
-	return x.user == y.user && y.ms-x.ms <= authorGap.Milliseconds() && x.ms-y.ms <= authorGap.Milliseconds()
+	return sameAuthor(&o.recs[a], &o.recs[b])
 }
 
 // each cuts the clocks of a run by where they came from; rec is nil where nobody knows.
@@ -155,7 +160,7 @@ func (s *Store) Authors(ctx context.Context, doc stream.Doc, root string, m Mome
 				} else {
 					r := AuthorRun{Text: piece}
 					if rec != nil {
-						r.User, r.Seq, r.Time = rec.user, rec.seq, time.UnixMilli(rec.ms).UTC()
+						r.User, r.Conn, r.Seq, r.Time = rec.user, rec.conn, rec.seq, time.UnixMilli(rec.ms).UTC()
 					}
 					runs = append(runs, r)
 				}
@@ -174,7 +179,7 @@ func sameAuthor(a, b *originRecord) bool {
 		return a == b
 	}
 	d := a.ms - b.ms
-	return a.user == b.user && max(d, -d) <= authorGap.Milliseconds()
+	return a.user == b.user && a.conn == b.conn && max(d, -d) <= authorGap.Milliseconds()
 }
 
 // cutUnits cuts s after n UTF-16 units. Half a surrogate pair takes the whole character.

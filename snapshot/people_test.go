@@ -29,6 +29,11 @@ func (h *house) text(s *Store, doc stream.Doc, m Moment) string {
 // edit changes the document as a client would that has all of it, in the name of user.
 func (h *house) edit(s *Store, doc stream.Doc, user string, at time.Time, f func(t yjs.Text) error) stream.Seq {
 	h.t.Helper()
+	return h.editBy(s, doc, user, "c-"+user, at, f)
+}
+
+func (h *house) editBy(s *Store, doc stream.Doc, user, conn string, at time.Time, f func(t yjs.Text) error) stream.Seq {
+	h.t.Helper()
 	var d *yjs.Document
 	if st, err := s.At(h.ctx, doc, Moment{}); err == nil {
 		if d, err = yjs.OpenDocument(yjs.DocumentOptions{}, st.Update); err != nil {
@@ -41,7 +46,7 @@ func (h *house) edit(s *Store, doc stream.Doc, user string, at time.Time, f func
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	seq, err := appendAll(h.ctx, h.log.Writer(doc), []stream.Entry{{User: user, Conn: "c-" + user, Update: u, Time: at}})
+	seq, err := appendAll(h.ctx, h.log.Writer(doc), []stream.Entry{{User: user, Conn: conn, Update: u, Time: at}})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -79,10 +84,10 @@ func TestAuthorsAreWhoTheLogSays(t *testing.T) {
 			t.Fatalf("Authors = at %d, %v", st.Seq, err)
 		}
 		want := []AuthorRun{
-			{"Hello ", "ada", start, seqs[0]},
-			{"new ", "bob", start.Add(time.Hour), seqs[1]},
-			{"world 🎈!", "ada", start, seqs[0]},
-			{" Indeed.", "cyd", start.Add(3 * time.Hour), seqs[3]},
+			{"Hello ", "ada", "", start, seqs[0]},
+			{"new ", "bob", "", start.Add(time.Hour), seqs[1]},
+			{"world 🎈!", "ada", "", start, seqs[0]},
+			{" Indeed.", "cyd", "", start.Add(3 * time.Hour), seqs[3]},
 		}
 		if !reflect.DeepEqual(got["text"], want) {
 			t.Errorf("authors = %+v, want %+v", got["text"], want)
@@ -93,6 +98,33 @@ func TestAuthorsAreWhoTheLogSays(t *testing.T) {
 	check()
 	if _, got, err := s.Authors(h.ctx, "who", "text", Moment{Seq: seqs[1]}); err != nil || len(got["text"]) != 3 || got["text"][1].Text != "brave new " {
 		t.Errorf("authors at %d = %+v, %v", seqs[1], got, err)
+	}
+}
+
+func TestAuthorsWithoutANameAreToldByTheirConnection(t *testing.T) {
+	h := newHouse(t)
+	s := h.store(Options{})
+	start := time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+	add := func(text string) func(t yjs.Text) error {
+		return func(t yjs.Text) error { return t.Insert(t.Len(), text, nil) }
+	}
+	h.editBy(s, "who", "", "n.1", start, add("one "))
+	h.editBy(s, "who", "", "n.1", start, add("one again "))
+	two := h.editBy(s, "who", "", "n.2", start, add("two "))
+	h.editBy(s, "who", "ada", "n.3", start, add("ada "))
+	h.editBy(s, "who", "ada", "n.4", start, add("ada again "))
+	last := h.editBy(s, "who", "", "", start, add("a program"))
+	want := []AuthorRun{
+		{"one one again ", "", "n.1", start, two - 1},
+		{"two ", "", "n.2", start, two},
+		{"ada ada again ", "ada", "", start, last - 1},
+		{"a program", "", "", start, last},
+	}
+	for _, folded := range []bool{false, true} {
+		if _, got, err := s.Authors(h.ctx, "who", "text", Moment{}); err != nil || !reflect.DeepEqual(got["text"], want) {
+			t.Errorf("authors (folded: %v) = %+v, %v, want %+v", folded, got["text"], err, want)
+		}
+		mustFold(t, s, "who")
 	}
 }
 
