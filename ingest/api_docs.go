@@ -422,6 +422,7 @@ type listed struct {
 	LastEdit time.Time `json:"lastEdit"`
 	Sessions int       `json:"sessions"` // on this server
 	Seq      uint64    `json:"seq"`
+	Subject  string    `json:"subject"` // of its log in NATS, where the nats tool finds it
 }
 
 // listDocs lists documents by name, those that the caller may read.
@@ -479,7 +480,7 @@ func (s *Server) listDocs(w http.ResponseWriter, r *http.Request) {
 
 // listed is one line of the list: what the log says, what the snapshot says of what is no longer there, and who has it open here.
 func (s *Server) listed(ctx context.Context, info stream.DocInfo) listed {
-	l := listed{ID: string(info.Doc), Updates: info.Records, LastEdit: info.LastAt.UTC(), Seq: uint64(info.Last)}
+	l := listed{ID: string(info.Doc), Updates: info.Records, LastEdit: info.LastAt.UTC(), Seq: uint64(info.Last), Subject: info.Subject}
 	if sum, err := s.o.Snapshots.Summary(ctx, info.Doc); err != nil {
 		s.log.Warn("snapshot of a listed document not read", "doc", string(info.Doc), "err", err)
 	} else if sum.Upto > 0 {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -153,8 +154,8 @@ func TestListAndPresenceOverHTTP(t *testing.T) {
 	}
 	var page struct {
 		Docs []struct {
-			ID      string
-			Updates int
+			ID, Subject string
+			Updates     int
 		}
 		Next string
 	}
@@ -168,6 +169,9 @@ func TestListAndPresenceOverHTTP(t *testing.T) {
 		}
 		for _, d := range page.Docs {
 			got = append(got, d.ID)
+			if !regexp.MustCompile(`^ydoc\.0[01]\.` + d.ID + `$`).MatchString(d.Subject) {
+				t.Errorf("subject of %s: got %q, want ydoc.NN.%s", d.ID, d.Subject, d.ID)
+			}
 		}
 		if after = page.Next; after == "" {
 			break

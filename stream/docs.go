@@ -15,6 +15,7 @@ import (
 // DocInfo is one document of a listing.
 type DocInfo struct {
 	Doc     Doc
+	Subject string    // of its log: ydoc.NN.<doc>
 	Records uint64    // in the log now, packed ones not counted
 	Last    Seq       // the newest record
 	LastAt  time.Time // when it was stored
@@ -38,7 +39,7 @@ func (l *Log) Docs(ctx context.Context, prefix, after string, limit int) ([]DocI
 				}
 			}
 			if strings.HasPrefix(string(doc), prefix) && string(doc) > after {
-				out = append(out, DocInfo{Doc: doc, Records: n})
+				out = append(out, DocInfo{Doc: doc, Subject: subject, Records: n})
 			}
 		}
 	}
