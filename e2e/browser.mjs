@@ -42,6 +42,7 @@ const ops = {
   requests: ({ page }) => get(page).requests,
   sockets: ({ page }) => get(page).sockets,
   click: async ({ page, selector }) => { await get(page).page.click(selector) },
+  hover: async ({ page, selector }) => { await get(page).page.hover(selector) },
   fill: async ({ page, selector, text }) => { await get(page).page.fill(selector, text) },
   choose: async ({ page, selector, value }) => { await get(page).page.selectOption(selector, value) },
   type: async ({ page, text, delay = 0 }) => { await get(page).page.keyboard.type(text, { delay }) },

@@ -51,7 +51,7 @@ const code = [lineNumbers(), foldGutter(), highlightActiveLine(), highlightActiv
 export const look = l => l.prose ? prose : code
 
 // openEditor binds a view to text. language(id) switches, readOnly(bool) locks.
-export function openEditor ({ parent, text, awareness, undoManager, onUpdate }) {
+export function openEditor ({ parent, text, awareness, undoManager, onUpdate, extensions = [] }) {
   const lookSlot = new Compartment()
   const languageSlot = new Compartment()
   const lockSlot = new Compartment()
@@ -84,7 +84,8 @@ export function openEditor ({ parent, text, awareness, undoManager, onUpdate }) 
         lookSlot.of(prose),
         languageSlot.of([]),
         lockSlot.of([]),
-        EditorView.updateListener.of(onUpdate)
+        EditorView.updateListener.of(onUpdate),
+        extensions
       ]
     })
   })

@@ -1,9 +1,14 @@
 import { EditorState, Compartment } from '@codemirror/state'
 import { EditorView } from '@codemirror/view'
 import { unifiedMergeView } from '@codemirror/merge'
+import { docAPI } from './api.js'
+import { authorMarks, showAuthors, authorsOf, legend } from './authors.js'
 import { h, icon, toast } from './dom.js'
 import { nonce } from './editor.js'
 import { cleanName } from './people.js'
+import { tabs } from './tabs.js'
+import { when } from './time.js'
+import { versionMarks, versionsPanel } from './versions.js'
 
 const playFor = 12_000 // ms that playing takes in all, within the bounds of a step
 
@@ -14,54 +19,15 @@ export function historyButton (room) {
   return button
 }
 
-// api reads and writes this document over HTTP with the same right as the socket.
-function api ({ room, token }) {
-  const base = `/api/docs/${encodeURIComponent(room)}`
-  const call = async (path, options = {}) => {
-    const res = await fetch(base + path, { ...options, headers: { ...options.headers, ...token && { Authorization: `Bearer ${token}` } } })
-    if (!res.ok) {
-      let message = `The server answered ${res.status}.`
-      try { message = (await res.json()).error.message ?? message } catch {}
-      throw new Error(message)
-    }
-    return res
-  }
-  return {
-    // moments answers what the slider runs over, oldest first: single records while they are few, else bursts of
-    // typing, else longer spells.
-    async moments () {
-      for (const [group, limit] of [['none', 300], ['2s', 1000], ['1m', 1000]]) {
-        const page = await (await call(`/history?group=${group}&limit=${limit}`)).json()
-        if (!page.next) return page.entries.reverse()
-      }
-      return (await this.all('30m')).reverse()
-    },
-    // spells answers the rows of the list, newest first: who wrote, and when.
-    spells: async () => (await (await call('/history?group=5m,author&limit=200')).json()).entries,
-    async all (group) {
-      const entries = []
-      let before = ''
-      do {
-        const page = await (await call(`/history?group=${group}&limit=1000${before && `&before=${before}`}`)).json()
-        entries.push(...page.entries)
-        before = page.next
-      } while (before && entries.length < 20_000)
-      return entries
-    },
-    text: async (at, type) => (await call(`?at=${at}&format=text&type=${encodeURIComponent(type + ':text')}`)).text(),
-    restore: at => call('/restore', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ at }) })
-  }
-}
-
-const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' })
-const day = new Intl.DateTimeFormat(undefined, { weekday: 'short', day: 'numeric', month: 'short' })
-const when = t => `${day.format(t)}, ${clock.format(t)}`
-
 async function openHistory (room) {
-  const server = api(room)
+  const server = docAPI(room)
+  const mayWrite = room.mayWrite()
   const texts = new Map() // sequence → text, as far as it was looked at
-  let moments = []
+  const runs = new Map() // sequence → runs by author, likewise
+  let kept = [] // the moments that the history leads to, oldest first
+  let moments = [] // those, and where versions are between them
   let spells = []
+  let versions = []
   let current = -1
   let wanted = 0
   let playing = 0
@@ -71,20 +37,40 @@ async function openHistory (room) {
   const message = h('p', { class: 'hint past-message' }, 'Reading the log …')
   const slider = h('input', { type: 'range', class: 'slider', min: 0, max: 0, value: 0, disabled: true, oninput: () => { pause(); show(Number(slider.value)) } })
   slider.setAttribute('aria-label', 'Moment')
+  const marks = versionMarks(v => open(v))
   const play = h('button', { class: 'button', type: 'button', disabled: true, onclick: () => playing ? pause() : start() }, icon('play'), h('span', {}, 'Play'))
-  const compare = h('input', { type: 'checkbox', id: 'compare', onchange: () => show(current) })
-  const restore = h('button', { class: 'button primary', type: 'button', disabled: true, onclick: () => putBack() }, 'Restore this moment')
+  // Comparing and telling authors both paint the text; one of them at a time can be read.
+  const compare = h('input', { type: 'checkbox', id: 'compare', onchange: () => { who.checked = false; show(current) } })
+  const who = h('input', { type: 'checkbox', id: 'past-authors', onchange: () => { compare.checked = false; show(current) } })
+  const people = legend()
+  const restore = h('button', { class: 'button primary', type: 'button', disabled: true, hidden: !mayWrite, onclick: () => putBack() }, h('span', {}, 'Restore this moment'))
   const list = h('ol', { class: 'moments', 'aria-label': 'Edits' })
+
+  const panel = versionsPanel({
+    server,
+    mayWrite,
+    moment: () => moments[current],
+    open,
+    kept: v => kept.length > 0 && v.seq >= kept[0].first,
+    changed: all => { versions = all; placeVersions() }
+  })
+  const side = tabs('Edits and versions', [
+    { id: 'tab-edits', name: 'Edits', panel: list },
+    { id: 'tab-versions', name: 'Versions', panel: panel.el }
+  ])
+  const sideButton = h('button', { class: 'button side-toggle', type: 'button', 'aria-expanded': 'false', onclick: () => openSide(!side.el.classList.contains('open')) }, icon('list'), h('span', {}, 'List'))
 
   const dialog = h('dialog', { class: 'history', 'aria-labelledby': 'history-title' },
     h('header', { class: 'history-head' },
       h('h2', { id: 'history-title' }, 'History'),
       title,
       h('div', { class: 'space' }),
+      h('label', { class: 'check', for: 'past-authors' }, who, 'Who wrote what'),
       h('label', { class: 'check', for: 'compare' }, compare, 'Compare with now'),
       h('button', { class: 'button ghost', type: 'button', 'aria-label': 'Close', onclick: () => dialog.close() }, icon('close'))),
-    h('div', { class: 'history-body' }, h('div', { class: 'past-page' }, message, holder), list),
-    h('footer', { class: 'history-foot' }, play, slider, restore))
+    h('div', { class: 'history-body' }, h('div', { class: 'past-page' }, message, holder, people.el), side.el),
+    h('footer', { class: 'history-foot' }, play, h('div', { class: 'timeline' }, marks.el, slider), sideButton, restore))
+  side.el.classList.add('history-side')
   dialog.addEventListener('close', () => {
     pause()
     view.destroy()
@@ -98,11 +84,18 @@ async function openHistory (room) {
     state: EditorState.create({
       extensions: [
         EditorView.cspNonce.of(nonce), EditorState.lineSeparator.of('\n'), EditorState.readOnly.of(true), EditorView.editable.of(false), EditorView.lineWrapping,
-        EditorView.editorAttributes.of({ class: 'prose' }), EditorView.contentAttributes.of({ tabindex: '0', 'aria-label': 'The text at this moment' }), diffSlot.of([])
+        EditorView.editorAttributes.of({ class: 'prose' }), EditorView.contentAttributes.of({ tabindex: '0', 'aria-label': 'The text at this moment' }), diffSlot.of([]),
+        authorMarks(people.at)
       ]
     })
   })
   dialog.showModal()
+
+  // On a narrow screen the list lies over the text.
+  function openSide (open) {
+    side.el.classList.toggle('open', open)
+    sideButton.setAttribute('aria-expanded', String(open))
+  }
 
   async function show (n) {
     if (n < 0 || n >= moments.length) return
@@ -110,16 +103,18 @@ async function openHistory (room) {
     slider.value = String(n)
     const m = moments[n]
     const turn = ++wanted
-    title.textContent = `${when(new Date(m.to))}${byWhom(m)}`
-    slider.setAttribute('aria-valuetext', title.textContent)
+    describe()
     for (const [i, li] of [...list.children].entries()) {
       const here = spells[i].first <= m.last && m.last <= spells[i].last
       li.firstChild.setAttribute('aria-current', String(here))
       if (here) li.scrollIntoView({ block: 'nearest' })
     }
+    panel.mark(m.last)
     let past
+    let authors = null
     try {
-      past = await textAt(m)
+      past = await once(texts, m.last, () => server.text(m.last, room.type))
+      if (who.checked) authors = authorsOf(await once(runs, m.last, () => server.authors(room.type, m.last)))
     } catch (e) {
       if (turn === wanted) fail(e)
       return
@@ -131,18 +126,59 @@ async function openHistory (room) {
       changes: { from: 0, to: view.state.doc.length, insert: compare.checked ? now : past },
       effects: diffSlot.reconfigure(compare.checked ? unifiedMergeView({ original: past, mergeControls: false, gutter: false, collapseUnchanged: { margin: 3, minSize: 8 } }) : [])
     })
+    people.show(authors)
+    showAuthors(view, authors)
     restore.disabled = past === now
   }
 
-  // textAt fetches a text once, however often it is wanted.
-  function textAt (m) {
-    let t = texts.get(m.last)
-    if (!t) {
-      t = server.text(m.last, room.type)
-      texts.set(m.last, t)
-      t.catch(() => texts.delete(m.last))
+  // describe tells which moment is on the slider.
+  function describe () {
+    const m = moments[current]
+    const names = panel.named(m.last).map(v => `“${v.name}”`)
+    title.replaceChildren(...names.length ? [h('strong', {}, names.join(', ')), ' · '] : [], `${when(m.to)}${byWhom(m)}`)
+    title.title = title.textContent
+    slider.setAttribute('aria-valuetext', title.textContent)
+    restore.firstChild.textContent = names.length ? `Restore ${names[0]}` : 'Restore this moment'
+  }
+
+  function open (v) {
+    pause()
+    openSide(false)
+    show(moments.findLastIndex(m => m.last <= v.seq))
+  }
+
+  // placeVersions puts a stop wherever a version is and draws the marks. Where the history before a version was
+  // dropped, and where moments are grouped, there is none yet.
+  function placeVersions () {
+    side.count('tab-versions', versions.length)
+    const here = moments[current]?.last
+    const seqs = new Set(kept.map(m => m.last))
+    const extra = new Map(versions.filter(v => !seqs.has(v.seq)).map(v => [v.seq, { first: v.seq, last: v.seq, to: v.time, users: [] }]))
+    const stay = moments[current]
+    if (stay && !seqs.has(stay.last) && !extra.has(stay.last)) extra.set(stay.last, stay) // its name was just taken away
+    moments = [...kept, ...extra.values()].sort((a, b) => a.last - b.last)
+    current = here === undefined ? -1 : moments.findIndex(m => m.last === here)
+    slider.max = String(Math.max(0, moments.length - 1))
+    slider.disabled = play.disabled = moments.length < 2
+    const index = new Map(moments.map((m, i) => [m.last, i]))
+    marks.put(versions, v => moments.length < 2 ? 1 : index.get(v.seq) / (moments.length - 1))
+    drawSpells()
+    if (current >= 0) {
+      slider.value = String(current)
+      describe()
+      panel.mark(here)
     }
-    return t
+  }
+
+  function drawSpells () {
+    const shown = list.querySelector('[aria-current="true"]')?.dataset.last
+    list.replaceChildren(...spells.map(m => {
+      const names = versions.filter(v => m.first <= v.seq && v.seq <= m.last).map(v => v.name)
+      return h('li', {}, h('button', { type: 'button', class: 'moment-row', 'data-last': String(m.last), 'aria-current': String(shown === String(m.last)), onclick: () => { pause(); openSide(false); show(moments.findLastIndex(x => x.last <= m.last)) } },
+        h('span', {}, when(m.to)),
+        h('span', { class: 'hint' }, `${m.updates} ${m.updates === 1 ? 'edit' : 'edits'}${byWhom(m)}`),
+        names.length ? h('span', { class: 'named', title: names.join('\n') }, icon('flag'), h('span', {}, names.length > 1 ? `${names[0]} and ${names.length - 1} more` : names[0])) : null))
+    }))
   }
 
   function fail (e) {
@@ -161,7 +197,7 @@ async function openHistory (room) {
     const mine = playing
     if (current >= moments.length - 1) return pause()
     const ahead = moments[current + 2]
-    if (ahead) textAt(ahead).catch(() => {})
+    if (ahead) once(texts, ahead.last, () => server.text(ahead.last, room.type)).catch(() => {})
     const pace = new Promise(resolve => setTimeout(resolve, Math.max(60, Math.min(500, playFor / moments.length))))
     await show(current + 1)
     await pace
@@ -187,22 +223,31 @@ async function openHistory (room) {
     }
   }
 
+  let named
   try {
-    [moments, spells] = await Promise.all([server.moments(), server.spells()])
+    [kept, spells, named] = await Promise.all([server.moments(), server.spells(), server.versions()])
   } catch (e) {
-    fail(e)
-    return
+    if (e.code !== 'not-found') return fail(e)
+    kept = spells = named = [] // nobody has written yet, so there is no document
   }
+  if (!dialog.open) return
+  panel.put(named)
   if (moments.length === 0) {
     message.textContent = 'Nothing has been written here yet.'
     return
   }
-  list.replaceChildren(...spells.map(m => h('li', {}, h('button', { type: 'button', class: 'moment-row', onclick: () => { pause(); show(moments.findLastIndex(x => x.last <= m.last)) } },
-    h('span', {}, when(new Date(m.to))),
-    h('span', { class: 'hint' }, `${m.updates} ${m.updates === 1 ? 'edit' : 'edits'}${byWhom(m)}`)))))
-  slider.max = String(moments.length - 1)
-  slider.disabled = play.disabled = moments.length < 2
   show(moments.length - 1)
+}
+
+// once fetches a thing once, however often it is wanted.
+function once (kept, key, fetch) {
+  let t = kept.get(key)
+  if (!t) {
+    t = fetch()
+    kept.set(key, t)
+    t.catch(() => kept.delete(key))
+  }
+  return t
 }
 
 const byWhom = m => {

@@ -1,6 +1,7 @@
 import { h, icon, logo, store } from './dom.js'
 import { roomName } from './names.js'
 import { themeButton } from './theme.js'
+import { ago } from './time.js'
 
 const recentKey = 'yjet.recent'
 const maxRecent = 12
@@ -14,16 +15,6 @@ export function rememberRoom (room) {
 const forgetRoom = room => store.set(recentKey, recentRooms().filter(r => r.room !== room))
 
 export const roomPath = room => '/' + room.split('/').map(encodeURIComponent).join('/')
-
-const ages = new Intl.RelativeTimeFormat('en', { numeric: 'auto', style: 'long' })
-
-export function ago (ms) {
-  const s = Math.round((ms - Date.now()) / 1000)
-  for (const [unit, size] of [['day', 86400], ['hour', 3600], ['minute', 60]]) {
-    if (Math.abs(s) >= size) return ages.format(Math.trunc(s / size), unit)
-  }
-  return 'just now'
-}
 
 export function home (root) {
   document.title = 'yjet'

@@ -1,6 +1,8 @@
 import * as Y from 'yjs'
 import { WebsocketProvider } from 'y-websocket'
 import { EditorView } from '@codemirror/view'
+import { docAPI } from './api.js'
+import { authorMarks, legend, liveAuthors } from './authors.js'
 import { h, icon, logo, copy, toast } from './dom.js'
 import { openEditor, languages, languageOf } from './editor.js'
 import { cursorOf } from './cursors.js'
@@ -10,6 +12,7 @@ import { rememberRoom, roomPath, roomProblem } from './home.js'
 import { trackSaved } from './saved.js'
 import { themeButton } from './theme.js'
 import { historyButton } from './history.js'
+import { takeToken } from './token.js'
 
 const type = 'codemirror' // the name of the Y.Text, as in the y-codemirror.next demo
 
@@ -59,18 +62,37 @@ export function room (root) {
   const language = h('select', { class: 'select', 'aria-label': 'Language', onchange: () => page.set('language', language.value) },
     languages.map(l => h('option', { value: l.id }, l.name)))
 
+  let readOnly = false
+  const who = legend()
+  const authors = liveAuthors({ server: docAPI({ room: name, token }), type, view: () => editor.view, people: who })
+  const whoButton = h('button', {
+    class: 'button ghost toggle',
+    type: 'button',
+    id: 'authors',
+    title: 'Who wrote what',
+    'aria-pressed': 'false',
+    onclick: () => {
+      const on = whoButton.getAttribute('aria-pressed') !== 'true'
+      whoButton.setAttribute('aria-pressed', String(on))
+      authors.toggle(on)
+    }
+  }, icon('people'), h('span', { class: 'wide' }, 'Who wrote what'))
+  whoButton.setAttribute('aria-label', 'Who wrote what')
+
   const editor = openEditor({
     parent: holder,
     text,
     awareness,
     undoManager,
+    extensions: authorMarks(who.at),
     onUpdate: u => {
       if (u.docChanged || u.selectionSet) count()
+      if (u.docChanged) authors.edited()
       if (u.docChanged && followed !== null && u.transactions.some(t => t.isUserEvent('input') || t.isUserEvent('delete'))) people.unfollow()
     }
   })
 
-  const history = historyButton({ room: name, type, token, doc, text, undoManager })
+  const history = historyButton({ room: name, type, token, text, mayWrite: () => !readOnly })
   root.append(
     h('a', { class: 'skip', href: '#editor', onclick: e => { e.preventDefault(); editor.view.focus() } }, 'Go to the text'),
     h('header', { class: 'bar' },
@@ -82,8 +104,8 @@ export function room (root) {
       history,
       h('button', { class: 'button', type: 'button', id: 'share', 'aria-haspopup': 'true', onclick: e => share.toggle(e.currentTarget) }, icon('link'), h('span', { class: 'wide' }, 'Share'))),
     banner,
-    h('main', { class: 'page' }, holder, following),
-    h('footer', { class: 'status' }, language, counts, h('div', { class: 'space' }), h('span', { class: 'hint wide' }, 'Esc, then Tab leaves the text'), themeButton()),
+    h('main', { class: 'page' }, h('div', { class: 'sheet' }, holder, following), who.el),
+    h('footer', { class: 'status' }, language, counts, h('div', { class: 'space' }), h('span', { class: 'hint wide' }, 'Esc, then Tab leaves the text'), whoButton, themeButton()),
     panel.el, share.el, pill.panel, drawer)
 
   // Language is part of the document: everybody sees the same.
@@ -107,7 +129,8 @@ export function room (root) {
 
   const tracker = trackSaved(provider, state => {
     pill.show(state)
-    editor.readOnly(state.readOnly)
+    readOnly = state.readOnly
+    editor.readOnly(readOnly)
     if (state.connected) banner.hidden = true
   })
   addEventListener('beforeunload', e => { if (tracker.unsaved() > 0) e.preventDefault() })
@@ -168,21 +191,6 @@ function roomFromPath () {
   } catch {
     return null
   }
-}
-
-// takeToken reads ?token= or #token= and takes it out of the address bar, so that it is not copied along
-// with the link; it stays with this tab for reloads.
-function takeToken (room) {
-  const key = `yjet.token.${room}`
-  const query = new URLSearchParams(location.search)
-  const fragment = new URLSearchParams(location.hash.slice(1))
-  const token = fragment.get('token') ?? query.get('token')
-  try {
-    if (token === null) return sessionStorage.getItem(key)
-    sessionStorage.setItem(key, token)
-    history.replaceState(null, '', location.pathname)
-  } catch {}
-  return token
 }
 
 // popover wraps content in a panel that closes by itself (Escape, a click elsewhere).
