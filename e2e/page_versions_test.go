@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 )
 
 // what somebody would call a thing to take a page over.
@@ -207,4 +209,53 @@ func TestPageOpensVersionsWhoseHistoryWasDropped(t *testing.T) {
 		t.Errorf("the question is %q, want that the moment goes with the name", got)
 	}
 	checkPage(t, b, s, "ann")
+}
+
+// Who may only read opens versions, and hears in a sentence that he may not change them.
+func TestPageTellsReadersWhatTheyMayNot(t *testing.T) {
+	t.Parallel()
+	b := newBrowser(t)
+	s := startJWT(t)
+	docs := func(rule string) string { return mint(t, jwt.MapClaims{"app_metadata": M{"docs": []string{rule}}}) }
+	writeDrafts(t, b, "ann", s.url("/shared#token="+docs("doc:shared:rw")), "one", " two")
+	b.do("click", M{"page": "ann", "selector": "#history"})
+	b.do("click", M{"page": "ann", "selector": "#tab-versions"})
+	pastText(t, b, "ann", "one two")
+	b.do("fill", M{"page": "ann", "selector": "#version-name", "text": "kept"})
+	b.do("press", M{"page": "ann", "key": "Enter"})
+	b.do("wait", M{"page": "ann", "selector": ".version-name"})
+
+	b.do("page", M{"page": "bob"})
+	b.do("go", M{"page": "bob", "url": s.url("/shared#token=" + docs("doc:shared:r"))})
+	b.do("hasText", M{"page": "bob", "text": "one two"})
+	b.do("click", M{"page": "bob", "selector": "#history"})
+	b.do("click", M{"page": "bob", "selector": "#tab-versions"})
+	b.do("click", M{"page": "bob", "selector": `.moment-row[title="kept"]`})
+	pastText(t, b, "bob", "one two")
+	refused := func(selector string) {
+		t.Helper()
+		b.do("wait", M{"page": "bob", "selector": selector})
+		if got := ask[string](b, "inner", M{"page": "bob", "selector": selector}); !strings.Contains(got, "read") {
+			t.Errorf("a reader is told %q, want that he may only read", got)
+		}
+	}
+	b.do("fill", M{"page": "bob", "selector": "#version-name", "text": "mine"})
+	b.do("press", M{"page": "bob", "key": "Enter"})
+	refused(".version-form .problem:not(:empty)")
+	b.do("fill", M{"page": "bob", "selector": "#version-name", "text": ""})
+	b.do("click", M{"page": "bob", "selector": `[aria-label="Delete the version kept"]`})
+	b.do("click", M{"page": "bob", "selector": ".confirm .danger"})
+	refused(".version-form .problem:not(:empty)")
+	b.do("eval", M{"page": "bob", "code": "document.querySelector('.slider').focus()"})
+	b.do("press", M{"page": "bob", "key": "Home"})
+	pastText(t, b, "bob", "one")
+	b.do("click", M{"page": "bob", "selector": ".history-foot .primary"})
+	refused(".past-message:not([hidden])")
+	b.do("shot", M{"page": "bob", "path": filepath.Join(shots(t), "reader.png")})
+	b.do("press", M{"page": "ann", "key": "Escape"})
+	b.do("gone", M{"page": "ann", "selector": ".history"})
+	b.do("hasText", M{"page": "ann", "text": "one two"})
+	if got := ask[[]string](b, "all", M{"page": "bob", "selector": ".version-name"}); !slices.Equal(got, []string{"kept"}) {
+		t.Errorf("after the refusals the page lists %q, want the one version", got)
+	}
 }

@@ -50,8 +50,10 @@ for (const f of result.outputFiles) {
   const base = path.basename(f.path)
   await writeFile(path.join(dist, rename.get(base) ?? base), text)
 }
-const css = await esbuild.transform(await readFile(path.join(here, 'src/app.css'), 'utf8'), { loader: 'css', minify: true, charset: 'utf8', target: ['chrome109', 'firefox115', 'safari16'] })
-await writeFile(path.join(dist, 'app.css'), css.code)
+for (const f of ['app.css', 'inspect.css']) {
+  const css = await esbuild.transform(await readFile(path.join(here, 'src', f), 'utf8'), { loader: 'css', minify: true, charset: 'utf8', target: ['chrome109', 'firefox115', 'safari16'] })
+  await writeFile(path.join(dist, f), css.code)
+}
 for (const f of ['index.html', 'icon.svg']) await writeFile(path.join(dist, f), await readFile(path.join(here, 'src', f)))
 await writeFile(path.join(dist, 'LEGAL.txt'), await licences())
 

@@ -1,4 +1,5 @@
-// Package web is the page that yjet serves: a start page at /, and an editor at every path that is a room.
+// Package web is the page that yjet serves: a start page at /, a look into the server at /inspect, and an editor at every
+// other path that is a room.
 //
 // The browser code lies in src/ and is built by `npm run build` into dist/, which is committed under stable
 // names and embedded here, so that a plain `go build` gives the whole product. Nothing is fetched from
@@ -90,7 +91,7 @@ func mimeOf(name string) string {
 }
 
 // Handler answers GET and HEAD: /assets/… with the built files, /favicon.ico and /robots.txt, and every other
-// path with the page itself, which decides in the browser whether it is the start page or a room. Paths that
+// path with the page itself, which decides in the browser what it shows there. Paths that
 // belong to the server (Reserved) are not found here.
 func Handler() http.Handler {
 	return http.HandlerFunc(serve)

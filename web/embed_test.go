@@ -39,7 +39,7 @@ func body(t *testing.T, res *http.Response) string {
 
 func TestPagesCarryAStrictPolicyWithAFreshNonce(t *testing.T) {
 	seen := map[string]bool{}
-	for _, target := range []string{"/", "/calm-otter-42", "/notes/todo", "/caf%C3%A9", "/a.js"} {
+	for _, target := range []string{"/", "/calm-otter-42", "/notes/todo", "/caf%C3%A9", "/a.js", "/inspect"} {
 		res := get(t, "GET", target)
 		if res.StatusCode != 200 || !strings.HasPrefix(res.Header.Get("Content-Type"), "text/html") {
 			t.Fatalf("GET %s: got %d %q, want the page", target, res.StatusCode, res.Header.Get("Content-Type"))
@@ -91,6 +91,7 @@ func TestReservedPathsAreNoPages(t *testing.T) {
 func TestAssetsAreTypedCompressedAndRevalidated(t *testing.T) {
 	for target, want := range map[string]string{
 		"/assets/app.js": "text/javascript; charset=utf-8", "/assets/app.css": "text/css; charset=utf-8",
+		"/assets/inspect.js": "text/javascript; charset=utf-8", "/assets/inspect.css": "text/css; charset=utf-8",
 		"/assets/icon.svg": "image/svg+xml", "/assets/LEGAL.txt": "text/plain; charset=utf-8", "/favicon.ico": "image/svg+xml",
 	} {
 		res := get(t, "GET", target)
@@ -122,7 +123,7 @@ func TestAssetsAreTypedCompressedAndRevalidated(t *testing.T) {
 // The page may load nothing from elsewhere: no address of another host stands in what a browser fetches or runs
 // as one. (Names of XML namespaces and documentation links inside strings are no fetches.)
 func TestPageNamesNoOtherHost(t *testing.T) {
-	for _, name := range []string{"index.html", "app.css"} {
+	for _, name := range []string{"index.html", "app.css", "inspect.css"} {
 		b, err := dist.ReadFile("dist/" + name)
 		if err != nil {
 			t.Fatal(err)

@@ -40,7 +40,8 @@ func printDevHelp(w io.Writer, url string, store *embedded) {
 	host := strings.TrimPrefix(url, "http://")
 	fmt.Fprintf(w, `
   page         %s/
-`, url)
+  inspect      %s/inspect
+`, url, url)
 	if n := store.url(); n != "" {
 		fmt.Fprintf(w, "  NATS         %s   (nats --server %s stream ls)\n", n, n)
 	}

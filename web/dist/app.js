@@ -1,1 +1,1 @@
-import{g as o,o as e}from"./home.js";o();var m=document.getElementById("app");location.pathname==="/"?e(m):import("./room.js").then(t=>t.room(m));
+import{g as o,q as p}from"./home.js";o();var t=document.getElementById("app"),m=location.pathname.replace(/\/+$/,"");m===""?p(t):m==="/inspect"?import("./inspect.js").then(e=>e.inspect(t)):import("./room.js").then(e=>e.room(t));

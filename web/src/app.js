@@ -3,5 +3,7 @@ import { home } from './home.js'
 
 applyTheme()
 const root = document.getElementById('app')
-if (location.pathname === '/') home(root)
+const path = location.pathname.replace(/\/+$/, '')
+if (path === '') home(root)
+else if (path === '/inspect') import('./inspect.js').then(m => m.inspect(root))
 else import('./room.js').then(m => m.room(root))

@@ -26,6 +26,8 @@ const paths = {
   arrow: 'M3 8h10M9 4l4 4-4 4',
   dots: 'M3.5 8h.01M8 8h.01M12.5 8h.01',
   play: 'M5.5 3.5v9l7-4.5z',
+  copy: 'M6 6h7v7H6zM3 10V3h7',
+  refresh: 'M12.8 6.5A5 5 0 003.6 6M3.5 3v3h3M3.2 9.5a5 5 0 009.2.5M12.5 13v-3h-3',
   trash: 'M3.5 4.5h9M6.5 4.5v-1.5h3v1.5M4.5 4.5l.6 8.5h5.8l.6-8.5',
   flag: 'M4 13.5v-11M4 3h7.5l-2 2.75 2 2.75H4',
   list: 'M3 4h10M3 8h10M3 12h10',

@@ -49,7 +49,8 @@ export function home (root) {
   }
   renderRecent()
 
-  const footer = h('footer', { class: 'home-foot' })
+  const promise = h('span', {})
+  const footer = h('footer', { class: 'home-foot' }, promise, h('a', { href: '/inspect' }, 'Inspect'))
   root.append(
     h('div', { class: 'home' },
       h('header', { class: 'home-head' }, h('a', { href: '/', class: 'brand', 'aria-label': 'yjet, start page' }, logo(), h('span', {}, 'yjet')), themeButton()),
@@ -59,11 +60,11 @@ export function home (root) {
         h('button', { class: 'button primary big', type: 'button', id: 'create', onclick: () => open(roomName()) }, 'Create new room', icon('arrow')),
         form, recent),
       footer))
-  about(footer)
+  about(promise)
 }
 
 // about says what this server promises, in its own words.
-async function about (footer) {
+async function about (el) {
   try {
     const res = await fetch('/health', { headers: { Accept: 'application/json' } })
     const health = await res.json()
@@ -72,9 +73,9 @@ async function about (footer) {
     if (health.durability === 'disk') parts.push('every edit is on disk before it is shown')
     else if (health.durability === 'process') parts.push('edits survive a crash of this server, not a power cut')
     if (health.status && health.status !== 'ok') parts.push(`server is ${health.status}`)
-    footer.textContent = parts.join(' · ')
+    el.textContent = parts.join(' · ')
   } catch {
-    footer.textContent = 'The server does not answer right now.'
+    el.textContent = 'The server does not answer right now.'
   }
 }
 
@@ -88,5 +89,6 @@ export function roomProblem (room) {
   if (!room.isWellFormed?.() && /[\uD800-\uDFFF]/.test(room.replace(/[\uD800-\uDBFF][\uDC00-\uDFFF]/g, ''))) return 'This name is not valid text.'
   const segments = room.split('/')
   if (segments.some(s => s === '.' || s === '..' || s === '')) return 'The parts between slashes cannot be empty, "." or "..".'
+  if (room === 'inspect') return 'The page of this name shows what the server holds. Other programs may use the document.'
   if (reserved.has(segments[0])) return `A name cannot begin with “${segments[0]}”: the server uses that itself.`
 }
