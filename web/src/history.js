@@ -34,7 +34,7 @@ async function openHistory (room) {
 
   const title = h('p', { class: 'moment', role: 'status' })
   const holder = h('div', { class: 'editor past' })
-  const message = h('p', { class: 'hint past-message' }, 'Reading the log …')
+  const message = h('p', { class: 'hint past-message', role: 'status' }, 'Reading the log …')
   const slider = h('input', { type: 'range', class: 'slider', min: 0, max: 0, value: 0, disabled: true, oninput: () => { pause(); show(Number(slider.value)) } })
   slider.setAttribute('aria-label', 'Moment')
   const marks = versionMarks(v => open(v))
