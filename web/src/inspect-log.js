@@ -40,6 +40,7 @@ export function logPane (server) {
       older.hidden = !next
     } catch (e) {
       message.textContent = e.message
+      table.hidden = count === 0
     }
     older.disabled = false
   }

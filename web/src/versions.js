@@ -124,6 +124,7 @@ export function versionMarks (open) {
     el,
     // put draws them; place(v) is where a version is, from 0 to 1.
     put (versions, place) {
+      el.classList.toggle('dense', versions.length > 40)
       el.replaceChildren(...versions.map(v => {
         const m = h('button', { class: 'mark', type: 'button', tabIndex: -1, title: v.name, onclick: () => open(v) })
         m.style.setProperty('--at', String(place(v)))
