@@ -217,8 +217,11 @@ func TestPageInspectShowsNobodyMoreThanHisGrant(t *testing.T) {
 		t.Errorf("the address bar still holds the token: %s", u)
 	}
 	checkPage(t, b, s, "in")
-	b.do("go", M{"page": "in", "url": s.url("/inspect#doc=secret%2Fplan")})
+	b.do("go", M{"page": "in", "url": s.url("/inspect#doc=secret%2Fplan&token=" + docs("doc:team/**:r"))}) // the page is there already
 	b.do("wait", M{"page": "in", "selector": ".problem:not([hidden])"})
+	if u := ask[string](b, "url", M{"page": "in"}); strings.Contains(u, "token") || !strings.Contains(u, "secret") {
+		t.Errorf("the address bar holds %s, want the document without the token", u)
+	}
 	if text := ask[string](b, "inner", M{"page": "in", "selector": "main"}); !strings.Contains(text, "none that you may read") {
 		t.Errorf("another's document reads %q", text)
 	}

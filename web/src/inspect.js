@@ -13,12 +13,7 @@ const tokenName = '/inspect'
 
 export async function inspect (root) {
   document.title = 'Inspect · yjet'
-  const first = new URLSearchParams(location.hash.slice(1))
-  let token = takeToken(tokenName)
-  if (first.has('token')) {
-    first.delete('token')
-    if (first.size > 0) history.replaceState(null, '', `${location.pathname}#${first}`)
-  }
+  let token = ownToken()
   await style()
 
   const health = h('p', { class: 'hint health' })
@@ -31,6 +26,7 @@ export async function inspect (root) {
 
   function show () {
     stop()
+    token = ownToken() ?? token
     const where = new URLSearchParams(location.hash.slice(1))
     const doc = where.get('doc')
     const context = { token, call: caller(token), refused }
@@ -85,6 +81,15 @@ export async function inspect (root) {
     ].filter(Boolean).join(' · ')
     health.title = health.textContent
   } catch {}
+}
+
+// ownToken takes the token out of the address and leaves there what else it says.
+function ownToken () {
+  const where = new URLSearchParams(location.hash.slice(1))
+  const token = takeToken(tokenName)
+  where.delete('token')
+  if (location.hash === '' && where.size > 0) history.replaceState(null, '', `${location.pathname}#${where}`)
+  return token
 }
 
 // style brings the rules of this page, which no other needs.
