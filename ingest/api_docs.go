@@ -179,14 +179,20 @@ func matches(fields []string, etag string) bool {
 func (s *Server) stateAt(ctx context.Context, doc stream.Doc, m snapshot.Moment) (snapshot.State, error) {
 	if m.Now() {
 		if r := s.rooms.find(doc); r != nil {
-			if f, err := r.current(ctx); err == nil && f.seq > 0 {
-				r.mu.Lock()
-				defer r.mu.Unlock()
-				st := snapshot.State{Seq: f.seq, Update: f.update}
-				if f.seq == r.seq {
-					st.Time = r.at
+			ok, err := r.catchUp(ctx)
+			if errors.Is(err, snapshot.ErrNotFound) {
+				return snapshot.State{}, err
+			}
+			if ok || err != nil { // the log cannot be asked: what is here can still be read
+				if f, err := r.current(ctx); err == nil && f.seq > 0 {
+					r.mu.Lock()
+					defer r.mu.Unlock()
+					st := snapshot.State{Seq: f.seq, Update: f.update}
+					if f.seq == r.seq {
+						st.Time = r.at
+					}
+					return st, nil
 				}
-				return st, nil
 			}
 		}
 	}

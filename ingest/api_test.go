@@ -344,3 +344,26 @@ func TestConditionsAndPreferencesOfAGet(t *testing.T) {
 		t.Errorf("Allow of versions: got %q", h.Get("Allow"))
 	}
 }
+
+// Whoever was told that an update is stored finds it at every server, at once: nobody's HTTP client is tied to one.
+func TestWhatIsAcknowledgedIsThereAtEveryServer(t *testing.T) {
+	w1 := start(t)
+	w2 := join(t, w1.nats)
+	w1.open("/everywhere")
+	w2.open("/everywhere")
+	for i := range uint64(200) {
+		a, b := w1, w2
+		if i%2 == 1 {
+			a, b = b, a
+		}
+		code, body, h := a.ask("POST", "/api/docs/everywhere", insert(1, i, "x"))
+		if code != 204 {
+			t.Fatalf("update %d: got %d %s, want 204: what it depends on was acknowledged by the other server", i, code, body)
+		}
+		for _, w := range []*world{a, b} {
+			if _, text, g := w.ask("GET", "/api/docs/everywhere?format=text&type=t", nil); uint64(len(text)) != i+1 || g.Get("Yjet-Seq") != h.Get("Yjet-Seq") {
+				t.Fatalf("after update %d: got %d letters at %s, want %d at %s", i, len(text), g.Get("Yjet-Seq"), i+1, h.Get("Yjet-Seq"))
+			}
+		}
+	}
+}

@@ -273,6 +273,7 @@ func (r *room) delivered() {
 		n++
 	}
 	if n == 0 {
+		c.tell() // somebody may wait for another server's record
 		return
 	}
 	c.awaited = append(c.awaited[:0], c.awaited[n:]...)

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"yjet/snapshot"
 	"yjet/stream"
 )
 
@@ -255,6 +256,21 @@ func (r *room) reaches(ctx context.Context, ok func() bool) bool {
 			return false
 		}
 	}
+}
+
+// catchUp waits until the room has all that the log holds now: what somebody was told is stored, here or by another server,
+// may not have come by yet. False: it did not, and the log has to be asked.
+func (r *room) catchUp(ctx context.Context) (bool, error) {
+	head, err := r.srv.o.Log.Head(ctx, r.doc)
+	if err != nil {
+		return false, err
+	}
+	if head == 0 {
+		return false, snapshot.ErrNotFound // it was erased just now
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	return r.reaches(ctx, func() bool { return r.seq >= head }), nil
 }
 
 // settle waits until nothing is under way in any room.

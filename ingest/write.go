@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"yjet/auth"
@@ -19,6 +20,17 @@ func (r *room) write(ctx context.Context, grant auth.Grant, conn string, b []byt
 	if err := r.srv.parse(u, b); err != nil {
 		return 0, err
 	}
+	seq, err := r.writeParsed(ctx, grant, conn, u)
+	if errors.As(err, new(*needsMore)) {
+		// Another server may have acknowledged a moment ago what it depends on.
+		if ok, _ := r.catchUp(ctx); ok {
+			seq, err = r.writeParsed(ctx, grant, conn, u)
+		}
+	}
+	return seq, err
+}
+
+func (r *room) writeParsed(ctx context.Context, grant auth.Grant, conn string, u *yjs.Update) (stream.Seq, error) {
 	r.mu.Lock()
 	wait := r.crowded()
 	r.mu.Unlock()
