@@ -161,6 +161,19 @@ func (im *importer) run(r io.Reader) (Imported, error) {
 	if err != nil {
 		return im.done, err
 	}
+	if im.o.Merge {
+		switch st, err := s.At(ctx, doc, Moment{}); {
+		case err == nil:
+			var u yjs.Update
+			if err := u.Parse(st.Update, stored); err != nil {
+				return im.done, err
+			}
+			im.have.Add(&u)
+			im.done.Last = st.Seq
+		case !errors.Is(err, ErrNotFound):
+			return im.done, err
+		}
+	}
 	var last stream.Seq
 	for n := 1; ; n++ {
 		fail := func(what string, args ...any) (Imported, error) {
@@ -223,6 +236,12 @@ func (im *importer) run(r io.Reader) (Imported, error) {
 			if !line.Base {
 				im.records++
 			}
+			if im.o.Merge {
+				if im.have.Contains(&u) {
+					continue // nothing new, nothing logged
+				}
+				im.have.Add(&u)
+			}
 			if err := im.add(line); err != nil {
 				return im.done, err
 			}
@@ -243,6 +262,7 @@ type importer struct {
 	records int
 	skipped int
 	seqs    map[stream.Seq]stream.Seq // of the file to here
+	have    yjs.State                 // with Merge: what the document holds already
 	done    Imported
 }
 
