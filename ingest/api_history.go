@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"yjet/auth"
 	"yjet/snapshot"
@@ -463,6 +464,9 @@ func (m *moment) UnmarshalJSON(b []byte) error {
 // readBody reads a small JSON body; false: it was answered.
 func readBody(w http.ResponseWriter, r *http.Request, into any, example string) bool {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 16<<10))
+	if err == nil && !utf8.Valid(body) { // encoding/json would put U+FFFD into the name
+		err = errors.New("not UTF-8")
+	}
 	if err == nil && len(strings.TrimSpace(string(body))) > 0 {
 		err = json.Unmarshal(body, into)
 	}

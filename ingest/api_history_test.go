@@ -169,6 +169,7 @@ func TestHistoryOverHTTP(t *testing.T) {
 	w.call("POST", base+"/copy", `{"to":"copy"}`, http.StatusCreated, nil)
 	w.call("POST", base+"/copy", `{"to":"copy"}`, http.StatusPreconditionFailed, nil)
 	w.call("POST", base+"/copy", `{"to":"a/../b"}`, http.StatusBadRequest, nil)
+	w.call("POST", base+"/copy", "{\"to\":\"\xff\"}", http.StatusBadRequest, nil)
 	w.call("GET", "/api/docs/copy?format=text&type=t:text", "", http.StatusOK, &text)
 	if text != now {
 		t.Errorf("the copy has %q, want %q", text, now)
