@@ -200,6 +200,13 @@ func (s *Server) stateAt(ctx context.Context, doc stream.Doc, m snapshot.Moment)
 	if err == nil && m.Now() && st.Seq == 0 {
 		err = snapshot.ErrNotFound
 	}
+	if errors.Is(err, snapshot.ErrNotFound) && m.Now() && s.loader != nil {
+		// It may exist where first states come from, as whoever opened it would see.
+		if lerr := s.loader.load(ctx, doc); lerr != nil {
+			return st, lerr
+		}
+		st, err = s.o.Snapshots.At(ctx, doc, m)
+	}
 	return st, err
 }
 

@@ -184,6 +184,9 @@ func TestAFirstStateLargerThanARecordIsCut(t *testing.T) {
 	s := newService(t, func(_ int, w http.ResponseWriter) { w.Write(first) })
 	w := join(t, natstest.Start(t, natstest.Process, natstest.MaxPayload(64<<10)), func(o *Options, _ *auth.Options, _ *stream.Config) { o.LoadURL = s.URL })
 	w.open("/loaded").has(1, 300_000)
+	if code, body, _ := w.ask("GET", "/api/docs/asked?format=text&type=t", nil); code != 200 || len(body) != 300_000 {
+		t.Errorf("a document that nobody had opened: got %d with %d bytes, want 300000", code, len(body))
+	}
 	if code, body, _ := w.ask("POST", "/api/docs/seeded", first, "If-None-Match: *"); code != 204 {
 		t.Fatalf("seed: got %d %s, want 204", code, body)
 	}

@@ -191,6 +191,13 @@ func (s *Server) serveRequest(w http.ResponseWriter, r *http.Request, segments [
 		first = segments[0]
 	}
 	sweet, isSweet := sweetPath(segments)
+	if len(segments) == 1 && r.Method != http.MethodGet && r.Method != http.MethodHead {
+		switch first {
+		case "health", "healthz", "readyz", "metrics":
+			notAllowed(w, "GET, HEAD")
+			return
+		}
+	}
 	switch {
 	case len(segments) == 1 && first == "health":
 		s.serveHealth(w, r)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"yjet/internal/yjs"
@@ -17,7 +18,8 @@ import (
 // A document travels between stores as one file of JSON lines:
 //
 //	{"yjet":"document","v":1,"doc":"notes/todo","exported":"2026-01-31T12:00:00Z"}
-//	{"base":true,"seq":400,"time":"…","update":"<base64>"}      only where older history was dropped: the state at the horizon
+//	{"base":true,"seq":400,"time":"…","update":"<base64>"}      only where older history was dropped: what named moments before the
+//	                                                            horizon held, then the state at it, each without what came before
 //	{"seq":512,"time":"…","user":"ada","conn":"c1","merged":2,"update":"<base64>"}      each record in order, times to the millisecond
 //	{"version":"first draft","seq":812,"user":"ada","created":"…"}                      each named moment
 //	{"end":true,"records":5012,"seq":9120}                                              without this line the file was cut off
@@ -59,17 +61,15 @@ func (s *Store) Export(ctx context.Context, doc stream.Doc, w io.Writer) error {
 	if err := enc.Encode(transferLine{Yjet: "document", Format: transferVersion, Doc: string(doc), Exported: &now}); err != nil {
 		return err
 	}
+	versions, err := s.Versions(ctx, doc)
+	if err != nil {
+		return err
+	}
 	var after stream.Seq
 	if h != nil && h.info.Horizon > 0 {
-		st, err := s.At(ctx, doc, Moment{Seq: h.info.Horizon})
-		if err != nil {
+		if after, err = s.exportBases(ctx, doc, h.info.Horizon, versions, enc); err != nil {
 			return err
 		}
-		t := st.Time.UTC()
-		if err := enc.Encode(transferLine{Base: true, Seq: st.Seq, Time: &t, Update: st.Update}); err != nil {
-			return err
-		}
-		after = st.Seq
 	}
 	n := 0
 	for r, err := range s.Records(ctx, doc, after, upto) {
@@ -86,10 +86,6 @@ func (s *Store) Export(ctx context.Context, doc stream.Doc, w io.Writer) error {
 		}
 		n++
 	}
-	versions, err := s.Versions(ctx, doc)
-	if err != nil {
-		return err
-	}
 	for _, v := range versions {
 		if err := enc.Encode(transferLine{Version: v.Name, Seq: v.Seq, User: v.User, Created: &v.Created}); err != nil {
 			return err
@@ -99,6 +95,39 @@ func (s *Store) Export(ctx context.Context, doc stream.Doc, w io.Writer) error {
 		return err
 	}
 	return out.Flush()
+}
+
+// exportBases writes what stands for the history before the horizon: the moments that versions keep, and the horizon itself.
+func (s *Store) exportBases(ctx context.Context, doc stream.Doc, horizon stream.Seq, versions []Version, enc *json.Encoder) (after stream.Seq, err error) {
+	moments := []stream.Seq{horizon}
+	for _, v := range versions {
+		if v.Seq < horizon {
+			moments = append(moments, v.Seq)
+		}
+	}
+	slices.Sort(moments)
+	have := yjs.StateVector{}
+	for _, seq := range slices.Compact(moments) {
+		st, err := s.At(ctx, doc, Moment{Seq: seq})
+		if err != nil {
+			return 0, err
+		}
+		update := st.Update
+		if len(have) > 0 {
+			if update, err = yjs.Diff(st.Update, have); err != nil {
+				return 0, err
+			}
+		}
+		if have, err = yjs.VectorOf(st.Update); err != nil {
+			return 0, err
+		}
+		t := st.Time.UTC()
+		if err := enc.Encode(transferLine{Base: true, Seq: st.Seq, Time: &t, Update: update}); err != nil {
+			return 0, err
+		}
+		after = st.Seq
+	}
+	return after, nil
 }
 
 // ErrTransfer: the file is not one that Export wrote, or not all of it.

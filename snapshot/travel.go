@@ -56,7 +56,7 @@ type GoneError struct {
 }
 
 func (e *GoneError) Error() string {
-	return fmt.Sprintf("%v: the oldest there is is sequence %d, %s", ErrGone, e.Oldest, e.OldestTime.UTC().Format(time.RFC3339))
+	return fmt.Sprintf("that moment's history was dropped: the oldest there is is sequence %d, %s", e.Oldest, e.OldestTime.UTC().Format(time.RFC3339))
 }
 
 func (e *GoneError) Unwrap() error { return ErrGone }

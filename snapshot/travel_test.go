@@ -262,6 +262,22 @@ func TestRetentionDropsHistoryAndNeverState(t *testing.T) {
 	if got, want := filled(t, s, a.doc), foldOf(t, updates...); !bytes.Equal(got, want) {
 		t.Errorf("the state changed: %x, want %x", got, want)
 	}
+	// Both moments travel: what the version keeps, and the horizon.
+	var file bytes.Buffer
+	if err := s.Export(h.ctx, a.doc, &file); err != nil {
+		t.Fatal(err)
+	}
+	if done, err := s.Import(h.ctx, "elsewhere", &file, ImportOptions{}); err != nil || done.Versions != 1 || done.Records != 5 {
+		t.Errorf("Import = %+v, %v; want two states, three records and a version", done, err)
+	}
+	if v, err := s.Version(h.ctx, "elsewhere", "kept"); err != nil {
+		t.Error(err)
+	} else if st, err := s.At(h.ctx, "elsewhere", Moment{Seq: v.Seq}); err != nil || !sameContent(t, st.Update, foldOf(t, updates[:2]...)) {
+		t.Errorf("the version elsewhere: %v, %x", err, st.Update)
+	}
+	if got, want := filled(t, s, "elsewhere"), foldOf(t, updates...); !sameContent(t, got, want) {
+		t.Errorf("elsewhere it is %x, want %x", got, want)
+	}
 	// The version's fold goes when its name does.
 	if err := s.DeleteVersion(h.ctx, a.doc, "kept"); err != nil {
 		t.Fatal(err)

@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"net/url"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -33,17 +36,21 @@ Examples:
   yjet bench keystroke --bare
   yjet bench --url https://yjet.example.com --token "$TOKEN" fanout rooms
   yjet bench --rooms 200 --rate 5 --for 20s rooms
+  yjet bench --clean keystroke
 `
 
 // benchConfig is how much load, and where.
 type benchConfig struct {
 	url, token     string
-	bare           bool
+	bare, clean    bool
 	clients, rooms int
 	rate           float64
 	records        int
 	duration       time.Duration
 }
+
+// benchPrefix begins the names of all documents that a run writes to.
+const benchPrefix = "bench-"
 
 // benchResult is one JSON line. Times are milliseconds.
 type benchResult struct {
@@ -71,9 +78,13 @@ func runBench(ctx context.Context, p process, args []string) error {
 	s.IntVar(&c.rooms, "rooms", 100, "rooms of the rooms scenario")
 	s.Float64Var(&c.rate, "rate", 2, "edits a second of each client of the rooms scenario")
 	s.IntVar(&c.records, "records", 10000, "records of the document of the open scenario")
+	s.BoolVar(&c.clean, "clean", false, "delete the documents of this and earlier runs in the end, half a second each")
 	s.DurationVar(&c.duration, "for", 5*time.Second, "how long each load runs")
 	if err := s.load(args, p.environ, p.stdout, benchUsage); err != nil {
 		return err
+	}
+	if c.clients < 1 || c.rooms < 1 || c.rate <= 0 || c.records < 1 || c.duration <= 0 {
+		return usagef("bench: --clients, --rooms, --rate, --records and --for are above zero")
 	}
 	scenarios := s.Args()
 	if len(scenarios) == 0 {
@@ -109,7 +120,34 @@ func runBench(ctx context.Context, p process, args []string) error {
 	for _, r := range results {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%.0f\t%.2f\t%.2f\t%.2f\t%.2f\t%d\t\n", r.Scenario, r.Server, r.Clients, r.PerSecond, r.P50, r.P95, r.P99, r.Max, r.Missing)
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil || !c.clean {
+		fmt.Fprintf(p.stderr, "\nThe documents %s… stay; 'yjet bench --clean' with the scenario to run deletes them.\n", benchPrefix)
+		return err
+	}
+	return c.cleanUp(ctx, p)
+}
+
+// cleanUp deletes all documents that any run has left.
+func (c *benchConfig) cleanUp(ctx context.Context, p process) error {
+	admin := checker{base: strings.TrimSuffix(c.url, "/"), token: c.token}
+	for n := 0; ; {
+		var page struct {
+			Docs []struct{ ID string } `json:"docs"`
+		}
+		if code, err := admin.call(ctx, http.MethodGet, "/api/docs?limit=100&prefix="+benchPrefix, &page); err != nil || code != http.StatusOK {
+			return fmt.Errorf("list the documents of the benchmark: status %d, %v", code, err)
+		}
+		if len(page.Docs) == 0 {
+			fmt.Fprintf(p.stderr, "\n%d documents deleted\n", n)
+			return nil
+		}
+		for _, d := range page.Docs {
+			if code, err := admin.call(ctx, http.MethodDelete, "/api/docs/"+url.PathEscape(d.ID), nil); err != nil || code != http.StatusNoContent {
+				return fmt.Errorf("delete %q: status %d, %v", d.ID, code, err)
+			}
+			n++
+		}
+	}
 }
 
 func printResult(p process, r benchResult) benchResult {
@@ -123,7 +161,7 @@ func knownScenario(name string) bool {
 }
 
 func scenario(ctx context.Context, c benchConfig, name, url, token string) (benchResult, error) {
-	base := load{url: url, token: token, room: fmt.Sprintf("bench-%08x", rand.Uint32()), duration: c.duration, step: letterFrame}
+	base := load{url: url, token: token, room: fmt.Sprintf("%s%08x", benchPrefix, rand.Uint32()), duration: c.duration, step: letterFrame}
 	switch name {
 	case "keystroke":
 		base.rooms, base.clients, base.writers, base.rate = 1, 2, 1, 30

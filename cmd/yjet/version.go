@@ -40,6 +40,9 @@ func runVersion(_ context.Context, p process, args []string) error {
 	if err := s.load(args, p.environ, p.stdout, "Usage: yjet version"); err != nil {
 		return err
 	}
+	if len(s.Args()) > 0 {
+		return usagef("version: unexpected %q", s.Args()[0])
+	}
 	c := commit()
 	if c == "" {
 		c = "unknown"
