@@ -272,6 +272,27 @@ func TestJSONClientGetsNoBinary(t *testing.T) {
 	c.wait("pong", func() bool { return strings.HasSuffix(string(joined(c)), "pong") })
 }
 
+// Who says that it takes text, or begins with JSON, is told its rights on any path.
+func TestRightsAreToldToWhoTakesText(t *testing.T) {
+	w := start(t)
+	rights := func(c *client) {
+		t.Helper()
+		if f := c.next(); !f.text || !strings.Contains(string(f.data), `"permissions":["read","write"]`) {
+			t.Errorf("first frame: got %q, want the rights", f.data)
+		}
+	}
+	asks := w.dial("/told?json=1")
+	asks.send(step1(nil))
+	rights(asks)
+	begins := w.dial("/told")
+	begins.say(`{"type":"sync","payload":{"stateVector":"AA=="}}`)
+	rights(begins)
+	begins.wait("state", func() bool { return len(begins.jsonFrames("sync")) == 1 })
+	if n := len(begins.jsonFrames("auth")); n != 1 {
+		t.Errorf("got %d auth frames, want one", n)
+	}
+}
+
 func TestTextIsNeverSentToWhoCannotTakeIt(t *testing.T) {
 	w := start(t, quick)
 	for _, path := range []string{"/plain", "/d/plain/ws/plain", "/parties/main/plain"} {

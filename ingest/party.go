@@ -68,7 +68,6 @@ func (d *party) open(c *conn) error {
 		return err
 	}
 	c.readBy(time.Time{})
-	d.s.greetText()
 	return nil
 }
 

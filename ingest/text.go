@@ -138,11 +138,7 @@ func (d *yws) jsonAuth(c *conn, payload []byte) error {
 	}
 	if d.s == nil {
 		d.token = in.Token
-		if err := d.enter(c); err != nil { // its next frame tells how it speaks
-			return err
-		}
-		d.s.greetText()
-		return nil
+		return d.enter(c) // its next frame tells how it speaks
 	}
 	d.s.refreshed(in.Token)
 	return nil

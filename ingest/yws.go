@@ -33,7 +33,7 @@ func (d *yws) ended(*conn)        {}
 func (d *yws) reannounces() bool  { return true }
 func (d *yws) code(cs *cause) int { return cs.yws }
 
-// enter lets the client in, with its first message.
+// enter lets the client in, with its first message, and tells it its rights if it takes text.
 func (d *yws) enter(c *conn) error {
 	room := c.route.room
 	if c.route.reserved {
@@ -54,6 +54,9 @@ func (d *yws) enter(c *conn) error {
 			c.close(err)
 		}
 	})
+	if err == nil {
+		d.s.greetText()
+	}
 	return err
 }
 
