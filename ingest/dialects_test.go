@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -270,6 +271,30 @@ func TestJSONClientGetsNoBinary(t *testing.T) {
 	c.wait("one error", func() bool { return strings.Contains(string(joined(c)), `"code":"malformed"`) })
 	c.say("ping")
 	c.wait("pong", func() bool { return strings.HasSuffix(string(joined(c)), "pong") })
+}
+
+// PartyKit's clients with their option prefix come on any path, and cut their messages there, too.
+func TestPartyClientsWithAPrefixAreUnderstood(t *testing.T) {
+	w := start(t)
+	c, yps, other := w.open("/custom/room?_pk=1"), w.open("/custom/room?_pk=2"), w.open("/custom/room")
+	message := edit(insert(1, 0, strings.Repeat("x", 2000)))
+	c.say(fmt.Sprintf(`y-pk-batch#{"id":"","type":"start","size":%d,"count":2}`, len(message)))
+	c.send(message[:1000], message[1000:])
+	c.say(fmt.Sprintf(`y-pk-batch#{"id":"","type":"end","size":%d,"count":2}`, len(message)))
+	other.has(1, 2000)
+	c.say("__YPS:hello")
+	yps.wait("custom message", func() bool {
+		return slices.ContainsFunc(yps.frames, func(f frame) bool { return f.text && string(f.data) == "__YPS:hello" })
+	})
+	c.send([]byte{yjs.MsgSync, 9})
+	if got := c.code(); got != 4400 { // the path is y-websocket's
+		t.Errorf("malformed: got close code %d, want 4400", got)
+	}
+	other.mu.Lock()
+	defer other.mu.Unlock()
+	if slices.ContainsFunc(other.frames, func(f frame) bool { return f.text }) {
+		t.Error("y-websocket got text")
+	}
 }
 
 // Who says that it takes text, or begins with JSON, is told its rights on any path.

@@ -7,7 +7,7 @@ import (
 )
 
 // party is the dialect of PartyKit's clients on /parties/{party}/{room} and
-// /party/{room}: y-partykit and y-partyserver, which are y-websocket with text
+// /party/{room}, and wherever their option prefix sends them: y-partykit and y-partyserver, which are y-websocket with text
 // frames beside it, and plain partysocket, which may speak JSON only.
 //
 // y-partykit cuts a message above 1,000,000 bytes into chunks:
@@ -21,7 +21,8 @@ type party struct {
 	*yws
 	batch *batch
 	given *batch // given up before its end: what is left of it are no messages
-	yps   bool   // it has sent a custom message
+	codes func(*cause) int
+	yps   bool // it has sent a custom message
 }
 
 // A batch is a message under way in chunks.
@@ -47,13 +48,16 @@ const (
 )
 
 func newParty(c *conn) *party {
-	d := &party{yws: newYWS(c)}
+	d := &party{yws: newYWS(c), codes: func(cs *cause) int { return cs.party }}
+	if c.route.place == prefixPlace { // where y-websocket is at home
+		d.codes = func(cs *cause) int { return cs.yws }
+	}
 	d.self = d
 	return d
 }
 
 func (d *party) name() string       { return "party" }
-func (d *party) code(cs *cause) int { return cs.party }
+func (d *party) code(cs *cause) int { return d.codes(cs) }
 
 // open lets a client that takes text in at once and tells it what it may do: it
 // may be one that only listens. Without a token it may still send one.

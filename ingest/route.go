@@ -11,9 +11,10 @@ import (
 type place int
 
 const (
-	anyPlace   place = iota // y-websocket with the room as path, or Hocuspocus: the first message tells
-	partyPlace              // /parties/{party}/{room…}, /party/{room…}
-	sweetPlace              // /d/{doc}/ws/{doc}, /doc/{doc}/ws/{doc}
+	anyPlace    place = iota // y-websocket with the room as path, or Hocuspocus: the first message tells
+	partyPlace               // /parties/{party}/{room…}, /party/{room…}
+	prefixPlace              // any path with _pk: PartyKit's clients with their option prefix or basePath
+	sweetPlace               // /d/{doc}/ws/{doc}, /doc/{doc}/ws/{doc}
 )
 
 // A route is where a request goes.
@@ -64,9 +65,11 @@ func routeOf(escaped string, query url.Values) (route, error) {
 	case n >= 4 && sweetDoc(segments) != "":
 		r.place, r.room = sweetPlace, sweetDoc(segments)
 	case n >= 1:
-		r.reserved = reserved(segments)
+		if r.reserved = reserved(segments); !r.reserved && query.Has("_pk") {
+			r.place = prefixPlace
+		}
 	}
-	r.textSafe = query.Has("json") || r.place == partyPlace && query.Has("_pk")
+	r.textSafe = query.Has("json") || (r.place == partyPlace || r.place == prefixPlace) && query.Has("_pk")
 	return r, nil
 }
 

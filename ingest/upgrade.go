@@ -127,7 +127,7 @@ func wait(request, server context.Context, d time.Duration) {
 // message does.
 func pick(c *conn) dialect {
 	switch c.route.place {
-	case partyPlace:
+	case partyPlace, prefixPlace:
 		return newParty(c)
 	case sweetPlace:
 		return newSweet(c)
