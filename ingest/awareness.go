@@ -307,6 +307,18 @@ func (r *room) everybody() []byte {
 	return yjs.AppendAwareness(nil, entries)
 }
 
+// departed is the awareness update of those who left of late, nil if nobody did. Callers hold the lock.
+func (r *room) departed() []byte {
+	if len(r.aware.gone) == 0 {
+		return nil
+	}
+	entries := make([]yjs.AwarenessEntry, 0, len(r.aware.gone))
+	for id, t := range r.aware.gone {
+		entries = append(entries, yjs.AwarenessEntry{Client: id, Clock: t.clock})
+	}
+	return yjs.AppendAwareness(nil, entries)
+}
+
 // tellEverybody answers a question for all awareness.
 func (s *session) tellEverybody() {
 	s.room.mu.Lock()

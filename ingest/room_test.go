@@ -315,7 +315,9 @@ func TestReaderThatFellBehindCatchesUp(t *testing.T) {
 	}
 	ws.NetConn().(*net.TCPConn).SetReadBuffer(256 << 10)
 	ws.WriteMessage(websocket.BinaryMessage, step1(nil))
-	a := w.open("/behind")
+	a, b := w.open("/behind"), w.open("/behind")
+	b.send(aware(7, 1, `{"b":1}`))
+	a.wait("b", func() bool { return a.present()[7] != "" })
 	clock := uint64(0)
 	chunk := strings.Repeat("z", 200<<10)
 	for range 50 {
@@ -323,8 +325,12 @@ func TestReaderThatFellBehindCatchesUp(t *testing.T) {
 		clock += uint64(len(chunk))
 		a.has(1, clock)
 	}
+	b.leave()
+	a.wait("b's leave", func() bool { return a.present()[7] == "" })
 	late := newClient(t, ws) // begins to read now
 	late.has(1, clock)
+	late.wait("b's coming", func() bool { return late.count(yjs.MsgAwareness, 0) > 0 })
+	late.wait("b's leave", func() bool { return late.present()[7] == "" })
 	a.send(edit(insert(1, clock, "live again")))
 	late.has(1, clock+10)
 	late.mu.Lock()

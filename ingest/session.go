@@ -276,6 +276,9 @@ func (s *session) catchUp() {
 		if p := r.everybody(); p != nil {
 			r.put(s, s.enc.awareness(p))
 		}
+		if p := r.departed(); p != nil {
+			r.put(s, s.enc.awareness(p))
+		}
 		s.lag = nil
 		r.unlock()
 		return
