@@ -22,6 +22,7 @@ import (
 
 	"github.com/MicahParks/jwkset"
 	"github.com/MicahParks/keyfunc/v3"
+	"github.com/golang-jwt/jwt/v5"
 )
 
 const (
@@ -45,20 +46,72 @@ type keySet struct {
 	gap     time.Duration // at least, between attempts
 	changed func()        // called when another set came into force
 
-	store   *jwkset.MemoryJWKSet
-	keyfunc keyfunc.Keyfunc
-
 	wake chan struct{} // asks run for a fetch; one slot
 	done chan struct{} // closed when run has ended
 
 	mu      sync.Mutex
 	next    chan struct{} // closed when the next fetch has ended
-	kids    []string      // of the keys in force; "" for one without
+	force   keysInForce   // replaced as a whole
 	since   time.Time     // when the set in force was last fetched, or when we began without one
 	fetched bool          // since is a fetch
 	began   time.Time     // when the last attempt that has ended began
 	err     error         // of that attempt
 	sum     [sha256.Size]byte
+}
+
+// keysInForce are the keys of one fetch, as keyfunc answers them: asked once for a set rather than once for a token. It is never
+// changed.
+type keysInForce struct {
+	kids    []string // "" for a key without one
+	named   map[keyName]any
+	unnamed jwt.VerificationKeySet // for a token that names no key: all of them
+}
+
+// keyName is what a header says of its key. A key that is for another algorithm is not found under its name.
+type keyName struct{ alg, kid string }
+
+func newKeysInForce(ctx context.Context, jwks []jwkset.JWK) (keysInForce, error) {
+	store := jwkset.NewMemoryStorage()
+	if err := store.KeyReplaceAll(ctx, jwks); err != nil {
+		return keysInForce{}, err
+	}
+	f, err := keyfunc.New(keyfunc.Options{Storage: store})
+	if err != nil {
+		return keysInForce{}, err
+	}
+	k := keysInForce{kids: make([]string, len(jwks)), named: make(map[keyName]any)}
+	if k.unnamed, err = f.VerificationKeySet(ctx); err != nil {
+		return keysInForce{}, err
+	}
+	for i, j := range jwks {
+		k.kids[i] = j.Marshal().KID
+		for _, alg := range keySetMethods {
+			key, err := f.KeyfuncCtx(ctx)(&jwt.Token{Header: map[string]any{"alg": alg, jwkset.HeaderKID: k.kids[i]}})
+			if err == nil {
+				k.named[keyName{alg, k.kids[i]}] = key
+			}
+		}
+	}
+	return k, nil
+}
+
+// has reports whether h names one of the keys, for whatever algorithm. A header without a kid will do where there is but one.
+func (k *keysInForce) has(h header) bool {
+	if !h.hasKid {
+		return len(k.kids) == 1
+	}
+	return slices.Contains(k.kids, h.kid)
+}
+
+// key answers what h's token is to be verified with.
+func (k *keysInForce) key(h header) (any, error) {
+	if !h.hasKid {
+		return k.unnamed, nil
+	}
+	if key, ok := k.named[keyName{h.alg, h.kid}]; ok {
+		return key, nil
+	}
+	return nil, refuse("no key for it")
 }
 
 func newKeySet(setting, rawURL string, log *slog.Logger) (*keySet, error) {
@@ -72,7 +125,6 @@ func newKeySet(setting, rawURL string, log *slog.Logger) (*keySet, error) {
 		log:     log.With("keys", u.Host),
 		refresh: keySetRefresh,
 		gap:     keySetGap,
-		store:   jwkset.NewMemoryStorage(),
 		wake:    make(chan struct{}, 1),
 		done:    make(chan struct{}),
 		next:    make(chan struct{}),
@@ -80,8 +132,7 @@ func newKeySet(setting, rawURL string, log *slog.Logger) (*keySet, error) {
 		err:     errors.New("not fetched yet"),
 	}
 	k.client = &http.Client{Transport: ownTransport(), Timeout: keySetTimeout, CheckRedirect: sameHost(u)}
-	k.keyfunc, err = keyfunc.New(keyfunc.Options{Storage: k.store})
-	return k, err
+	return k, nil
 }
 
 // sameHost lets a request be redirected to another path of the host that was configured, three times, and nowhere else.
@@ -101,7 +152,7 @@ func (k *keySet) ready(enough bool) error {
 	switch {
 	case !k.fetched:
 		return fmt.Errorf("auth: %s: no key set yet: %w", k.setting, k.err)
-	case len(k.kids) == 0 && !enough:
+	case len(k.force.kids) == 0 && !enough:
 		return fmt.Errorf("auth: %s: the key set is empty: a project that still signs with its shared secret needs SUPABASE_JWT_SECRET", k.setting)
 	}
 	return nil
@@ -117,7 +168,7 @@ func (k *keySet) age() time.Duration {
 func (k *keySet) count() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return len(k.kids)
+	return len(k.force.kids)
 }
 
 // run fetches until ctx ends.
@@ -166,27 +217,39 @@ func (k *keySet) run(ctx context.Context) {
 	}
 }
 
-// have answers nil when the key that h names is at hand, having asked the issuer for it if it was not. A header without a kid
-// will do where there is but one key.
-func (k *keySet) have(ctx context.Context, h header) error {
+// find answers what h's token is to be verified with, having asked the issuer for the key if it was not at hand.
+func (k *keySet) find(ctx context.Context, h header) (any, error) {
+	k.mu.Lock()
+	force := k.force
+	k.mu.Unlock()
+	if !force.has(h) {
+		var err error
+		if force, err = k.await(ctx, h); err != nil {
+			return nil, err
+		}
+	}
+	return force.key(h)
+}
+
+// await answers the set that has the key which h names, when there is one.
+func (k *keySet) await(ctx context.Context, h header) (keysInForce, error) {
 	ctx, cancel := context.WithTimeout(ctx, keySetTimeout)
 	defer cancel()
 	// A fetch counts as asked for only if it began after we came: one under way may have read the set just before the key
 	// was in it.
 	for came := time.Now(); ; {
 		k.mu.Lock()
-		found := slices.Contains(k.kids, h.kid) && h.hasKid || !h.hasKid && len(k.kids) == 1
-		fetched, began, err, next := k.fetched, k.began, k.err, k.next
+		force, fetched, began, err, next := k.force, k.fetched, k.began, k.err, k.next
 		k.mu.Unlock()
 		switch asked := began.After(came); {
-		case found:
-			return nil
+		case force.has(h):
+			return force, nil
 		case fetched && !h.hasKid:
-			return refuse("names no key")
+			return force, refuse("names no key")
 		case asked && err != nil:
-			return fmt.Errorf("%w: key set not at hand", ErrUnavailable)
+			return force, fmt.Errorf("%w: key set not at hand", ErrUnavailable)
 		case asked:
-			return refuse("no key for it")
+			return force, refuse("no key for it")
 		}
 		select {
 		case k.wake <- struct{}{}:
@@ -195,9 +258,9 @@ func (k *keySet) have(ctx context.Context, h header) error {
 		select {
 		case <-next:
 		case <-ctx.Done():
-			return fmt.Errorf("%w: key set not at hand", ErrUnavailable)
+			return force, fmt.Errorf("%w: key set not at hand", ErrUnavailable)
 		case <-k.done:
-			return fmt.Errorf("%w: closed", ErrUnavailable)
+			return force, fmt.Errorf("%w: closed", ErrUnavailable)
 		}
 	}
 }
@@ -212,17 +275,14 @@ func (k *keySet) fetch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	kids := make([]string, len(jwks))
-	for i, j := range jwks {
-		kids[i] = j.Marshal().KID
-	}
-	sum := sha256.Sum256(body)
-	if err := k.store.KeyReplaceAll(ctx, jwks); err != nil {
+	force, err := newKeysInForce(ctx, jwks)
+	if err != nil {
 		return err
 	}
+	sum := sha256.Sum256(body)
 	k.mu.Lock()
 	first, other := !k.fetched, sum != k.sum
-	k.kids, k.since, k.fetched, k.sum = kids, time.Now(), true, sum
+	k.force, k.since, k.fetched, k.sum = force, time.Now(), true, sum
 	k.mu.Unlock()
 	if other && k.changed != nil {
 		k.changed()

@@ -58,6 +58,41 @@ func TestRotatedKeyIsFoundOnFirstSight(t *testing.T) {
 	}
 }
 
+// What is kept of a set for the next token ends with the set, though the next one has a key of the same name.
+func TestKeysAreThoseOfTheLastFetch(t *testing.T) {
+	a := ecKey(t, "k")
+	b := edKey(t, "k")
+	c := ecKey(t, "k")
+	c.jwk["alg"] = ""
+	srv := newIssuer(t, a)
+	au, _ := newTest(t, Options{keySetGap: quick, SupabaseURL: srv.URL})
+	n := 0
+	grant := func(k key, header string) error {
+		n++
+		_, err := au.Grant(t.Context(), Request{Doc: "d", Token: k.raw(header, payload(k.token(srv.name(), claims{"n": n})))})
+		return err
+	}
+	unnamed := func(k key) string { return `{"alg":"` + k.alg + `"}` }
+	for round, now := range []key{a, b, c, a} {
+		srv.publish(now)
+		grant(ecKey(t, "unknown"), `{"alg":"ES256","kid":"unknown"}`) // has the set fetched again
+		for i, k := range []key{a, b, c} {
+			want := i == round%3
+			if err := grant(k, k.header()); (err == nil) != want || err != nil && !errors.Is(err, ErrToken) {
+				t.Errorf("round %d, key %d by its name: got %v, want ok %v", round, i, err, want)
+			}
+			if err := grant(k, unnamed(k)); (err == nil) != want || err != nil && !errors.Is(err, ErrToken) {
+				t.Errorf("round %d, key %d without a name: got %v, want ok %v", round, i, err, want)
+			}
+		}
+	}
+	srv.publish()
+	grant(ecKey(t, "unknown"), `{"alg":"ES256","kid":"unknown"}`)
+	if err := grant(a, a.header()); !errors.Is(err, ErrToken) {
+		t.Errorf("an empty set: got %v, want ErrToken", err)
+	}
+}
+
 func TestKeySetDownAtTheStartIsNotReady(t *testing.T) {
 	k := rsaKey(t, "k")
 	srv := newIssuer(t, k)

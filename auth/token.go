@@ -161,13 +161,14 @@ func (a *Auth) check(ctx context.Context, token string, h header) (*claimSet, er
 }
 
 func (v *verifier) check(ctx context.Context, token string, h header) (*claimSet, error) {
-	keyfunc := func(*jwt.Token) (any, error) { return v.secret, nil }
+	var key any = v.secret
 	if v.keys != nil {
-		if err := v.keys.have(ctx, h); err != nil {
+		var err error
+		if key, err = v.keys.find(ctx, h); err != nil {
 			return nil, err
 		}
-		keyfunc = v.keys.keyfunc.Keyfunc
 	}
+	keyfunc := func(*jwt.Token) (any, error) { return key, nil }
 	claims := &claimSet{}
 	_, err := v.parser.ParseWithClaims(token, claims, keyfunc)
 	if err != nil && v.service != nil && claims.text("role") == roleService {
