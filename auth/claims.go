@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -31,9 +33,12 @@ var (
 // UnmarshalJSON is called with valid JSON, whole.
 func (c *claimSet) UnmarshalJSON(data []byte) (err error) {
 	c.raw = bytes.Clone(data)
-	c.list, err = readObject(c.raw, make([]member, 0, 20))
+	c.list, err = readObject(c.raw, room(c.raw))
 	return err
 }
+
+// room is for the members of an object, about as many as it has.
+func room(data []byte) []member { return make([]member, 0, min(bytes.Count(data, []byte{':'}), 20)) }
 
 // get answers the value of a claim, or nil. JSON null is a value.
 func (c *claimSet) get(name string) json.RawMessage {
@@ -73,8 +78,9 @@ func (c *claimSet) date(name string) (*jwt.NumericDate, error) {
 	if raw == nil {
 		return nil, nil
 	}
-	var sec float64
-	if raw[0] == 'n' || json.Unmarshal(raw, &sec) != nil || sec <= 0 || sec > lastTime {
+	// As encoding/json reads a number, which is all that begins like one in checked JSON.
+	sec, err := strconv.ParseFloat(string(raw), 64)
+	if raw[0] != '-' && (raw[0] < '0' || raw[0] > '9') || err != nil || sec <= 0 || sec > lastTime {
 		return nil, fmt.Errorf("%w: %s", jwt.ErrInvalidType, name)
 	}
 	return jwt.NewNumericDate(time.Unix(int64(sec), 0)), nil
@@ -114,7 +120,7 @@ func readObject(data []byte, list []member) ([]member, error) {
 	if !utf8.Valid(data) {
 		return nil, errJSON
 	}
-	s := scanner{data: data}
+	s := scanner{data: data, text: string(data)}
 	s.space()
 	if s.peek() != '{' {
 		return nil, errJSON
@@ -133,6 +139,7 @@ func readObject(data []byte, list []member) ([]member, error) {
 // all else.
 type scanner struct {
 	data []byte
+	text string // the same, of which names are parts: they need no memory of their own
 	at   int
 }
 
@@ -177,20 +184,23 @@ func (s *scanner) object(list []member, keep bool, depth int) ([]member, error) 
 	if depth > maxDepth {
 		return nil, errJSON
 	}
-	mine := len(list)
+	mine, ok := len(list), false
 	s.at++ // the brace
 	for {
 		if s.space(); s.peek() == '}' && len(list) == mine {
 			s.at++
 			return list, nil
 		}
+		begin := s.at
 		quoted, err := s.str()
 		if err != nil {
 			return nil, err
 		}
-		name, ok := readText(quoted)
-		if !ok {
-			return nil, errJSON
+		name := s.text[begin+1 : s.at-1]
+		if strings.IndexByte(name, '\\') >= 0 {
+			if name, ok = readText(quoted); !ok {
+				return nil, errJSON
+			}
 		}
 		for _, m := range list[mine:] {
 			if m.name == name {
