@@ -64,7 +64,7 @@ type keySet struct {
 type keysInForce struct {
 	kids    []string // "" for a key without one
 	named   map[keyName]any
-	unnamed jwt.VerificationKeySet // for a token that names no key: all of them
+	unnamed any // for a token that names no key: the only one
 }
 
 // keyName is what a header says of its key. A key that is for another algorithm is not found under its name.
@@ -80,8 +80,12 @@ func newKeysInForce(ctx context.Context, jwks []jwkset.JWK) (keysInForce, error)
 		return keysInForce{}, err
 	}
 	k := keysInForce{kids: make([]string, len(jwks)), named: make(map[keyName]any)}
-	if k.unnamed, err = f.VerificationKeySet(ctx); err != nil {
+	all, err := f.VerificationKeySet(ctx)
+	if err != nil {
 		return keysInForce{}, err
+	}
+	if len(all.Keys) == 1 {
+		k.unnamed = all.Keys[0]
 	}
 	for i, j := range jwks {
 		k.kids[i] = j.Marshal().KID
