@@ -56,16 +56,19 @@ func newTickets(o Options) (*tickets, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tickets{key: key, parser: jwt.NewParser(parserOptions(hmacMethods)...)}, nil
+	return &tickets{key: key, parser: jwt.NewParser(parserOptions(hmacMethods, "", "")...)}, nil
 }
 
 // verify reads a ticket.
 func (t *tickets) verify(token string) (*identity, error) {
+	if t == nil || token == "" {
+		return nil, refuse("no ticket")
+	}
 	h, err := inspect(token)
 	if err != nil {
 		return nil, err
 	}
-	if t == nil || h.kid != ticketKid {
+	if h.kid != ticketKid {
 		return nil, refuse("no ticket")
 	}
 	claims := &claimSet{}

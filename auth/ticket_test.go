@@ -32,7 +32,7 @@ func TestTicketOpensOneDocumentInOneMode(t *testing.T) {
 		}
 	}
 	// To anybody else who trusts the same secret it is no token.
-	if _, err := a.verifiers[0].parser.Parse(ticket, func(*jwt.Token) (any, error) { return []byte(testSecret), nil }); err == nil {
+	if _, err := jwt.Parse(ticket, func(*jwt.Token) (any, error) { return []byte(testSecret), nil }); err == nil {
 		t.Error("the ticket is signed with the secret itself")
 	}
 

@@ -78,7 +78,6 @@ type verifier struct {
 	methods []string
 	rules   *jwt.Validator
 	service *jwt.Validator // nil, or the rules for a service_role key, which has no audience
-	parser  *jwt.Parser    // the library's own way through a whole token, which the tests hold judge against
 
 	// One of the two.
 	secret []byte
@@ -86,23 +85,24 @@ type verifier struct {
 }
 
 func newVerifier(name string, methods []string, issuer, audience string) *verifier {
-	opts := parserOptions(methods)
+	return &verifier{name: name, methods: methods, rules: jwt.NewValidator(parserOptions(methods, issuer, audience)...)}
+}
+
+// parserOptions are the rules for a token, as the library's validator and its parser take them.
+func parserOptions(methods []string, issuer, audience string) []jwt.ParserOption {
+	opts := []jwt.ParserOption{jwt.WithValidMethods(methods), jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(Leeway), jwt.WithStrictDecoding()}
 	if issuer != "" {
 		opts = append(opts, jwt.WithIssuer(issuer))
 	}
 	if audience != "" {
 		opts = append(opts, jwt.WithAudience(audience))
 	}
-	return &verifier{name: name, methods: methods, rules: jwt.NewValidator(opts...), parser: jwt.NewParser(opts...)}
-}
-
-func parserOptions(methods []string) []jwt.ParserOption {
-	return []jwt.ParserOption{jwt.WithValidMethods(methods), jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(Leeway), jwt.WithStrictDecoding()}
+	return opts
 }
 
 // acceptServiceRole lets the project's own service key in. Its issuer is "supabase" whatever the project.
 func (v *verifier) acceptServiceRole() {
-	v.service = jwt.NewValidator(append(parserOptions(v.methods), jwt.WithIssuer("supabase"))...)
+	v.service = jwt.NewValidator(parserOptions(v.methods, "supabase", "")...)
 }
 
 // base64url is that of a token's parts: no padding, and nothing in the bits that are left over.
