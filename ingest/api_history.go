@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"yjet/auth"
+	"yjet/internal/yjs"
 	"yjet/snapshot"
 	"yjet/stream"
 )
@@ -419,8 +421,16 @@ func (b *begun) Write(p []byte) (int, error) {
 func (b *begun) Unwrap() http.ResponseWriter { return b.ResponseWriter }
 
 func (s *Server) postImport(w http.ResponseWriter, r *http.Request, doc stream.Doc, g auth.Grant) {
-	// Who may not speak for everybody is the author of what he brings.
 	o := snapshot.ImportOptions{User: g.User, Conn: s.node + ".http", KeepUsers: g.Admin || s.o.Auth.Open(), Merge: isTrue(r.URL.Query().Get("merge"))}
+	if !o.KeepUsers { // who may not speak for everybody is the author of what he brings, and brings it through the door
+		o.Check = func(u *yjs.Update, have *yjs.State) error { return s.checkImport(doc, g, u, have) }
+		o.Size = func(bytes int) error {
+			if bytes > s.limits.Document {
+				return causeFull
+			}
+			return nil
+		}
+	}
 	done, err := s.o.Snapshots.Import(r.Context(), doc, &eager{r.Body, http.NewResponseController(w)}, o)
 	if err != nil {
 		s.failHistory(w, doc, err)
@@ -429,6 +439,25 @@ func (s *Server) postImport(w http.ResponseWriter, r *http.Request, doc stream.D
 	s.hintClosed(doc, done.Last, done.Records)
 	s.log.Info("document imported", "doc", string(doc), "user", g.User, "records", done.Records)
 	writeJSON(w, http.StatusCreated, map[string]any{"doc": doc, "records": done.Records, "versions": done.Versions, "seq": done.Last})
+}
+
+// checkImport holds an update of a file to the rules of one that comes by a socket: its limits, that it depends on nothing that is
+// not there, and that its bearer still may.
+func (s *Server) checkImport(doc stream.Doc, g auth.Grant, u *yjs.Update, have *yjs.State) error {
+	if s.withdrawn(doc, g) {
+		return causeRevoked
+	}
+	var checked yjs.Update
+	if err := s.parse(&checked, u.Bytes); err != nil {
+		return err
+	}
+	if cs := crowd(have, u); cs != nil {
+		return cs
+	}
+	if ready, err := have.Ready(u); err != nil || ready.Rest != nil {
+		return fmt.Errorf("%w: the update depends on what is neither in the file before it nor in the document", snapshot.ErrTransfer)
+	}
+	return nil
 }
 
 // eager gives each read of a long body its own time.

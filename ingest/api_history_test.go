@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"yjet/internal/yjs"
 	"yjet/snapshot"
@@ -274,4 +276,126 @@ func TestMomentsByTheirName(t *testing.T) {
 	if w.call("GET", "/api/docs/named?format=text&type=t&at=0001-01-01T00:00:00Z", "", http.StatusOK, &text); text != "" {
 		t.Errorf("in the year 1 = %q, want nothing", text)
 	}
+}
+
+// roots is an update that brings n root names.
+func roots(author uint64, n int) []byte {
+	b := []byte{1}
+	b = yjs.AppendUvarint(b, uint64(n))
+	b = yjs.AppendUvarint(b, author)
+	b = append(b, 0)
+	for i := range n {
+		b = append(b, 0x04, 1)
+		b = yjs.AppendVarString(b, fmt.Sprint("root ", author, " ", i))
+		b = yjs.AppendVarString(b, "x")
+	}
+	return append(b, 0)
+}
+
+// export is a file that a document with these records would be exported to.
+func export(updates ...[]byte) string {
+	var b strings.Builder
+	b.WriteString(`{"yjet":"document","v":1}` + "\n")
+	for i, u := range updates {
+		fmt.Fprintf(&b, `{"seq":%d,"update":"%s"}`+"\n", i+1, base64.StdEncoding.EncodeToString(u))
+	}
+	fmt.Fprintf(&b, `{"end":true,"records":%d}`+"\n", len(updates))
+	return b.String()
+}
+
+func TestImportIsNoWayPastTheDoor(t *testing.T) {
+	w := start(t, logins)
+	ann := token("ann", time.Hour)
+	if code, _ := w.request("POST", "/api/docs/door", ann, string(roots(1, 5000))); code != 413 {
+		t.Fatalf("door: %d", code)
+	}
+	for _, c := range []struct {
+		name    string
+		updates [][]byte
+		want    int
+	}{
+		{"root names", [][]byte{roots(1, 5000)}, 413},
+		{"root names by and by", [][]byte{roots(1, 600), roots(2, 900), roots(3, 1200)}, 413},
+		{"a gap", [][]byte{insert(1, 10, "later")}, 422},
+		{"a gap after a record", [][]byte{insert(1, 0, "a"), insert(2, 3, "later")}, 422},
+		{"nothing wrong", [][]byte{insert(1, 0, "a"), insert(1, 1, "b")}, 201},
+	} {
+		doc := "door-" + strings.ReplaceAll(c.name, " ", "-")
+		code, out := w.request("POST", "/api/docs/"+doc+"/import", ann, export(c.updates...))
+		if code != c.want {
+			t.Errorf("%s: got %d %s, want %d", c.name, code, out, c.want)
+		}
+		if n := len(w.records(doc)); n > 0 != (c.want == 201) {
+			t.Errorf("%s: %d records are stored", c.name, n)
+		}
+	}
+	if code, out := w.request("POST", "/api/docs/door-nothing-wrong/import?merge=1", ann, export(insert(1, 2, "c"))); code != 201 {
+		t.Errorf("what goes on from what the document has: got %d %s, want 201", code, out)
+	}
+}
+
+func TestImportUnderWayStopsAtARevocation(t *testing.T) {
+	w := start(t, logins)
+	body, slow := io.Pipe()
+	r, _ := http.NewRequest("POST", w.http.URL+"/api/docs/slow/import", body)
+	r.Header.Set("Authorization", "Bearer "+token("bob", time.Hour))
+	status := make(chan int, 1)
+	go func() {
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			status <- 0
+			return
+		}
+		resp.Body.Close()
+		status <- resp.StatusCode
+	}()
+	lines := strings.SplitAfter(export(insert(1, 0, "a"), insert(1, 1, "b")), "\n")
+	io.WriteString(slow, lines[0])
+	time.Sleep(100 * time.Millisecond)
+	if code, out := w.request("DELETE", "/api/sessions?user=bob", w.admin(), ""); code != 200 {
+		t.Fatalf("got %d %s", code, out)
+	}
+	io.WriteString(slow, strings.Join(lines[1:], ""))
+	slow.Close()
+	if code := <-status; code != 403 {
+		t.Errorf("got %d, want 403", code)
+	}
+	if n := len(w.records("slow")); n != 0 {
+		t.Errorf("got %d records, want none", n)
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
+// Whoever looked at a document while half of it was imported must not go on with what is taken away again.
+func TestHalfAnImportIsTakenAwayFromThoseWhoSeeIt(t *testing.T) {
+	w := start(t)
+	body, slow := io.Pipe()
+	r, _ := http.NewRequest("POST", w.http.URL+"/api/docs/half/import", body)
+	status := make(chan int, 1)
+	go func() {
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			status <- 0
+			return
+		}
+		resp.Body.Close()
+		status <- resp.StatusCode
+	}()
+	file := export(insert(1, 0, "half"), insert(1, 4, " and the rest"))
+	lines := strings.SplitAfter(file, "\n")
+	io.WriteString(slow, lines[0]+lines[1])
+	a := w.open("/half")
+	eventually(t, 5*time.Second, "the first half is stored", func() bool { return len(w.records("half")) == 1 })
+	a.has(1, 4)
+	slow.Close()
+	if code := <-status; code != 422 {
+		t.Errorf("got %d, want 422", code)
+	}
+	if got := a.code(); got != 4404 {
+		t.Errorf("close code: got %d, want 4404", got)
+	}
+	if n := len(w.records("half")); n != 0 {
+		t.Errorf("got %d records, want none", n)
+	}
+	http.DefaultClient.CloseIdleConnections()
 }

@@ -227,21 +227,23 @@ const (
 )
 
 // crowd refuses an update that would bring too many root names or client ids.
-func (r *room) crowd(u *yjs.Update) *cause {
-	if roots := u.Roots(); len(roots) > 0 && r.stored.Roots()+len(roots) > maxRoots {
+func (r *room) crowd(u *yjs.Update) *cause { return crowd(&r.stored, u) }
+
+func crowd(have *yjs.State, u *yjs.Update) *cause {
+	if roots := u.Roots(); len(roots) > 0 && have.Roots()+len(roots) > maxRoots {
 		fresh := 0
 		for _, name := range roots {
-			if !r.stored.HasRoot(name) {
+			if !have.HasRoot(name) {
 				fresh++
 			}
 		}
-		if r.stored.Roots()+fresh > maxRoots {
+		if have.Roots()+fresh > maxRoots {
 			return causeTooLarge
 		}
 	}
-	if r.stored.Clients() >= maxClients {
+	if have.Clients() >= maxClients {
 		for _, run := range u.Runs() {
-			if r.stored.Structs().Prefix(run.Client) == 0 {
+			if have.Structs().Prefix(run.Client) == 0 {
 				return causeTooLarge
 			}
 		}

@@ -166,21 +166,10 @@ func (s *Store) Heal(ctx context.Context, doc stream.Doc, state []byte, seq stre
 	} else if erased.Refuses(&u) {
 		return fmt.Errorf("%w: %q", ErrErased, doc) // a room that has not heard of it
 	}
-	v, err := s.read(ctx, doc, 0, nil)
-	if errors.Is(err, stream.ErrLost) {
+	var have yjs.State
+	if err := s.holds(ctx, doc, &have); errors.Is(err, stream.ErrLost) {
 		return s.replaceSnapshot(ctx, doc, state, seq)
 	} else if err != nil {
-		return err
-	}
-	good, _ := decodable(v.records)
-	var have yjs.State
-	for _, part := range withBase(v.base, good) {
-		if err := u.Parse(part, stored); err != nil {
-			return err
-		}
-		have.Add(&u)
-	}
-	if err := u.Parse(state, stored); err != nil {
 		return err
 	}
 	if have.Contains(&u) {
@@ -196,6 +185,23 @@ func (s *Store) Heal(ctx context.Context, doc stream.Doc, state []byte, seq stre
 	}
 	s.lg.Warn("what storage had lost was stored again from an open room", "doc", doc, "seq", seq, "bytes", len(missing))
 	s.mended(doc, "log")
+	return nil
+}
+
+// holds adds to have all that storage holds of a document.
+func (s *Store) holds(ctx context.Context, doc stream.Doc, have *yjs.State) error {
+	v, err := s.read(ctx, doc, 0, nil)
+	if err != nil {
+		return err
+	}
+	good, _ := decodable(v.records)
+	var u yjs.Update
+	for _, part := range withBase(v.base, good) {
+		if err := u.Parse(part, stored); err != nil {
+			return err
+		}
+		have.Add(&u)
+	}
 	return nil
 }
 

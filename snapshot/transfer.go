@@ -141,6 +141,11 @@ type ImportOptions struct {
 	KeepUsers  bool
 	// Merge also takes the file into a document that exists; its records come after those that are there.
 	Merge bool
+	// Check, when given, judges each update before it is appended, and have is what the document holds by then; an error ends
+	// the import. Without it the file is taken as it is, gaps and all: only for somebody who may append to the log himself.
+	Check func(u *yjs.Update, have *yjs.State) error
+	// Size, when given, is told the bytes of the document's state now and then.
+	Size func(bytes int) error
 }
 
 // Imported is what an import brought.
@@ -150,8 +155,13 @@ type Imported struct {
 	Last     stream.Seq `json:"last"`
 }
 
-// importBatch bounds what is appended at a time.
-const importBatch, importBytes = 1000, 8 << 20
+const (
+	// importBatch and importBytes bound what is appended at a time.
+	importBatch, importBytes = 1000, 8 << 20
+	// importFold is how many bytes of updates are appended before they are folded: whoever opens the document reads those that
+	// are not, all at once.
+	importFold = 32 << 20
+)
 
 // Import appends the records of a file that Export wrote, each with its original time, and names its versions again. ErrNotNew:
 // the document exists, and Merge was not asked for. A new document that could not be imported whole is taken away again, unless
@@ -165,22 +175,41 @@ func (s *Store) Import(ctx context.Context, doc stream.Doc, r io.Reader, o Impor
 	return done, err
 }
 
+// undo takes half a new document away: rooms that show it close, as they do for an erasure, so that nobody writes on top of it.
 func (im *importer) undo() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(im.ctx), 30*time.Second)
 	defer cancel()
+	err := im.alone(ctx)
+	if err == nil {
+		err = im.s.log.Announce(EraseAnnouncement, []byte(im.doc))
+	}
+	if err == nil {
+		err = sleep(ctx, eraseSettle)
+	}
+	if err == nil {
+		err = im.alone(ctx)
+	}
+	if err == nil {
+		err = im.s.removeAll(ctx, im.doc)
+	}
+	if err != nil {
+		im.s.lg.Warn("half an import stays", "doc", im.doc, "err", err)
+	}
+}
+
+// alone answers nil while the document holds the import's records and no other.
+func (im *importer) alone(ctx context.Context) error {
 	n := 0
 	for _, err := range im.s.Records(ctx, im.doc, 0, 0) {
 		if err != nil {
-			return
+			return err
 		}
 		n++
 	}
 	if n != im.done.Records {
-		return
+		return errors.New("somebody else has written to it")
 	}
-	if err := im.s.removeAll(ctx, im.doc); err != nil {
-		im.s.lg.Warn("half an import stays", "doc", im.doc, "err", err)
-	}
+	return nil
 }
 
 func (im *importer) run(r io.Reader) (Imported, error) {
@@ -191,15 +220,10 @@ func (im *importer) run(r io.Reader) (Imported, error) {
 		return im.done, err
 	}
 	if im.o.Merge {
-		switch st, err := s.At(ctx, doc, Moment{}); {
-		case err == nil:
-			var u yjs.Update
-			if err := u.Parse(st.Update, stored); err != nil {
-				return im.done, err
-			}
-			im.have.Add(&u)
-			im.done.Last = st.Seq
-		case !errors.Is(err, ErrNotFound):
+		if err := s.holds(ctx, doc, &im.have); err != nil {
+			return im.done, err
+		}
+		if im.done.Last, err = s.log.Head(ctx, doc); err != nil {
 			return im.done, err
 		}
 	}
@@ -262,14 +286,20 @@ func (im *importer) run(r io.Reader) (Imported, error) {
 			if erased.Refuses(&u) {
 				return im.done, fmt.Errorf("%w: line %d: %q was erased, and what it held may not come back under that name", ErrErased, n, doc)
 			}
+			known := im.o.Merge && im.have.Contains(&u)
+			if im.o.Check != nil && !known {
+				if err := im.o.Check(&u, &im.have); err != nil {
+					return im.done, fmt.Errorf("line %d: %w", n, err)
+				}
+			}
+			if im.o.Check != nil || im.o.Merge {
+				im.have.Add(&u)
+			}
 			if !line.Base {
 				im.records++
 			}
-			if im.o.Merge {
-				if im.have.Contains(&u) {
-					continue // nothing new, nothing logged
-				}
-				im.have.Add(&u)
+			if known {
+				continue // nothing new, nothing logged
 			}
 			if err := im.add(line); err != nil {
 				return im.done, err
@@ -290,8 +320,9 @@ type importer struct {
 	bytes   int
 	records int
 	skipped int
+	pending int                       // bytes that are appended and not folded
+	have    yjs.State                 // what the document holds; with Merge or a Check
 	seqs    map[stream.Seq]stream.Seq // of the file to here
-	have    yjs.State                 // with Merge: what the document holds already
 	done    Imported
 }
 
@@ -351,7 +382,22 @@ func (im *importer) flush() error {
 		done <- err
 	})
 	err := <-done
+	im.pending += im.bytes
 	im.batch, im.of, im.bytes = nil, nil, 0
+	if err != nil || im.pending < importFold {
+		return err
+	}
+	im.pending = 0
+	if _, err := im.s.Fold(im.ctx, im.doc); err != nil && !errors.Is(err, ErrPaused) {
+		return err
+	}
+	if im.o.Size == nil {
+		return nil
+	}
+	sum, err := im.s.Summary(im.ctx, im.doc)
+	if err == nil {
+		err = im.o.Size(sum.Bytes)
+	}
 	return err
 }
 
