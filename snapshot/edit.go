@@ -110,26 +110,23 @@ func (s *Store) Copy(ctx context.Context, doc stream.Doc, m Moment, to stream.Do
 // ErrErased: the update holds what was erased under that name.
 var ErrErased = errors.New("snapshot: erased content")
 
-// Seed stores the first update of a new document, exactly once among all servers, and returns its last sequence. What is too
-// large for one record is cut, as every update is: the first part decides whose document it is. ErrNotNew: it exists.
+// Seed stores the first update of a new document, exactly once among all servers, and whole or not at all: in several records where
+// it is too large for one. It answers the last sequence. ErrNotNew: the document has records.
 func (s *Store) Seed(ctx context.Context, doc stream.Doc, user, conn string, update []byte) (stream.Seq, error) {
 	parts := [][]byte{update}
 	if len(update) > s.log.MaxUpdate() {
 		var err error
 		if parts, err = yjs.Split(update, s.log.MaxUpdate()); err != nil {
-			return 0, err
+			return 0, fmt.Errorf("%w: %w", stream.ErrTooLarge, err)
 		}
 	}
-	seq, err := s.log.AppendIfNew(ctx, doc, stream.Entry{User: user, Conn: conn, Update: parts[0]})
+	entries := make([]stream.Entry, len(parts))
+	for i, p := range parts {
+		entries[i] = stream.Entry{User: user, Conn: conn, Update: p}
+	}
+	seq, err := s.log.AppendIfNew(ctx, doc, entries...)
 	if errors.Is(err, stream.ErrConflict) {
 		return 0, fmt.Errorf("%w: %q", ErrNotNew, doc)
 	}
-	if err != nil || len(parts) == 1 {
-		return seq, err
-	}
-	entries := make([]stream.Entry, len(parts)-1)
-	for i, p := range parts[1:] {
-		entries[i] = stream.Entry{User: user, Conn: conn, Update: p}
-	}
-	return appendAll(ctx, s.log.Writer(doc), entries)
+	return seq, err
 }

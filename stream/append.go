@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -79,11 +80,12 @@ func (w *Writer) Append(ctx context.Context, entries []Entry, done func(seqs []S
 	w.shard.submit(p)
 }
 
-func (w *Writer) check(entries []Entry) error {
+func (w *Writer) check(entries []Entry) error { return check(entries, w.shard.l.MaxUpdate()) }
+
+func check(entries []Entry, limit int) error {
 	if len(entries) == 0 {
 		return errors.New("stream: an append of nothing")
 	}
-	limit := w.shard.l.MaxUpdate()
 	run, size := 0, 0
 	for i := range entries {
 		if err := entries[i].check(limit); err != nil {
@@ -133,10 +135,15 @@ func (p *pending) message(i int, reply string, extra int) *nats.Msg {
 	return &nats.Msg{Subject: p.w.subject, Reply: reply, Header: e.header(p.w.doc, p.w.token, sum, extra), Data: e.Update}
 }
 
-// AppendIfNew stores an update only where the document has no record: the compare-and-set of seeding. ErrConflict: it has
-// one. It retries until ctx ends (ErrGaveUp: it may be stored nevertheless).
-func (l *Log) AppendIfNew(ctx context.Context, doc Doc, e Entry) (Seq, error) {
-	if err := e.check(l.MaxUpdate()); err != nil {
+// AppendIfNew stores the entries, all of them or none, only where the document has no record: the compare-and-set of seeding. They
+// are parts of one update: at most 1,000, and not above 64 MiB. It answers the sequence of the last. ErrConflict: the document has
+// a record. It retries until ctx ends (ErrGaveUp: they may be stored nevertheless).
+func (l *Log) AppendIfNew(ctx context.Context, doc Doc, entries ...Entry) (Seq, error) {
+	entries = slices.Clone(entries)
+	for i := range entries {
+		entries[i].WithNext = i < len(entries)-1
+	}
+	if err := check(entries, l.MaxUpdate()); err != nil {
 		return 0, err
 	}
 	if f := l.fault.Load(); f != nil {
@@ -150,27 +157,41 @@ func (l *Log) AppendIfNew(ctx context.Context, doc Doc, e Entry) (Seq, error) {
 	} else if head > 0 {
 		return 0, fmt.Errorf("%w: %q has records", ErrConflict, doc)
 	}
-	sum := Sum{CRC: checksum(e.Update), Writer: randomWriter(), N: 1}
-	m := &nats.Msg{Subject: s.subject(kindLog, token), Header: e.header(doc, token, sum, 1), Data: e.Update}
-	m.Header["Nats-Expected-Last-Subject-Sequence"] = []string{"0"}
+	msgs := make([]*nats.Msg, len(entries))
+	writer, size := randomWriter(), 0
+	var last Sum
+	for i := range entries {
+		e := &entries[i]
+		last = Sum{CRC: checksum(e.Update), Writer: writer, N: uint64(i + 1)}
+		msgs[i] = &nats.Msg{Subject: s.subject(kindLog, token), Header: e.header(doc, token, last, 4), Data: e.Update}
+		size += len(e.Update)
+	}
+	expect(msgs[0].Header, 0)
+	failed := true
+	if len(msgs) > 1 && s.grouped {
+		s.proofs.begin(writer)
+		defer func() { s.proofs.end(writer, failed) }()
+	}
 	for attempt := 0; ; attempt++ {
 		var seq Seq
 		err := errRefused
 		if !s.checking.Load() {
-			seq, err = publish(ctx, l.nc, m)
+			seq, err = l.publishAll(ctx, msgs)
 		}
 		switch {
 		case err == nil:
+			failed = false
 			s.saw(seq)
-			l.stored(1, len(e.Update))
+			l.stored(len(entries), size)
 			return seq, nil
 		case errors.Is(err, ErrConflict):
 			// What is there may be our own: an attempt whose acknowledgement was lost.
 			if attempt == 0 {
+				failed = false // nothing of it is there
 				return 0, fmt.Errorf("%w: %q has records", ErrConflict, doc)
 			}
 			r, ok, rerr := l.lastRecord(ctx, s, token)
-			if rerr == nil && ok && r.Sum == sum {
+			if rerr == nil && ok && r.Sum == last {
 				return r.Seq, nil
 			} else if rerr == nil {
 				return 0, fmt.Errorf("%w: %q has records", ErrConflict, doc)
@@ -186,6 +207,27 @@ func (l *Log) AppendIfNew(ctx context.Context, doc Doc, e Entry) (Seq, error) {
 			return 0, fmt.Errorf("%w: %q: %w", ErrGaveUp, doc, err)
 		}
 	}
+}
+
+// publishAll sends messages to a stream, several as one atomic batch, and awaits their acknowledgement, once. It answers the last
+// sequence.
+func (l *Log) publishAll(ctx context.Context, msgs []*nats.Msg) (Seq, error) {
+	if len(msgs) == 1 {
+		return publish(ctx, l.nc, msgs[0])
+	}
+	id := randomName()
+	for i, m := range msgs {
+		m.Header["Nats-Batch-Id"] = []string{id}
+		m.Header["Nats-Batch-Sequence"] = []string{strconv.Itoa(i + 1)}
+		if i == len(msgs)-1 {
+			m.Header["Nats-Batch-Commit"] = []string{"1"}
+			return publish(ctx, l.nc, m)
+		}
+		if err := l.nc.PublishMsg(m); err != nil {
+			return 0, err
+		}
+	}
+	return 0, nil
 }
 
 // publish sends a message to a stream and awaits its acknowledgement, once.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -415,5 +416,44 @@ func TestLongAppendsGoInSeveralBatchesAndWhatBelongsTogetherInOne(t *testing.T) 
 				t.Errorf("more together than a batch takes: got %v, want ErrTooLarge", err)
 			}
 		})
+	}
+}
+
+func TestSeedInSeveralPartsIsWholeAndOnce(t *testing.T) {
+	l, srv := open(t, Config{})
+	seedWholeAndOnce(t, l, openOn(t, srv, Config{}), openOn(t, srv, Config{}))
+}
+
+// seedWholeAndOnce: parts of one update are there all together, once, whichever server was first.
+func seedWholeAndOnce(t *testing.T, servers ...*Log) {
+	t.Helper()
+	for round := range 5 {
+		doc := Doc(fmt.Sprintf("seed/%d", round))
+		_, s := tail(t, servers[0], doc)
+		var wg sync.WaitGroup
+		var won atomic.Int32
+		for i, l := range servers {
+			wg.Go(func() {
+				parts := []Entry{{Update: fmt.Append(nil, i, " a")}, {Update: fmt.Append(nil, i, " b")}, {Update: fmt.Append(nil, i, " c")}}
+				switch seq, err := l.AppendIfNew(within(t, 10*time.Second), doc, parts...); {
+				case err == nil && seq > 0:
+					won.Add(1)
+				case !errors.Is(err, ErrConflict):
+					t.Errorf("AppendIfNew = %d, %v; want a sequence or ErrConflict", seq, err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := won.Load(); n != 1 {
+			t.Errorf("%d servers have seeded %q, want 1", n, doc)
+		}
+		recs := checkLog(t, servers[0], doc)
+		if len(recs) != 3 || recs[0].Update[0] != recs[2].Update[0] {
+			t.Fatalf("got %d records, want the three of one server", len(recs))
+		}
+		eventually(t, "the tail to have them", func() bool { return s.len() == 3 })
+		if _, err := servers[0].AppendIfNew(within(t, 10*time.Second), doc, Entry{Update: []byte("late")}, Entry{Update: []byte("too")}); !errors.Is(err, ErrConflict) {
+			t.Errorf("seeding again = %v, want ErrConflict", err)
+		}
 	}
 }

@@ -28,6 +28,7 @@ func TestClusterLosesNothingWhenLeadersGo(t *testing.T) {
 	if a.cfg.Replicas != 3 {
 		t.Fatalf("%d replicas, want 3", a.cfg.Replicas)
 	}
+	seedWholeAndOnce(t, a, b)
 	const docs = 4
 	var sinks []*sink
 	for i := range 2 * docs {
