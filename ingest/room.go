@@ -366,6 +366,9 @@ func (r *room) listen(ctx context.Context) error {
 	if err := r.tail.Listen(ctx); err != nil {
 		return because(causeStorage, err)
 	}
+	// Nobody waits for long to be let in because cursors are not to be had.
+	ctx, cancel = context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
 	present, err := r.srv.o.Log.ListPresence(ctx, r.doc)
 	if err != nil {
 		r.logger().Warn("presence could not be read", "err", err)

@@ -361,6 +361,29 @@ func TestOutageIsHeldThenRecovered(t *testing.T) {
 	b.has(1, 17)
 }
 
+// Presence is in the memory of NATS, and gone with it where there is one server.
+func TestAfterARestartOfNATSDocumentsOpenAndPresenceIsKept(t *testing.T) {
+	w := start(t)
+	w.open("/before").send(aware(1, 1, `{}`))
+	w.nats.Restart()
+	begun := time.Now()
+	b := w.open("/after")
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("opening a document took %v", took)
+	}
+	eventually(t, 10*time.Second, "presence in the bucket", func() bool {
+		b.send(aware(2, uint64(time.Now().UnixMilli()), `{"n":1}`))
+		r := w.srv.rooms.find("after")
+		r.mu.Lock()
+		r.nextSign = time.Time{}
+		r.mu.Unlock()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		list, err := w.log.ListPresence(ctx, "after")
+		return err == nil && len(list) == 1
+	})
+}
+
 func TestOutageThatLastsSendsWritersAwayAndLosesNothing(t *testing.T) {
 	w := start(t, limits(func(l *Limits) { l.AppendWait = time.Second }))
 	a := w.open("/long")

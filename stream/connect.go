@@ -82,6 +82,7 @@ func (l *Log) hook() (unhook func()) {
 			s.checking.Store(true)
 			s.reconnected.Add(1)
 		}
+		l.away.Store(true)
 		l.compareSoon() // verifies the ends first, and lets appends go
 		// A replica that answers now may not have caught up yet; look once more when it has.
 		time.AfterFunc(2*time.Second, l.compareSoon)

@@ -38,6 +38,14 @@ func (l *Log) keep() {
 				time.AfterFunc(time.Second, l.compareSoon)
 			}
 		}
+		if l.away.Swap(false) {
+			// A single NATS server that was started anew has no bucket in memory any more.
+			if _, err := l.ensure(ctx, presenceStream(), l.cfg.Replicas); err != nil && l.ctx.Err() == nil {
+				l.away.Store(true)
+				l.log.Warn("presence cannot be kept, will be tried again", "err", err)
+				time.AfterFunc(time.Second, l.compareSoon)
+			}
+		}
 		cancel()
 	}
 }

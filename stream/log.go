@@ -74,6 +74,7 @@ type Log struct {
 	unhook   func()
 
 	compare chan struct{} // asks the keeper to compare all heads now
+	away    atomic.Bool   // the connection was away: presence, which NATS holds in memory, may be gone
 
 	repairMu sync.Mutex
 	repairQ  []*Tail
