@@ -76,6 +76,10 @@ func (s *Server) withDoc(w http.ResponseWriter, r *http.Request, name string, ne
 		refuse(w, causeReadOnly)
 		return
 	}
+	if r.Method != http.MethodDelete && s.memory.tight() { // what answers holds a document or two in memory
+		refuse(w, causeOverloaded)
+		return
+	}
 	f(w, r, doc, grant)
 }
 
@@ -307,11 +311,11 @@ func (s *Server) postDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc,
 		size = int(min(n, int64(size)))
 	}
 	if size > largeMessage {
-		if ok, _ := s.memory.take(r, size); !ok {
+		if ok, _ := s.inbound.take(r, size); !ok {
 			refuse(w, causeOverloaded)
 			return
 		}
-		defer s.memory.give(r, size)
+		defer s.inbound.give(r, size)
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(s.limits.Message)))
 	if err != nil {

@@ -154,7 +154,7 @@ func (c *conn) read() error {
 		b, held, err := c.readAll(r, (*bp)[:0])
 		c.wire.inMessage = false
 		if err != nil {
-			c.srv.memory.give(c, held)
+			c.srv.inbound.give(c, held)
 			return c.readError(err, first)
 		}
 		if first || c.wire.armed {
@@ -166,7 +166,7 @@ func (c *conn) read() error {
 		c.srv.metrics.received(d.name(), len(b))
 		c.exempt = false
 		err = func() error {
-			defer c.srv.memory.give(c, held)
+			defer c.srv.inbound.give(c, held)
 			return d.message(c, kind == websocket.TextMessage, b)
 		}()
 		n := float64(len(b))
@@ -212,7 +212,7 @@ func (c *conn) readAll(r io.Reader, b []byte) (_ []byte, held int, err error) {
 
 // reserve counts n more bytes of a large message; it waits while there is no room for them, but not for ever.
 func (c *conn) reserve(n int) error {
-	ok, freed := c.srv.memory.take(c, n)
+	ok, freed := c.srv.inbound.take(c, n)
 	if ok {
 		return nil
 	}
@@ -232,7 +232,7 @@ func (c *conn) reserve(n int) error {
 		if overdue {
 			return causeOverloaded
 		}
-		ok, freed = c.srv.memory.take(c, n)
+		ok, freed = c.srv.inbound.take(c, n)
 	}
 	return nil
 }

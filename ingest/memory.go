@@ -1,107 +1,124 @@
 package ingest
 
 import (
+	"context"
 	"math"
 	"runtime"
 	"runtime/debug"
-	runtimemetrics "runtime/metrics"
+	rtm "runtime/metrics"
 	"sync"
 	"time"
+
+	"yjet/stream"
 )
 
-// memory keeps the process below the runtime's memory limit (GOMEMLIMIT, or what cmd makes of the container's). The limit alone makes
-// the garbage collector work harder, and in the end work without result while the kernel looks for whom to kill. What lives is
-// what counts: above three quarters of the limit documents that nobody uses are forgotten at once, and no more are opened.
-// Without a limit it only bounds what large messages hold while they come in.
+// A memory tells how near the process is to the limit it was given (GOMEMLIMIT; without one it never is). Go keeps to it as long
+// as garbage is all there is to give, and beyond that goes over it, until the kernel ends the process and everybody with it. So
+// before a document is loaded there must be room for it: rooms that nobody uses go first, and then who asks is refused.
 type memory struct {
-	limit uint64 // bytes; 0: none
-
-	mu     sync.Mutex
-	looked time.Time // when it was last asked, and what the answer was
-	full   bool
-
-	incoming int64         // bytes of large messages that are being read or taken in
-	most     int64         // of incoming, but for the elder's
-	elder    any           // whose message goes on whatever the others hold, so that one always ends; nil: nobody's
-	freed    chan struct{} // closed when something was given back
+	mu        sync.Mutex
+	reserved  int64 // by loads under way
+	collected time.Time
+	samples   []rtm.Sample
 }
 
 const (
-	largeMessage = 256 << 10 // smaller ones are not counted
-	mostIncoming = 1 << 30
-	lookEvery    = 250 * time.Millisecond
+	// memoryShare of the limit may be in use when a document is opened. The rest is for edits, folds, and what NATS caches.
+	memoryShare = 0.7
+	// loadCost is what a document takes to be loaded and folded once, in times its state.
+	loadCost = 5
+	// collectEvery is how often we find out what is garbage.
 	collectEvery = time.Second
 )
 
 func newMemory() *memory {
-	m := &memory{most: mostIncoming, freed: make(chan struct{})}
-	if l := debug.SetMemoryLimit(-1); l > 0 && l < math.MaxInt64 {
-		m.limit, m.most = uint64(l), min(mostIncoming, max(l/4, 64<<20))
+	m := &memory{}
+	for _, name := range []string{"/memory/classes/total:bytes", "/memory/classes/heap/released:bytes", "/memory/classes/heap/free:bytes",
+		"/memory/classes/heap/unused:bytes", "/memory/classes/heap/objects:bytes", "/gc/heap/live:bytes"} {
+		m.samples = append(m.samples, rtm.Sample{Name: name})
 	}
 	return m
 }
 
-// loads is how many documents may be read at once: one of 50 MB takes three times as much while it is.
-func (m *memory) loads(most int) int {
-	if m.limit == 0 {
-		return most
+// limit is what may be in use when a document is opened; 0: whatever there is.
+func (m *memory) limit() int64 {
+	l := debug.SetMemoryLimit(-1)
+	if l == math.MaxInt64 {
+		return 0
 	}
-	return int(min(max(m.limit/(128<<20), 1), uint64(most)))
+	return int64(float64(l) * memoryShare)
+}
+
+// reserve sets n bytes aside, if they are there. The caller owes a release of as many.
+func (m *memory) reserve(n int64) bool {
+	limit := m.limit()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if limit > 0 && !m.fitsLocked(n, limit) {
+		return false
+	}
+	m.reserved += n
+	return true
+}
+
+func (m *memory) release(n int64) {
+	m.mu.Lock()
+	m.reserved -= n
+	m.mu.Unlock()
 }
 
 // tight reports whether nothing more should be opened.
 func (m *memory) tight() bool {
-	if m.limit == 0 {
+	limit := m.limit()
+	if limit == 0 {
 		return false
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	now := time.Now()
-	if now.Sub(m.looked) < lookEvery || m.full && now.Sub(m.looked) < collectEvery {
-		return m.full
+	return !m.fitsLocked(0, limit)
+}
+
+func (m *memory) fitsLocked(n, limit int64) bool {
+	n += m.reserved
+	all, live := m.inUseLocked()
+	if all+n <= limit {
+		return true
 	}
-	m.full = m.used() > m.limit/4*3
-	if m.full {
-		// Much of it may be garbage, which the runtime is in no hurry to find before the limit.
+	if time.Since(m.collected) > collectEvery {
 		runtime.GC()
-		m.full = m.used() > m.limit/4*3
+		m.collected = time.Now()
+		_, live = m.inUseLocked()
 	}
-	m.looked = time.Now()
-	return m.full
+	return live+n <= limit
 }
 
-func (m *memory) used() uint64 {
-	s := [...]runtimemetrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}}
-	runtimemetrics.Read(s[:])
-	return s[0].Value.Uint64() + s[1].Value.Uint64()
+// inUseLocked is what is in use with all garbage, and what was without it when it was last collected.
+func (m *memory) inUseLocked() (all, live int64) {
+	rtm.Read(m.samples)
+	v := func(i int) int64 { return int64(m.samples[i].Value.Uint64()) }
+	all = v(0) - v(1) - v(2) - v(3)
+	return all, all - v(4) + v(5)
 }
 
-// take counts n more bytes of a large message for its holder, and reports whether it may go on; else freed is closed when it may ask
-// again.
-func (m *memory) take(holder any, n int) (ok bool, freed <-chan struct{}) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.incoming+int64(n) > m.most && m.elder != holder {
-		if m.elder != nil {
-			return false, m.freed
-		}
-		m.elder = holder
+// roomFor sees to it that there is memory to load a document, at the cost of rooms that nobody uses. The caller owes a release of
+// what it answers.
+func (rs *rooms) roomFor(ctx context.Context, doc stream.Doc) (n int64, err error) {
+	m := rs.srv.memory
+	if m.limit() == 0 {
+		return 0, nil
 	}
-	m.incoming += int64(n)
-	return true, nil
-}
-
-// give takes back all n bytes that the holder has taken.
-func (m *memory) give(holder any, n int) {
-	if n == 0 {
-		return
+	sum, err := rs.srv.o.Snapshots.Summary(ctx, doc)
+	if err != nil {
+		return 0, nil // loading will tell
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.incoming -= int64(n)
-	if m.elder == holder {
-		m.elder = nil
+	n = int64(sum.Bytes)*loadCost + 1<<20
+	if m.reserve(n) {
+		return n, nil
 	}
-	close(m.freed)
-	m.freed = make(chan struct{})
+	rs.unload(time.Now().Add(rs.srv.limits.IdleUnload))
+	wait(ctx, ctx, collectEvery+collectEvery/10) // until it is known what is garbage by now
+	if m.reserve(n) {
+		return n, nil
+	}
+	return 0, causeOverloaded
 }

@@ -1,48 +1,83 @@
 package ingest
 
 import (
-	"strings"
+	"context"
+	"fmt"
+	"math"
+	"runtime"
+	"runtime/debug"
 	"testing"
 	"time"
 
-	"github.com/gorilla/websocket"
+	"yjet/internal/yjs"
+	"yjet/stream"
 )
 
-// TestLargeMessagesWaitForEachOther: what connections hold of large messages is bounded, and a message that waits goes through when
-// another has.
-func TestLargeMessagesWaitForEachOther(t *testing.T) {
+// Under a limit on memory who asks for one more document is refused, those who are in go on, and what nobody uses makes room.
+func TestDocumentsThatMemoryIsTooShortForAreRefused(t *testing.T) {
 	w := start(t)
-	w.srv.memory.most = 400 << 10
-	text := strings.Repeat("x", 1<<20)
-	var all []*client
-	for range 6 {
-		all = append(all, w.open("/large"))
-	}
-	for i, c := range all {
-		go c.ws.WriteMessage(websocket.BinaryMessage, edit(insert(uint64(i+1), 0, text)))
-	}
-	for i := range all {
-		all[0].has(uint64(i+1), uint64(len(text)))
-	}
-	w.srv.memory.mu.Lock()
-	defer w.srv.memory.mu.Unlock()
-	if n := w.srv.memory.incoming; n != 0 {
-		t.Errorf("%d bytes are still counted", n)
-	}
-}
-
-func TestLargeMessageIsNotWaitedForEndlessly(t *testing.T) {
-	w := start(t, limits(func(l *Limits) { l.MessageWait = 200 * time.Millisecond }))
-	w.srv.memory.most = 1 << 20
-	for _, holder := range []string{"one", "the elder"} {
-		if ok, _ := w.srv.memory.take(holder, 1<<20); !ok {
-			t.Fatalf("%s does not get any", holder)
+	const docs, size = 40, 3 << 20
+	ctx := context.Background()
+	for i := range docs {
+		doc := stream.Doc(fmt.Sprint("mem-", i))
+		done := make(chan error, 1)
+		w.log.Writer(doc).Append(ctx, []stream.Entry{{Update: uncuttable(1, size)}}, func(_ []stream.Seq, err error) { done <- err })
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.snap.Fold(ctx, doc); err != nil {
+			t.Fatal(err)
 		}
 	}
-	c := w.open("/large")
-	c.send(edit(insert(1, 0, strings.Repeat("x", 3<<20))))
-	c.wait("the end", func() bool { return c.closed })
-	if !websocket.IsCloseError(c.err, 1013) {
-		t.Errorf("ended with %v, want 1013", c.err)
+	live := func() int64 {
+		for range 3 { // pools let go by and by
+			runtime.GC()
+		}
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
 	}
+	w.nats.Restart() // which holds much of what was just stored
+	eventually(t, 10*time.Second, "NATS answers", func() bool { return w.log.Health(ctx).Err == nil })
+	time.Sleep(500 * time.Millisecond)
+	limit := int64(float64(live()+80<<20) / memoryShare)
+	debug.SetMemoryLimit(limit)
+	defer debug.SetMemoryLimit(math.MaxInt64)
+	var in []*client
+	refused := 0
+	for i := 0; i < docs && refused < 2; i++ {
+		c := w.dial(fmt.Sprint("/mem-", i))
+		c.send(step1(nil))
+		c.wait("close", func() bool { return c.closed || c.count(yjs.MsgSync, yjs.SyncStep2) > 0 })
+		if !c.closed {
+			c.mu.Lock()
+			c.frames = nil // the test itself holds nothing
+			c.mu.Unlock()
+			in = append(in, c)
+			continue
+		}
+		if got := c.code(); got != 1013 {
+			t.Fatalf("close code: got %d, want 1013", got)
+		}
+		refused++
+	}
+	t.Logf("%d of %d documents are open; %d MiB of %d in use", len(in), docs, live()>>20, limit>>20)
+	if got := live(); got > limit {
+		t.Errorf("%d MiB are in use, above the limit of %d", got>>20, limit>>20)
+	}
+	if refused == 0 || len(in) < 3 {
+		t.Fatalf("%d documents were let in and %d refused, want some of each", len(in), refused)
+	}
+	in[0].send(edit(insert(7, 0, "goes on")))
+	in[0].has(7, 7)
+	for _, c := range in {
+		c.leave()
+	}
+	eventually(t, 30*time.Second, "one more is let in", func() bool {
+		c := w.dial(fmt.Sprint("/mem-", docs-1))
+		defer c.drop()
+		c.send(step1(nil))
+		c.wait("close", func() bool { return c.closed || c.count(yjs.MsgSync, yjs.SyncStep2) > 0 })
+		return !c.closed
+	})
 }

@@ -23,17 +23,16 @@ type rooms struct {
 }
 
 func newRooms(s *Server) *rooms {
-	return &rooms{srv: s, byDoc: map[stream.Doc]*room{}, loads: make(chan struct{}, s.memory.loads(s.limits.Loads)), folds: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	return &rooms{srv: s, byDoc: map[stream.Doc]*room{}, loads: make(chan struct{}, s.limits.Loads), folds: make(chan struct{}, runtime.GOMAXPROCS(0))}
 }
 
 // open answers the room of a document, loaded. All who ask meanwhile share one
 // load. The caller owes a release.
 func (rs *rooms) open(ctx context.Context, doc stream.Doc) (*room, error) {
-	tight := rs.srv.memory.tight()
 	rs.mu.Lock()
 	r := rs.byDoc[doc]
 	if r == nil {
-		if tight || len(rs.byDoc) >= rs.srv.limits.Documents && !rs.evict() {
+		if len(rs.byDoc) >= rs.srv.limits.Documents && !rs.evict() {
 			rs.mu.Unlock()
 			return nil, causeOverloaded
 		}
@@ -88,7 +87,11 @@ func (rs *rooms) load(r *room) {
 	start := time.Now()
 	select {
 	case rs.loads <- struct{}{}:
-		r.err = r.load(ctx)
+		var n int64
+		if n, r.err = rs.roomFor(ctx, r.doc); r.err == nil {
+			r.err = r.load(ctx)
+			rs.srv.memory.release(n)
+		}
 		<-rs.loads
 	case <-ctx.Done():
 		r.err = causeOverloaded
@@ -197,10 +200,15 @@ func (rs *rooms) tick(now time.Time) {
 	for _, r := range rs.all() {
 		r.tick(now)
 	}
-	var quiet []*room
 	if rs.srv.memory.tight() {
-		now = now.Add(rs.srv.limits.IdleUnload) // whoever comes back reads the document again
+		now = now.Add(rs.srv.limits.IdleUnload) // what nobody uses goes first
 	}
+	rs.unload(now)
+}
+
+// unload forgets the rooms that nobody has used for a while.
+func (rs *rooms) unload(now time.Time) {
+	var quiet []*room
 	rs.mu.Lock()
 	for doc, r := range rs.byDoc {
 		select {

@@ -68,8 +68,9 @@ type Server struct {
 	limits  Limits
 	log     *slog.Logger
 	metrics *metrics
-	memory  *memory
 	rooms   *rooms
+	memory  *memory
+	inbound *inbound
 	keeper  *presenceKeeper
 	gate    *gate
 	revoker *revoker
@@ -115,8 +116,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{o: o, limits: o.Limits.withDefaults(), log: o.Logger, started: time.Now(), node: o.Log.Node(), conns: map[*conn]struct{}{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.metrics = newMetrics(o.Metrics, s)
-	s.memory = newMemory()
-	s.rooms = newRooms(s)
+	s.rooms, s.memory, s.inbound = newRooms(s), newMemory(), newInbound()
 	s.gate = newGate(s.limits)
 	if err := s.configureOutbound(); err != nil {
 		s.cancel()
