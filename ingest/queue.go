@@ -54,11 +54,15 @@ func (c *conn) overfull(last int) bool {
 	return c.size-last > c.srv.limits.QueueHard
 }
 
-// fellBehind notes that a session of the connection missed a broadcast.
-func (c *conn) fellBehind() {
+// fellBehind notes that a session of the connection missed a broadcast. It reports whether the caller has to see to it that flush
+// is called: the queue may have been written since it was found too long, and then nobody else comes by.
+func (c *conn) fellBehind() (list bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.behind = true
+	list = !c.listed && !c.writing
+	c.listed = c.listed || list
+	return list
 }
 
 var writePool = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b }}

@@ -197,7 +197,9 @@ func (r *room) send(b *broadcast) {
 // the queue's hard limit.
 func (r *room) fallBehind(s *session, last int) {
 	s.lag = &lag{seq: r.seq, vector: r.stored.Vector()}
-	s.c.fellBehind()
+	if s.c.fellBehind() {
+		r.list(s.c)
+	}
 	r.srv.metrics.lagged.Inc()
 	if s.c.overfull(last) {
 		go s.c.close(causeSlow)

@@ -340,6 +340,21 @@ func TestReaderThatFellBehindCatchesUp(t *testing.T) {
 	}
 }
 
+func TestSessionThatFellBehindAtTheLastMomentCatchesUp(t *testing.T) {
+	w := start(t)
+	a, b := w.open("/lag"), w.open("/lag")
+	r := w.srv.rooms.find("lag")
+	eventually(t, 5*time.Second, "both", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return len(r.sessions) == 2 })
+	time.Sleep(100 * time.Millisecond) // all is written
+	r.mu.Lock()
+	for s := range r.sessions {
+		r.fallBehind(s) // its queue was written between the frame that was too much and this
+	}
+	r.unlock()
+	a.send(edit(insert(1, 0, "hello")))
+	b.waitFor(3*time.Second, "content", func() bool { return b.state().Structs().Prefix(1) >= 5 })
+}
+
 func TestOutageIsHeldThenRecovered(t *testing.T) {
 	w := start(t)
 	a, b := w.open("/outage"), w.open("/outage")
