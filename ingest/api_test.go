@@ -367,3 +367,31 @@ func TestWhatIsAcknowledgedIsThereAtEveryServer(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatWasAcknowledgedOverHTTPIsReadOverHTTP(t *testing.T) {
+	w := start(t)
+	w.open("/rw")
+	stale := 0
+	for i := range 500 {
+		r, _ := http.NewRequest("POST", w.http.URL+"/api/docs/rw", strings.NewReader(string(insert(5, uint64(i), "x"))))
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		seq := resp.Header.Get("Yjet-Seq")
+		resp, err = http.Get(w.http.URL + "/api/docs/rw")
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		if got := resp.Header.Get("Yjet-Seq"); got != seq {
+			stale++
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+	if stale > 0 {
+		t.Errorf("%d of 500 reads lack what was acknowledged just before", stale)
+	}
+}

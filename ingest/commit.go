@@ -57,6 +57,20 @@ type group struct {
 	size    int
 	started time.Time
 	seq     stream.Seq // of its last record, once stored
+	replies []reply    // to requests, which may read at once what they wrote: not before it is delivered
+}
+
+// A reply is owed to a request whose update is stored.
+type reply struct {
+	to  chan<- written
+	seq stream.Seq
+}
+
+func (g *group) answer() {
+	for _, r := range g.replies {
+		r.to <- written{seq: r.seq}
+	}
+	g.replies = nil
 }
 
 // open begins a writer.
@@ -216,7 +230,7 @@ func (r *room) committed(g *group, seqs []stream.Seq, err error) {
 	c := &r.commit
 	for _, p := range g.updates {
 		if p.reply != nil {
-			p.reply <- written{seq: seqs[p.last]}
+			g.replies = append(g.replies, reply{p.reply, seqs[p.last]})
 		}
 	}
 	r.srv.hook.note(r.doc, last, g.updates)
@@ -225,6 +239,9 @@ func (r *room) committed(g *group, seqs []stream.Seq, err error) {
 	c.inflight = nil
 	c.bytes -= g.size
 	c.awaited = append(c.awaited, g)
+	if r.failed != nil {
+		c.letGo() // nothing is delivered any more
+	}
 	tail := r.tail
 	r.delivered()
 	late := len(c.awaited) > 0
@@ -270,6 +287,7 @@ func (r *room) delivered() {
 	n := 0
 	for n < len(c.awaited) && c.awaited[n].seq <= r.seq {
 		c.reached = c.awaited[n].number
+		c.awaited[n].answer()
 		n++
 	}
 	if n == 0 {
@@ -282,6 +300,14 @@ func (r *room) delivered() {
 	}
 	r.settle()
 	c.tell()
+}
+
+// letGo stops waiting for what is stored to be delivered.
+func (c *commits) letGo() {
+	for _, g := range c.awaited {
+		g.answer()
+	}
+	c.awaited = nil
 }
 
 // tell wakes who waits for a group.
@@ -327,7 +353,7 @@ func (r *room) givenUp(g *group, err error) {
 		safe = c.awaited[n-1].number
 	}
 	c.reached = c.last // nothing is under way; what is awaited counts as delivered when it comes
-	c.awaited = nil
+	c.letGo()
 	c.writer, c.ctx, c.cancel, c.accepted = nil, nil, nil, nil // made anew with the next group
 	c.recover = true
 	var away []*session

@@ -317,6 +317,7 @@ func (r *room) failLocked(err error) {
 		return
 	}
 	r.failed = err
+	r.commit.letGo()
 	level := slog.LevelError
 	if errors.Is(err, stream.ErrErased) {
 		level = slog.LevelInfo // somebody meant it
