@@ -184,3 +184,26 @@ func TestFastCursorIsCoalescedToItsNewestState(t *testing.T) {
 		t.Errorf("awareness frames for 201 moves: got %d, want few", n)
 	}
 }
+
+func TestPresenceThatIsRenewedElsewhereIsForgotten(t *testing.T) {
+	now := time.Now()
+	p := ourPuts{at: now}
+	stays := presenceKey{"d", 1}
+	p.put(stays, 1, now)
+	for i := range uint64(1000) {
+		p.put(presenceKey{"d", 2 + i}, i, now)
+	}
+	for range 10 {
+		now = now.Add(presenceEvery)
+		p.put(stays, uint64(now.Unix()), now)
+	}
+	if n := len(p.young) + len(p.old); n != 1 {
+		t.Errorf("%d entries are remembered, want the one that is renewed", n)
+	}
+	if rev, ok := p.take(stays); !ok || rev != uint64(now.Unix()) {
+		t.Errorf("take = %d, %v; want the newest revision", rev, ok)
+	}
+	if _, ok := p.take(stays); ok {
+		t.Error("taken twice")
+	}
+}

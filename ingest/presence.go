@@ -68,13 +68,12 @@ func (k *presenceKeeper) do(op presenceOp) {
 // run does the work of one channel until it is closed.
 func (k *presenceKeeper) run(work <-chan presenceOp) {
 	defer k.wg.Done()
-	revisions := map[presenceKey]uint64{} // of our own last puts: a delete must not hit another server's
+	revisions := ourPuts{at: time.Now()}
 	for op := range work {
 		key := presenceKey{op.doc, op.client}
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		if op.gone {
-			if rev, ok := revisions[key]; ok {
-				delete(revisions, key)
+			if rev, ok := revisions.take(key); ok {
 				if err := k.srv.o.Log.DeletePresence(ctx, op.doc, op.client, rev); err != nil {
 					k.srv.metrics.dropped("presence") // it runs out by itself
 				}
@@ -83,13 +82,38 @@ func (k *presenceKeeper) run(work <-chan presenceOp) {
 			op.value.Name, op.value.Color = nameAndColor(op.value.State)
 			rev, err := k.srv.o.Log.PutPresence(ctx, op.doc, op.value)
 			if err == nil {
-				revisions[key] = rev
+				revisions.put(key, rev, time.Now())
 			} else {
 				k.srv.metrics.dropped("presence")
 			}
 		}
 		cancel()
 	}
+}
+
+// ourPuts are the revisions of our own last puts: a delete must not hit another server's. An entry that is not renewed within the
+// life of what was put is of no use: the client has moved to another server, or its removal found no place in the queue.
+type ourPuts struct {
+	young, old map[presenceKey]uint64
+	at         time.Time // when the young began
+}
+
+func (p *ourPuts) put(k presenceKey, rev uint64, now time.Time) {
+	if now.Sub(p.at) > stream.PresenceTTL || p.young == nil {
+		p.old, p.young, p.at = p.young, map[presenceKey]uint64{}, now
+	}
+	p.young[k] = rev
+	delete(p.old, k)
+}
+
+func (p *ourPuts) take(k presenceKey) (rev uint64, ok bool) {
+	for _, m := range []map[presenceKey]uint64{p.young, p.old} {
+		if rev, ok = m[k]; ok {
+			delete(m, k)
+			return rev, true
+		}
+	}
+	return 0, false
 }
 
 // nameAndColor reads what editors agree on: a state's field user.
