@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"time"
 
 	"yjet/internal/yjs"
 	"yjet/stream"
@@ -19,11 +20,19 @@ var ErrNotNew = errors.New("snapshot: the document exists")
 // Append stores an update through the log, in several records where it is too large for one, and returns the last sequence. The
 // update must be valid and depend on nothing that is not stored.
 func (s *Store) Append(ctx context.Context, doc stream.Doc, user, conn string, update []byte) (stream.Seq, error) {
+	seqs, err := s.appendParts(ctx, doc, user, conn, update)
+	if err != nil {
+		return 0, err
+	}
+	return seqs[len(seqs)-1], nil
+}
+
+func (s *Store) appendParts(ctx context.Context, doc stream.Doc, user, conn string, update []byte) ([]stream.Seq, error) {
 	parts := [][]byte{update}
 	if len(update) > s.log.MaxUpdate() {
 		var err error
 		if parts, err = yjs.Split(update, s.log.MaxUpdate()); err != nil {
-			return 0, err
+			return nil, err
 		}
 	}
 	entries := make([]stream.Entry, len(parts))
@@ -33,7 +42,7 @@ func (s *Store) Append(ctx context.Context, doc stream.Doc, user, conn string, u
 	return appendAll(ctx, s.log.Writer(doc), entries)
 }
 
-func appendAll(ctx context.Context, w *stream.Writer, entries []stream.Entry) (last stream.Seq, err error) {
+func appendAll(ctx context.Context, w *stream.Writer, entries []stream.Entry) ([]stream.Seq, error) {
 	type fate struct {
 		seqs []stream.Seq
 		err  error
@@ -41,15 +50,37 @@ func appendAll(ctx context.Context, w *stream.Writer, entries []stream.Entry) (l
 	done := make(chan fate, 1)
 	w.Append(ctx, entries, func(seqs []stream.Seq, err error) { done <- fate{seqs, err} })
 	f := <-done
-	if f.err != nil {
-		return 0, f.err
+	return f.seqs, f.err
+}
+
+// appendUnlessErased is Append of what was made of a document that had last been erased at a time: what was erased since must not
+// come back with it.
+func (s *Store) appendUnlessErased(ctx context.Context, doc stream.Doc, erased time.Time, user, conn string, update []byte) (stream.Seq, error) {
+	if err := s.fail(doc, "append"); err != nil {
+		return 0, err
 	}
-	return f.seqs[len(f.seqs)-1], nil
+	seqs, err := s.appendParts(ctx, doc, user, conn, update)
+	if err != nil {
+		return 0, err
+	}
+	// An erasure that did not remove it had written its tombstone before it was stored.
+	at, err := s.erasedAt(ctx, doc)
+	if err != nil || at.Equal(erased) {
+		return seqs[len(seqs)-1], err
+	}
+	if err := s.log.Remove(ctx, doc, seqs...); err != nil {
+		return 0, err
+	}
+	return 0, errErased
 }
 
 // Restore makes the document show what it showed at a moment, by a forward edit that is computed against the present and
 // appended in the name of user: editors that have the document open take it in once, like any edit. ErrNoChange: it does already.
 func (s *Store) Restore(ctx context.Context, doc stream.Doc, m Moment, user, conn string) (stream.Seq, error) {
+	erased, err := s.erasedAt(ctx, doc)
+	if err != nil {
+		return 0, err
+	}
 	st, old, err := s.document(ctx, doc, m)
 	if err != nil {
 		return 0, err
@@ -68,7 +99,7 @@ func (s *Store) Restore(ctx context.Context, doc stream.Doc, m Moment, user, con
 	if update == nil {
 		return 0, ErrNoChange
 	}
-	return s.Append(ctx, doc, user, conn, update)
+	return s.appendUnlessErased(ctx, doc, erased, user, conn, update)
 }
 
 // newClient draws a client id that the document does not know, from the range that every Yjs takes.

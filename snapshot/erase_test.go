@@ -265,3 +265,23 @@ func testStaleNewest(t *testing.T, folded bool) {
 		}
 	}
 }
+
+// A restore that was computed before its document was erased must not write what was there into the new one.
+func TestRestoreUnderWayDoesNotBringAnErasedDocumentBack(t *testing.T) {
+	h := newHouse(t)
+	s, other := h.store(Options{EraseWait: time.Hour}), h.store(Options{})
+	seq := h.edit(s, "undone", "ada", time.Time{}, func(t yjs.Text) error { return t.Insert(0, "SECRET", nil) })
+	h.edit(s, "undone", "ada", time.Time{}, func(t yjs.Text) error { return t.Delete(0, 6) })
+	other.failpoint = func(_ stream.Doc, step string) error {
+		if step == "append" {
+			return s.Erase(h.ctx, "undone", "ada")
+		}
+		return nil
+	}
+	if _, err := other.Restore(h.ctx, "undone", Moment{Seq: seq}, "bob", "c1"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("Restore = %v, want ErrNotFound", err)
+	}
+	if f, err := s.Fill(h.ctx, "undone", 0); err != nil || f.Base != nil || len(f.Records) != 0 {
+		t.Errorf("Fill = %d bytes, %d records, %v; want nothing", len(f.Base), len(f.Records), err)
+	}
+}

@@ -46,11 +46,11 @@ func (h *house) editBy(s *Store, doc stream.Doc, user, conn string, at time.Time
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	seq, err := appendAll(h.ctx, h.log.Writer(doc), []stream.Entry{{User: user, Conn: conn, Update: u, Time: at}})
+	seqs, err := appendAll(h.ctx, h.log.Writer(doc), []stream.Entry{{User: user, Conn: conn, Update: u, Time: at}})
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	return seq
+	return seqs[0]
 }
 
 // conversation is a text that three people made, folded in the middle.
