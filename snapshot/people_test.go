@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -329,5 +330,28 @@ func TestDocumentTravelsInOneFile(t *testing.T) {
 		if got := inLog(t, h.log, stream.Doc("bad "+name)); len(got) != 0 {
 			t.Errorf("%s: %d records are left of it", name, len(got))
 		}
+	}
+}
+
+func TestImportFromTheFutureDoesNotHoldTimeTravelBack(t *testing.T) {
+	h := newHouse(t)
+	s := h.store(Options{})
+	a := h.author("soon", "ada")
+	a.types("now")
+	update, err := json.Marshal(insertion(a.client+1, 0, "future"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := fmt.Sprintf(`{"yjet":"document","v":1}
+{"seq":1,"time":"2999-01-01T00:00:00Z","update":%s}
+{"end":true,"records":1}
+`, update)
+	if _, err := s.Import(h.ctx, "soon", strings.NewReader(file), ImportOptions{Merge: true}); err != nil {
+		t.Fatal(err)
+	}
+	seqs := a.types(" later")
+	st, err := s.At(h.ctx, "soon", Moment{Time: time.Now().Add(time.Second)})
+	if err != nil || st.Seq != seqs[0] {
+		t.Errorf("in a second the document is at %d (%v), want %d", st.Seq, err, seqs[0])
 	}
 }

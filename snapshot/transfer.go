@@ -340,7 +340,10 @@ func (im *importer) add(line transferLine) error {
 			e.User, e.Conn = line.User, line.Conn
 		}
 		if line.Time != nil {
-			e.Time = *line.Time
+			// One from the future would hold all later records back from time travel, and the history from its age.
+			if e.Time = *line.Time; e.Time.After(time.Now()) {
+				e.Time = time.Time{}
+			}
 		}
 		if !im.begun && !im.o.Merge {
 			seq, err := im.s.log.AppendIfNew(im.ctx, im.doc, e)
