@@ -85,6 +85,7 @@ func newShard(l *Log, i int) (*shard, error) {
 		inbox:   nats.NewInbox() + ".",
 		wake:    make(chan struct{}, 1),
 		trims:   make(chan struct{}, 1),
+		proofs:  proofs{unsure: l.findOut},
 		blocked: map[string][]*pending{}, held: map[string]bool{}, flights: map[uint64]*flight{},
 	}
 	switch {

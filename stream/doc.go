@@ -18,7 +18,7 @@
 //
 // Goroutines: a Log starts one committer per shard, a few that deliver the live feed, and one keeper that compares heads;
 // repairs of gaps run in at most eight more, which end when there is nothing to repair, and one probes the store while it
-// reports errors. Close ends and awaits them all. A Writer, a Tail or a document has none of its own.
+// reports errors, another after an append that failed. Close ends and awaits them all. A Writer, a Tail or a document has none of its own.
 //
 // What an update means is not known here.
 package stream

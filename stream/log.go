@@ -80,12 +80,13 @@ type Log struct {
 	repairQ  []*Tail
 	repairs  int // workers running
 
-	fault    atomic.Pointer[fault]
-	faultMu  sync.Mutex
-	lastAck  atomic.Int64 // unix nanoseconds of the last stored append or probe
-	probeMu  sync.Mutex
-	probedAt time.Time
-	probeErr error
+	fault      atomic.Pointer[fault]
+	faultMu    sync.Mutex
+	lastAck    atomic.Int64 // unix nanoseconds of the last stored append or probe
+	findingOut atomic.Bool  // a probe is due for what failed
+	probeMu    sync.Mutex
+	probedAt   time.Time
+	probeErr   error
 
 	names nameCache
 }

@@ -1,9 +1,11 @@
 package stream
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // proofs hold back from the live feed what this process appends in an atomic batch, until the batch is acknowledged.
@@ -14,7 +16,8 @@ import (
 // waiting for it costs a good batch nothing that a person notices. Copies of other processes' batches cannot be told apart
 // from others; they share our NATS server only where one disk serves several processes.
 type proofs struct {
-	open atomic.Int32 // how many are in byWriter: none is the usual case
+	open   atomic.Int32 // how many are in byWriter: none is the usual case
+	unsure func()       // an append failed: find out whether the store is well, though nobody may append here any more; or nil
 
 	mu       sync.Mutex
 	byWriter map[uint64]*proof // of appends with a batch under way
@@ -51,6 +54,9 @@ func (p *proofs) end(writer uint64, failed bool) {
 			pr.failed = true
 		}
 		p.mu.Unlock()
+		if pr != nil && p.unsure != nil {
+			p.unsure()
+		}
 		return
 	}
 	delete(p.byWriter, writer)
@@ -79,6 +85,35 @@ func (p *proofs) storeWell() {
 	for _, t := range waiting {
 		t.feed.release(t, true)
 	}
+}
+
+// findOut probes the store until what failed is proven: others may store records that tails keep back behind it.
+func (l *Log) findOut() {
+	l.repairMu.Lock()
+	defer l.repairMu.Unlock()
+	if l.ctx.Err() != nil || !l.findingOut.CompareAndSwap(false, true) {
+		return
+	}
+	l.running.Go(func() {
+		for attempt := 0; pause(l.ctx, time.Second+backoff(attempt)) == nil; attempt++ {
+			l.findingOut.Store(false) // what fails from here on is not proven by this probe
+			if l.fault.Load() != nil {
+				return // recover probes, and tells
+			}
+			ctx, cancel := context.WithTimeout(l.ctx, probeWait)
+			err := l.store(ctx)
+			cancel()
+			if err == nil {
+				for _, s := range l.shards {
+					s.proofs.storeWell()
+				}
+				return
+			}
+			if !l.findingOut.CompareAndSwap(false, true) {
+				return // another has begun
+			}
+		}
+	})
 }
 
 // unproven reports whether a record of the writer must be held back; t is then released when it no longer must.

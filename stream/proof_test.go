@@ -80,3 +80,20 @@ func TestWhatAFailedBatchLeftIsReadWhenTheStoreIsWellAgain(t *testing.T) {
 		t.Errorf("%d proofs are open, want none", n)
 	}
 }
+
+// An append that failed without a word, as when the connection went with its acknowledgement, keeps nobody waiting for what others
+// store behind it.
+func TestWhatOthersStoreBehindAFailedAppendIsShown(t *testing.T) {
+	l, srv := open(t, Config{})
+	other := openOn(t, srv, Config{}).Writer("d")
+	_, s := tail(t, l, "d")
+	proofs := &l.shardOf("d").proofs
+	proofs.begin(other.id)
+	mustAppend(t, other, "maybe", "more")
+	time.Sleep(200 * time.Millisecond)
+	if s.len() != 0 {
+		t.Fatal("shown before anything is known of it: the test tests nothing")
+	}
+	proofs.end(other.id, true)
+	eventually(t, "what is stored to be shown", func() bool { return s.len() == 2 })
+}
