@@ -348,7 +348,7 @@ func TestSessionThatFellBehindAtTheLastMomentCatchesUp(t *testing.T) {
 	time.Sleep(100 * time.Millisecond) // all is written
 	r.mu.Lock()
 	for s := range r.sessions {
-		r.fallBehind(s) // its queue was written between the frame that was too much and this
+		r.fallBehind(s, 0) // its queue was written between the frame that was too much and this
 	}
 	r.unlock()
 	a.send(edit(insert(1, 0, "hello")))
