@@ -71,6 +71,7 @@ type Log struct {
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
 	reads    chan struct{} // a token per batched read under way, so that their answers fit into max_pending
+	shred    time.Duration // how long Erase overwrites records: shredTime, longer in tests
 	unhook   func()
 
 	compare chan struct{} // asks the keeper to compare all heads now
@@ -106,6 +107,7 @@ func Open(ctx context.Context, nc, bulk *nats.Conn, cfg Config) (*Log, error) {
 		node:    randomName(),
 		reads:   make(chan struct{}, 8),
 		compare: make(chan struct{}, 1),
+		shred:   shredTime,
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	if err := l.prepare(ctx); err != nil {

@@ -20,6 +20,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
 		// nats-server keeps these for the life of the process.
 		goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server.(*ipQueue[...]).push"),
+		// Its clock, when it is stopped while it opens a store.
+		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server/ats.Register.func1"),
 	)
 }
 

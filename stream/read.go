@@ -220,7 +220,7 @@ func (l *Log) Erase(ctx context.Context, doc Doc) error {
 	token := doc.Token()
 	s := l.shardOf(token)
 	snap, hist := streamName(kindSnap, s.index()), streamName(kindHist, s.index())
-	until := time.Now().Add(shredTime)
+	until := time.Now().Add(l.shred)
 	for _, p := range []struct{ stream, subject string }{
 		{s.stream, s.subject(kindLog, token)},
 		{snap, s.subject(kindSnap, token)},

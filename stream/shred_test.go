@@ -1,6 +1,11 @@
 package stream
 
 import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -77,5 +82,51 @@ func TestEraseLeavesNoFillerBehind(t *testing.T) {
 				t.Errorf("filler in %s: %v, %v", streamName(kind, s.index()), found, err)
 			}
 		}
+	}
+}
+
+// TestEraseOverwritesScatteredRecords: the records lie all over a block that NATS has no reason to write anew, because most of it is
+// another document's and alive.
+func TestEraseOverwritesScatteredRecords(t *testing.T) {
+	dir := t.TempDir()
+	l, _ := open(t, Config{Shards: 1}, natstest.Process, natstest.StoreDir(dir))
+	l.shred = time.Minute // a busy machine overwrites slowly
+	secret, other := l.Writer("secret"), l.Writer("neighbour")
+	neighbour := bytes.Repeat([]byte("neighbour "), 8<<10)
+	const n, kept = 100, 64 // 5 MB of 8 are the neighbour's
+	for i := range n {
+		mustAppend(t, secret, fmt.Sprintf("SECRET %d", i))
+		if i < kept {
+			mustAppend(t, other, string(neighbour))
+		}
+	}
+	holding := func() (files []string) {
+		t.Helper()
+		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			b, err := os.ReadFile(path)
+			if err == nil && bytes.Contains(b, []byte("SECRET")) {
+				files = append(files, path)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return files
+	}
+	if len(holding()) == 0 {
+		t.Fatal("the text is in no file before it is erased: the test looks in the wrong place")
+	}
+	if err := l.Erase(within(t, 2*time.Minute), "secret"); err != nil {
+		t.Fatal(err)
+	}
+	if got := holding(); len(got) != 0 {
+		t.Errorf("the text is still in %q", got)
+	}
+	if got := len(replay(t, l, "neighbour", 0, 0)); got != kept {
+		t.Errorf("the neighbour has %d records, want %d", got, kept)
 	}
 }
