@@ -16,11 +16,13 @@ type Readiness struct {
 // Ready splits u by what s can take now. A struct is ready when s holds, contiguous from clock 0, everything before it in its
 // own client and all it refers to, or gets them from ready structs of u. A delete is ready when its structs are.
 //
-// A struct that begins before what s holds and ends after it is cut there: Yjs throws when it has to cut one itself where
-// it holds GC, and only a hostile update needs that.
+// What s holds already is left out. A client passes over it, but a merge may take either of two that stand at one clock: if
+// they are not the same, those who come later would see something else than those who are here. A struct that begins before
+// what s holds and ends after it is cut there: Yjs throws when it has to cut one itself where it holds GC, and only a
+// hostile update needs that.
 //
-// In the usual case all is ready: then Ready is u.Bytes itself and nothing is allocated. The two parts together, and what s
-// holds, are u.
+// In the usual case all is new and ready: then Ready is u.Bytes itself and nothing is allocated. The two parts together, and
+// what s holds, are u.
 func (s *State) Ready(u *Update) (Readiness, error) {
 	if s.allReady(u) {
 		return Readiness{Ready: u.Bytes}, nil
@@ -32,7 +34,7 @@ func (s *State) Ready(u *Update) (Readiness, error) {
 func (s *State) allReady(u *Update) bool {
 	for i, r := range u.runs {
 		known := s.structs.Prefix(r.Client)
-		if r.Clock < known && known < r.End() {
+		if r.Clock < known {
 			return false
 		}
 		if r.Clock > known {
@@ -177,7 +179,7 @@ func (s *State) sift(u *Update) (Readiness, error) {
 		return s.structs.Prefix(client)
 	}
 	work := slices.Clone(order)
-	cut := false
+	cut := false // something of u is left out
 	for len(work) > 0 {
 		client := work[len(work)-1]
 		work = work[:len(work)-1]
@@ -185,7 +187,9 @@ func (s *State) sift(u *Update) (Readiness, error) {
 		moved := false
 		for w.next < len(w.spans) {
 			head := &w.spans[w.next]
-			if head.end() > w.known {
+			if head.end() <= w.known {
+				head.len, cut = 0, true
+			} else {
 				if head.clock < w.known {
 					head.cut(w.known - head.clock)
 					cut = true
@@ -213,8 +217,10 @@ func (s *State) sift(u *Update) (Readiness, error) {
 	for _, client := range order {
 		w := clients[client]
 		ready.begin(client)
-		for i := range w.spans[:w.next] {
-			ready.addAfter(u.Bytes, w.spans[i])
+		for _, h := range w.spans[:w.next] {
+			if h.len > 0 {
+				ready.addSpan(u.Bytes, &h)
+			}
 		}
 		ready.end()
 		rest.begin(client)
