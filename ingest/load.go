@@ -100,8 +100,9 @@ func (l *loader) ask(ctx context.Context, body []byte) ([]byte, error) {
 		return nil, nil
 	}
 	var nothing yjs.State
-	if ready, err := nothing.Ready(&u); err != nil || ready.Rest != nil {
+	ready, err := nothing.Ready(&u)
+	if err != nil || ready.Rest != nil {
 		return nil, fmt.Errorf("%w: the update is not a whole document", errAnswer)
 	}
-	return answer, nil
+	return ready.Ready, nil
 }

@@ -148,8 +148,9 @@ func (s *Server) seed(ctx context.Context, doc stream.Doc, grant auth.Grant, con
 		return 0, causeDeleted
 	}
 	var nothing yjs.State
-	if ready, err := nothing.Ready(&u); err != nil || ready.Rest != nil {
+	ready, err := nothing.Ready(&u)
+	if err != nil || ready.Rest != nil {
 		return 0, &needsMore{vector: []byte{0}}
 	}
-	return s.o.Snapshots.Seed(ctx, doc, grant.User, conn, b)
+	return s.o.Snapshots.Seed(ctx, doc, grant.User, conn, ready.Ready)
 }

@@ -39,9 +39,10 @@ type Update struct {
 	needs []ID
 	// Whatever an item refers to in its own client is below its own clock.
 
-	roots   [][]byte
-	structs int
-	subDocs int
+	roots    [][]byte
+	structs  int
+	subDocs  int
+	disorder bool // its sections are not in order, or a client has two
 }
 
 // Parse checks b whole and remembers what [State] needs. Beside what [Reader] checks, it refuses what would harm others
@@ -133,6 +134,7 @@ func (u *Update) parse(b []byte, lim *Limits) error {
 			break
 		}
 	}
+	u.disorder = r.disorder
 	var d Run
 	for r.NextDelete(&d) {
 		switch {

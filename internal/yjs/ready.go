@@ -21,10 +21,10 @@ type Readiness struct {
 // what s holds and ends after it is cut there: Yjs throws when it has to cut one itself where it holds GC, and only a
 // hostile update needs that.
 //
-// In the usual case all is new and ready: then Ready is u.Bytes itself and nothing is allocated. The two parts together, and
-// what s holds, are u.
+// In the usual case all is new, ready and in order: then Ready is u.Bytes itself and nothing is allocated. Where a client has
+// two sections it is put in order, since Yjs forgets the first of them. The two parts together, and what s holds, are u.
 func (s *State) Ready(u *Update) (Readiness, error) {
-	if s.allReady(u) {
+	if (!u.disorder || u.Empty()) && s.allReady(u) {
 		return Readiness{Ready: u.Bytes}, nil
 	}
 	return s.sift(u)
@@ -179,7 +179,7 @@ func (s *State) sift(u *Update) (Readiness, error) {
 		return s.structs.Prefix(client)
 	}
 	work := slices.Clone(order)
-	cut := false // something of u is left out
+	cut := u.disorder // what is ready is not u as it is
 	for len(work) > 0 {
 		client := work[len(work)-1]
 		work = work[:len(work)-1]

@@ -341,6 +341,10 @@ func TestReadySplitsWhatMustWait(t *testing.T) {
 		{"the same that must wait", update([]Struct{text(5, 3, "lo!").after(5, 2).before(9, 0)}), nil, update([]Struct{text(5, 5, "!").after(5, 4).before(9, 0)}), "[{9 0}]"},
 		{"known structs, then new ones", update([]Struct{text(5, 3, "lo").after(5, 2), text(5, 5, "!").after(5, 4)}), update([]Struct{text(5, 5, "!").after(5, 4)}), nil, "[]"},
 		{"known structs and a new delete", update([]Struct{text(5, 3, "lo").after(5, 2)}, Run{5, 0, 1}), update(nil, Run{5, 0, 1}), nil, "[]"},
+		{"the same client twice", unhex(t, "02 01 05 05 84 05 04 01 61 01 05 06 84 05 05 01 62 00"), unhex(t, "01 02 05 05 84 05 04 01 61 84 05 05 01 62 00"), nil, "[]"},
+		{"the same client twice, once with nothing", unhex(t, "02 01 05 05 84 05 04 01 61 00 05 00 00"), unhex(t, "01 01 05 05 84 05 04 01 61 00"), nil, "[]"},
+		{"clients in ascending order", unhex(t, "02 01 05 05 84 05 04 01 61 01 06 00 84 05 05 01 62 00"), unhex(t, "02 01 06 00 84 05 05 01 62 01 05 05 84 05 04 01 61 00"), nil, "[]"},
+		{"sections of nothing", unhex(t, "02 00 05 00 00 05 00 00"), unhex(t, "02 00 05 00 00 05 00 00"), nil, "[]"},
 		{"a circle", unhex(t, "0201020084010001 61 0101 00 84 02 00 01 62 00"), nil, unhex(t, "0201020084010001 61 0101 00 84 02 00 01 62 00"), "[{1 0}]"},
 	} {
 		var s State

@@ -28,8 +28,9 @@ type Reader struct {
 	dclients uint64 // not begun
 	ranges   uint64 // left of this client
 
-	start   int // offset of the last struct
-	section int // number of the last struct's section, from 1
+	start    int  // offset of the last struct
+	section  int  // number of the last struct's section, from 1
+	disorder bool // sections do not go by descending client, each once
 }
 
 const (
@@ -93,9 +94,13 @@ func (r *Reader) advance() bool {
 		r.sections--
 		r.section++
 		at := c.off
+		last := r.client
 		r.structs = c.uint()
 		r.client = c.uint()
 		r.clock = c.uint()
+		if r.section > 1 && r.client >= last {
+			r.disorder = true
+		}
 		if c.err == nil && r.structs > uint64(c.left())/2 {
 			c.fail(at, reasonCount)
 		}
