@@ -65,4 +65,5 @@ const (
 	reasonOptions    = "a sub-document without options"
 	reasonBigint     = "a bigint where V1 has JSON"
 	reasonFrame      = "unknown message"
+	reasonValue      = "cuts the value of a key"
 )

@@ -43,6 +43,7 @@ type Update struct {
 	structs  int
 	subDocs  int
 	disorder bool // its sections are not in order, or a client has two
+	keys     bool // an item of it is the value of a key of a nested type, and says so
 }
 
 // Parse checks b whole and remembers what [State] needs. Beside what [Reader] checks, it refuses what would harm others
@@ -106,6 +107,7 @@ func (u *Update) parse(b []byte, lim *Limits) error {
 		if s.Info&(infoOrigin|infoRight) == 0 {
 			if s.Root == nil {
 				u.need(c, &s, s.Parent, r.start)
+				u.keys = u.keys || s.Info&infoSub != 0
 			} else if !u.hasRoot(s.Root, seen) {
 				if len(u.roots) >= maxRoots {
 					c.failLimit(r.start, reasonRoots)

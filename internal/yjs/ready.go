@@ -21,9 +21,15 @@ type Readiness struct {
 // what s holds and ends after it is cut there: Yjs throws when it has to cut one itself where it holds GC, and only a
 // hostile update needs that.
 //
+// The error is for what no client writes and what breaks them all: to part the value of a key of a nested type. See
+// values.go.
+//
 // In the usual case all is new, ready and in order: then Ready is u.Bytes itself and nothing is allocated. Where a client has
 // two sections it is put in order, since Yjs forgets the first of them. The two parts together, and what s holds, are u.
 func (s *State) Ready(u *Update) (Readiness, error) {
+	if at, bad := s.cutsValue(u); bad {
+		return Readiness{}, &Error{Offset: at, Reason: reasonValue}
+	}
 	if (!u.disorder || u.Empty()) && s.allReady(u) {
 		return Readiness{Ready: u.Bytes}, nil
 	}

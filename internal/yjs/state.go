@@ -9,10 +9,12 @@ type State struct {
 	structs IDSet
 	deletes IDSet
 	roots   map[string]struct{}
+	values  values // of keys, see values.go
 }
 
 // Add puts all of u into the state. For a keystroke, which extends the last run of its client, nothing is allocated.
 func (s *State) Add(u *Update) {
+	s.findValues(u, &s.values)
 	for _, r := range u.runs {
 		s.structs.Add(r.Client, r.Clock, r.Len)
 	}
@@ -75,7 +77,7 @@ func (s *State) HasRoot(name []byte) bool { _, ok := s.roots[string(name)]; retu
 
 // Clone is a deep copy.
 func (s *State) Clone() *State {
-	c := &State{structs: s.structs.Clone(), deletes: s.deletes.Clone()}
+	c := &State{structs: s.structs.Clone(), deletes: s.deletes.Clone(), values: s.values.clone()}
 	if s.roots != nil {
 		c.roots = make(map[string]struct{}, len(s.roots))
 		for name := range s.roots {

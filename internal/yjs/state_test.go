@@ -398,6 +398,60 @@ func TestWhatIsKnownComesIntoNoLogASecondTime(t *testing.T) {
 	}
 }
 
+// A nested map, a value of two units under one of its keys, and something that parts the two: when the map is deleted, every
+// npm yjs that has it throws, and sends nothing any more.
+func TestWhatPartsAValueIsRefused(t *testing.T) {
+	inMap := func(client, clock uint64, s string) Struct {
+		st := text(client, clock, s)
+		st.Root, st.Parent, st.Sub, st.Info = nil, ID{5, 0}, []byte("k"), RefString|infoSub
+		return st
+	}
+	aMap := Struct{Client: 5, Len: 1, Info: RefType | infoSub, Root: []byte("m"), Sub: []byte("map"), Content: []byte{TypeMap}}
+	list := Struct{Client: 5, Clock: 1, Len: 2, Info: RefAny | infoSub, Parent: ID{5, 0}, Sub: []byte("k"), Content: []byte{anyNull, anyNull}}
+	aText := aMap
+	aText.Content = []byte{TypeText}
+	inText := inMap(5, 1, "ab")
+	inText.Sub, inText.Info = nil, RefString
+	value := update([]Struct{aMap, inMap(5, 1, "ab")})
+	for _, c := range []struct {
+		name string
+		log  [][]byte
+		ok   bool
+	}{
+		{"an item after the first unit", [][]byte{value, update([]Struct{text(6, 0, "x").after(5, 1)})}, false},
+		{"an item before the second unit", [][]byte{value, update([]Struct{text(6, 0, "x").before(5, 2)})}, false},
+		{"a delete of the second unit", [][]byte{value, update(nil, Run{5, 2, 1})}, false},
+		{"any values", [][]byte{update([]Struct{aMap, list}), update([]Struct{text(6, 0, "x").after(5, 1)})}, false},
+		{"all at once", [][]byte{update([]Struct{text(6, 0, "x").after(5, 1), aMap, inMap(5, 1, "ab")})}, false},
+		{"behind another value", [][]byte{update([]Struct{aMap, inMap(5, 1, "a")}), update([]Struct{text(6, 0, "bc").after(5, 1)}), update([]Struct{text(7, 0, "x").after(6, 0)})}, false},
+		{"behind others, all at once", [][]byte{update([]Struct{text(7, 0, "x").after(6, 0), text(6, 0, "bc").after(5, 1), aMap, inMap(5, 1, "a")})}, false},
+		{"before another value", [][]byte{update([]Struct{aMap, inMap(5, 1, "a")}), update([]Struct{text(6, 0, "bc").before(5, 1)}), update([]Struct{text(7, 0, "x").after(6, 0)})}, false},
+		// What clients write. The attributes of old yrs are texts.
+		{"another value, and the first one deleted", [][]byte{value, update([]Struct{text(5, 3, "cd").after(5, 2)}, Run{5, 1, 2}), update([]Struct{text(6, 0, "e").after(5, 4)}, Run{5, 3, 2})}, true},
+		{"two at once, and the map deleted", [][]byte{value, update([]Struct{text(6, 0, "cd").after(5, 2)}), update([]Struct{text(7, 0, "ef").after(5, 2)}), update(nil, Run{5, 0, 3})}, true},
+		{"a delete of the first unit", [][]byte{value, update(nil, Run{5, 1, 1})}, true},
+		{"deleted values in one, and one between them", [][]byte{update([]Struct{aMap, list}, Run{5, 1, 2}), update([]Struct{text(6, 0, "x").after(5, 1)})}, true},
+		{"deleted values in one, and one between them, all at once", [][]byte{update([]Struct{text(6, 0, "x").after(5, 1), aMap, list}, Run{5, 1, 2})}, true},
+		{"a text in the same place", [][]byte{update([]Struct{aText, inText}), update([]Struct{text(6, 0, "x").after(5, 1)}, Run{5, 2, 1})}, true},
+		{"of a root, which is never collected", [][]byte{update([]Struct{{Client: 5, Len: 2, Info: RefString | infoSub, Root: []byte("m"), Sub: []byte("k"), Content: []byte("ab")}}), update([]Struct{text(6, 0, "x").after(5, 0)})}, true},
+	} {
+		var s State
+		for i, b := range c.log {
+			u := parsed(t, b)
+			_, err := s.Clone().Ready(u)
+			if last := i == len(c.log)-1; last && !c.ok {
+				var e *Error
+				if !errors.As(err, &e) || e.Reason != reasonValue || e.Offset >= len(b) {
+					t.Errorf("%s: got %v, want %s", c.name, err, reasonValue)
+				}
+			} else if err != nil {
+				t.Errorf("%s, update %d: got %v", c.name, i, err)
+			}
+			s.Add(u)
+		}
+	}
+}
+
 func TestReadyBringsAShuffledHistoryIntoOrder(t *testing.T) {
 	tr := loadTrace(t, "rich-mixed")
 	whole, err := Merge(tr.updates...)
