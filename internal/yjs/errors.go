@@ -62,7 +62,7 @@ const (
 	reasonV2Feature  = "unknown feature byte"
 	reasonV2Column   = "column ends too early"
 	reasonV2Size     = "expands to too many bytes"
-	reasonOptions    = "a sub-document without options"
+	reasonOptions    = "bad options of a sub-document"
 	reasonBigint     = "a bigint where V1 has JSON"
 	reasonFrame      = "unknown message"
 	reasonValue      = "cuts the value of a key"

@@ -125,6 +125,9 @@ func (u *Update) parse(b []byte, lim *Limits) error {
 			}
 		}
 		if s.Ref() == RefDoc {
+			if s.overridesDoc() {
+				c.fail(r.start, reasonOptions)
+			}
 			if u.subDocs++; u.subDocs > maxSubDocs {
 				c.failLimit(r.start, reasonSubDocs)
 			}
@@ -153,6 +156,24 @@ func (u *Update) parse(b []byte, lim *Limits) error {
 		c.fail(c.off, reasonTrailing)
 	}
 	return r.Err()
+}
+
+// overridesDoc says whether the options of a sub-document hold what Yjs does not write and takes all the same, since it gives
+// them to the new document as they are: a guid, which it then tries to write as a string whatever it is, and so can't encode
+// the document any more, and a filter that it calls whenever it collects.
+func (s *Struct) overridesDoc() bool {
+	c := cursor{b: s.Content}
+	c.bytes()
+	if c.byte() != anyObject {
+		return false
+	}
+	for range c.count(2) {
+		if key := c.bytes(); string(key) == "guid" || string(key) == "gcFilter" {
+			return true
+		}
+		c.skipAny(1)
+	}
+	return false
 }
 
 // need notes that s refers to id.

@@ -82,6 +82,8 @@ func TestWhatBreaksClientsIsRefused(t *testing.T) {
 		{"broken JSON", unhex(t, "0101 01 00 05 01 01 74 01 7b 00"), reasonJSON, false},
 		{"broken UTF-8", unhex(t, "0101 01 00 04 01 01 74 01 ff 00"), reasonUTF8, false},
 		{"more structs than bytes", unhex(t, "01 ffffff7f 01 00 00"), reasonCount, false},
+		{"a sub-document whose options name another", update([]Struct{{Client: 1, Len: 1, Info: RefDoc, Root: []byte("a"), Content: unhex(t, "01 67 76 01 04 67756964 7e")}}), reasonOptions, false},
+		{"a sub-document whose options hold a filter", update([]Struct{{Client: 1, Len: 1, Info: RefDoc, Root: []byte("a"), Content: unhex(t, "01 67 76 02 02 6763 79 08 676346696c746572 78")}}), reasonOptions, false},
 		{"any nested too deep", update([]Struct{{Client: 1, Len: 1, Info: RefAny, Root: []byte("a"), Content: append(bytes.Repeat([]byte{anyArray, 1}, 257), anyNull)}}), reasonDepth, false},
 		{"JSON nested too deep", update([]Struct{{Client: 1, Len: 1, Info: RefEmbed, Root: []byte("a"), Content: []byte(strings.Repeat("[", 257) + strings.Repeat("]", 257))}}), reasonDepth, false},
 	} {
@@ -111,6 +113,7 @@ func TestWhatIsOnlyOddIsTaken(t *testing.T) {
 		{"clients in ascending order, one of them twice", unhex(t, "03 01 01 00 04 01 01 74 01 61 01 02 00 04 01 01 74 01 62 01 01 01 84 01 00 01 63 00")},
 		{"origins that nobody has", update([]Struct{text(1, 9, "a").after(7, 100).before(8, 0)})},
 		{"GC of its own", update([]Struct{{Client: 1, Len: 3, Info: RefGC}})},
+		{"options of a sub-document", update([]Struct{{Client: 1, Len: 1, Info: RefDoc, Root: []byte("a"), Content: unhex(t, "01 67 76 02 02 6763 79 04 6d657461 76 01 04 67756964 77 01 78")}})},
 		{"any nested to the limit", update([]Struct{{Client: 1, Len: 1, Info: RefAny, Root: []byte("a"), Content: append(bytes.Repeat([]byte{anyArray, 1}, 256), anyNull)}})},
 		{"the last clock there is", update([]Struct{text(MaxSafe, MaxSafe-1, "a")})},
 		{"two clients that wait for each other", unhex(t, "0201020084010001 61 0101 00 84 02 00 01 62 00")},
