@@ -202,9 +202,9 @@ func (d *Document) stream(update []byte) {
 }
 
 // continues says whether t is the exact rest of what s once was, so that both may be taken in as one. Only text and
-// collected runs: an Any might be the value of a key, and a key has one value.
+// collected runs: an Any might be the value of a key, and a key has one value. A text that says it is one is that too.
 func (s *Struct) continues(t *Struct) bool {
-	if t.Clock != s.End() {
+	if t.Clock != s.End() || s.HasSub() {
 		return false
 	}
 	if s.Ref() == RefGC && t.Ref() == RefGC {

@@ -331,6 +331,33 @@ func TestSameUpdatesGiveTheSameBytes(t *testing.T) {
 	}
 }
 
+func TestAKeyHasOneValueThoughTheyAreTexts(t *testing.T) {
+	first, second := text(5, 0, "ab"), text(5, 2, "cd").after(5, 1)
+	first.Info, first.Sub = RefString|infoSub, []byte("k")
+	d := NewDocument(DocumentOptions{})
+	apply(t, d, update([]Struct{first, second}))
+	if del := d.Deletes(); !del.Contains(5, 0, 2) || del.Contains(5, 2, 1) {
+		t.Errorf("got deletes %x, want those of the first value", del.Append(nil))
+	}
+}
+
+func TestMarksWithSpaceAround(t *testing.T) {
+	mark := func(clock uint64, value string) Struct {
+		s := Struct{Client: 5, Clock: clock, Len: 1, Info: RefFormat, Content: AppendVarString(AppendVarString(nil, "b"), value)}
+		if clock == 0 {
+			s.Root = []byte("t")
+			return s
+		}
+		return s.after(5, clock-1)
+	}
+	d := NewDocument(DocumentOptions{})
+	apply(t, d, update([]Struct{mark(0, " true\n"), text(5, 1, "x").after(5, 0), mark(2, " null "), text(5, 3, "y").after(5, 2)}))
+	got, err := d.Delta("t")
+	if want := `[{"insert":"x","attributes":{"b":true}},{"insert":"y"}]`; err != nil || string(got) != want {
+		t.Errorf("got %s %v, want %s", got, err, want)
+	}
+}
+
 func TestRootKindsAreGuessed(t *testing.T) {
 	d := NewDocument(DocumentOptions{})
 	edit(t, d, 1, func(tx *Tx) {

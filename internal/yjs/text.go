@@ -72,7 +72,8 @@ type docMark struct {
 func markOf(content []byte) docMark {
 	c := cursor{b: content}
 	key := c.bytes()
-	return docMark{string(key), c.bytes()}
+	// Yjs reads the value and so does not see the space around it.
+	return docMark{string(key), bytes.Trim(c.bytes(), " \t\r\n")}
 }
 
 // setMark is what a Format does to the marks that hold before it: null ends a mark. The slice is changed.
