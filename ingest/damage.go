@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"yjet/stream"
@@ -35,3 +36,39 @@ func (s *Server) damaged(payload []byte) {
 		}
 	}()
 }
+
+// vanished is told that records which the room has are in the log no more. Where a tombstone says so the document was erased. Without one
+// nobody meant it, or somebody with rights in NATS purged the subject: the room stores what it holds, then sends its clients away, who
+// come back at once with what they have and are never told that their document was deleted.
+func (r *room) vanished(err error) {
+	defer r.srv.wg.Done()
+	ctx, cancel := context.WithTimeout(r.srv.ctx, vanishedWait)
+	defer cancel()
+	r.mu.Lock()
+	loaded, before := r.tail != nil, r.erased
+	r.mu.Unlock()
+	erased, lookErr := r.srv.o.Snapshots.Erased(ctx, r.doc)
+	switch {
+	case lookErr != nil:
+		r.fail(because(causeStorage, lookErr)) // who opens it next finds out
+		return
+	case erased != nil && (before == nil || erased.At.After(before.At)):
+		r.fail(stream.ErrErased)
+		return
+	}
+	lost := fmt.Errorf("%w: %q was not erased, and its records are gone: %v", stream.ErrRewound, r.doc, err)
+	r.srv.o.Snapshots.Lost(r.doc, lost)
+	if loaded {
+		f, err := r.current(ctx)
+		if err == nil && f.seq > 0 {
+			err = r.srv.o.Snapshots.Heal(ctx, r.doc, f.update, f.seq)
+		}
+		if err != nil {
+			r.logger().Error("vanished document not stored again from its room", "err", err)
+		}
+	}
+	r.fail(lost)
+}
+
+// vanishedWait is how long a room tries to store again what the log has lost.
+const vanishedWait = 30 * time.Second

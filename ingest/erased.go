@@ -89,7 +89,7 @@ func (rs *rooms) erasedAt(doc stream.Doc, at time.Time) bool {
 	known := r.erased != nil && !r.erased.At.Before(at)
 	r.mu.Unlock()
 	if !known {
-		r.Failed(stream.ErrErased)
+		r.fail(stream.ErrErased)
 	}
 	return true
 }

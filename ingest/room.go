@@ -307,6 +307,15 @@ func (r *room) failOnPanic() {
 
 // Failed ends the room: its document can be followed no longer. Part of stream.Sink.
 func (r *room) Failed(err error) {
+	if (errors.Is(err, stream.ErrErased) || errors.Is(err, stream.ErrRewound)) && r.srv.ctx.Err() == nil {
+		r.srv.wg.Add(1)
+		go r.vanished(err)
+		return
+	}
+	r.fail(err)
+}
+
+func (r *room) fail(err error) {
 	r.mu.Lock()
 	defer r.unlock()
 	r.failLocked(err)

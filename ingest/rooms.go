@@ -137,7 +137,7 @@ func (rs *rooms) erased(payload []byte) {
 	r := rs.byDoc[stream.Doc(payload)]
 	rs.mu.Unlock()
 	if r != nil {
-		r.Failed(stream.ErrErased)
+		r.fail(stream.ErrErased)
 	}
 }
 

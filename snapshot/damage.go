@@ -67,6 +67,9 @@ func (s *Store) markDamaged(doc stream.Doc, what string, err error) {
 	}
 }
 
+// Lost marks a document whose records a room has seen and the log has no more, though nobody erased it.
+func (s *Store) Lost(doc stream.Doc, err error) { s.markDamaged(doc, "log", err) }
+
 // mended takes the mark off a document whose fault of that kind is gone.
 func (s *Store) mended(doc stream.Doc, what string) {
 	s.mu.Lock()
