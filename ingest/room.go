@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"yjet/internal/yjs"
 	"yjet/snapshot"
@@ -341,6 +342,10 @@ func (r *room) failLocked(err error) {
 // Message relays a custom message of another server or program. Part of stream.Sink.
 func (r *room) Message(node string, payload []byte, header map[string]string) {
 	if node == r.srv.node {
+		return
+	}
+	if !utf8.Valid(payload) {
+		r.srv.metrics.dropped("message-not-text") // a provider reads it as a string, and throws
 		return
 	}
 	r.relay(nil, payload, header)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -373,6 +374,51 @@ func TestRecordsOfOtherProgramsAreTakenAndMarked(t *testing.T) {
 	}
 	if c.Outside != 2 || c.Faults != 1 {
 		t.Errorf("%d from outside and %d faults, want 2 and 1", c.Outside, c.Faults)
+	}
+}
+
+// Whoever may append may write any header, those too that NATS adds to what it returns, and some that are no headers at all.
+func TestForgedHeadersHideNoRecord(t *testing.T) {
+	l, srv := open(t, Config{})
+	live, s := tail(t, l, "d")
+	nc := srv.Connect()
+	subject := l.shardOf("d").subject(kindLog, "d")
+	if _, err := appendAll(within(t, 5*time.Second), l.Writer("d"), Entry{Update: []byte("first")}); err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range []nats.Header{
+		{hdrSeq: {"999999"}, hdrLast: {"1"}, hdrSubject: {"ydoc.00.other"}, hdrStamp: {"never"}},
+		{hdrSeq: {"1"}}, {hdrSeq: {"x"}}, {"Status": {"404"}, "Description": {"No Results"}}, {"Status": {"204"}}, {"Status": {"503"}},
+	} {
+		if _, err := nc.RequestMsg(&nats.Msg{Subject: subject, Header: h, Data: []byte("forged")}, 5*time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	raw, err := srv.InProcessConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	go io.Copy(io.Discard, raw)
+	for _, h := range []string{"NATS/1.0 404 No Messages\r\n\r\n", "NATS/1.0\r\nno header\r\n\r\n"} {
+		fmt.Fprintf(raw, "CONNECT {\"headers\":true,\"verbose\":false}\r\nHPUB %s %d %d\r\n%sraw\r\n", subject, len(h), len(h)+3, h)
+	}
+	eventually(t, "all records", func() bool { head, err := l.Head(within(t, 5*time.Second), "d"); return err == nil && head == 9 })
+	if _, err := appendAll(within(t, 5*time.Second), l.Writer("d"), Entry{Update: []byte("last")}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the last record", func() bool { return live.Seq() == 10 })
+	if n := s.len(); n != 10 {
+		t.Errorf("the tail has %d records, want 10", n)
+	}
+	all := replay(t, l, "d", 0, 0)
+	for i, r := range all {
+		if r.Seq != Seq(i+1) {
+			t.Errorf("record %d has sequence %d", i+1, r.Seq)
+		}
+	}
+	if len(all) != 10 || string(all[9].Update) != "last" {
+		t.Errorf("%d records in the log, want 10", len(all))
 	}
 }
 

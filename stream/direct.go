@@ -185,11 +185,8 @@ func parseGet(b []byte) (stored, bool, error) {
 	}
 	m := stored{subject: r.Message.Subject, seq: r.Message.Seq, time: r.Message.Time, data: data}
 	if len(r.Message.Header) > 0 {
-		h, err := nats.DecodeHeadersMsg(r.Message.Header)
-		if err != nil {
-			return stored{}, false, fmt.Errorf("stream: headers of message %d: %w", m.seq, err)
-		}
-		m.header = h
+		// Headers that cannot be read are another program's: ours can.
+		m.header, _ = nats.DecodeHeadersMsg(r.Message.Header)
 	}
 	return m, true, nil
 }
@@ -267,7 +264,11 @@ func (r *reader) get(ctx context.Context, stream string, req getRequest, f func(
 			continue // the rest of a read that was given up
 		}
 		wait.Reset(readWait)
-		switch status := get(m.Header, "Status"); status {
+		status := get(m.Header, "Status")
+		if m.Header[hdrSubject] != nil {
+			status = "" // a stored message, whatever its publisher wrote
+		}
+		switch status {
 		case "":
 			if more {
 				more = f(m)

@@ -156,8 +156,21 @@ func (l *Log) Replay(ctx context.Context, doc Doc, after, upto Seq) iter.Seq2[Re
 			case stopped:
 				return
 			case broken != nil:
-				yield(Record{}, broken)
-				return
+				// Another program's headers hide those of NATS. The leader tells the sequence beside them.
+				m, ok, err := l.leaderGet(ctx, s.stream, getRequest{Seq: after + 1, NextFor: subject})
+				switch {
+				case err != nil:
+					yield(Record{}, fmt.Errorf("%w: %w", broken, err))
+					return
+				case !ok || m.seq > upto:
+					return
+				}
+				after = m.seq
+				l.m.replayRecords.Inc()
+				if !yield(m.record(), nil) {
+					return
+				}
+				continue
 			case err != nil && !transient(err), err != nil && ctx.Err() != nil:
 				yield(Record{}, fmt.Errorf("read %q after %d: %w", doc, after, err))
 				return

@@ -180,9 +180,10 @@ func (e *Entry) header(doc Doc, token string, sum Sum, extra int) nats.Header {
 	return h
 }
 
+// get is a header's last value: NATS adds its own behind what a publisher wrote under the same name.
 func get(h nats.Header, key string) string {
 	if v := h[key]; len(v) > 0 {
-		return v[0]
+		return v[len(v)-1]
 	}
 	return ""
 }
