@@ -33,6 +33,9 @@ const (
 	windowBytes   = 16 << 20 // and their bytes
 	maxBatches    = 8        // batches under way: NATS allows 50 per stream, and other servers want some
 	ackWait       = 5 * time.Second
+	ackSoon       = 2500 * time.Millisecond // the same in a cluster, for the first tries of what is small
+	soonTries     = 5
+	soonBytes     = 64 << 10
 	commitTick    = 100 * time.Millisecond // how soon an ended context or a late acknowledgement is noticed
 	lateFor       = time.Minute            // how long an acknowledgement that is late is still understood
 )
@@ -63,6 +66,7 @@ type shard struct {
 	marked      atomic.Uint64 // sequence that the mark has
 	epoch       atomic.Uint64
 	lostEnd     atomic.Pointer[string] // what to say about it in Health
+	underway    atomic.Int64           // bytes, for who must know whether the connection is busy
 
 	// Owned by the committer.
 	waiting []*pending            // ready to go, oldest first

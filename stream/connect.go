@@ -17,12 +17,12 @@ func Dial(url string, opts ...nats.Option) (nc, bulk *nats.Conn, err error) {
 	base := []nats.Option{
 		nats.MaxReconnects(-1),
 		nats.CustomReconnectDelay(func(attempts int) time.Duration {
-			d := min(50*time.Millisecond<<min(attempts, 6), 2*time.Second)
+			d := min(50*time.Millisecond<<min(attempts, 6), 500*time.Millisecond) // edits wait for it
 			return d/2 + rand.N(d/2)
 		}),
 		nats.ReconnectBufSize(-1),
-		nats.Timeout(5 * time.Second),
-		// A connection that is half open is noticed in 15 s, well before the 30 s after which writers are given up.
+		nats.Timeout(3 * time.Second),
+		// The net under watchLink: a connection that is half open is noticed in 15 s, well before the 30 s after which writers are given up.
 		nats.PingInterval(5 * time.Second),
 		nats.MaxPingsOutstanding(2),
 		nats.FlusherTimeout(10 * time.Second),
@@ -49,6 +49,14 @@ func Dial(url string, opts ...nats.Option) (nc, bulk *nats.Conn, err error) {
 // hook listens to what happens to the connections; the result takes the listeners off again.
 func (l *Log) hook() (unhook func()) {
 	oldErr, oldRe, oldDis, oldBulk := l.nc.ErrorHandler(), l.nc.ReconnectHandler(), l.nc.DisconnectErrHandler(), l.bulk.ErrorHandler()
+	oldBulkRe := l.bulk.ReconnectHandler()
+	// Ends and heads are read over bulk: where it came back last, now is the time.
+	l.bulk.SetReconnectHandler(func(nc *nats.Conn) {
+		l.compareSoon()
+		if oldBulkRe != nil {
+			oldBulkRe(nc)
+		}
+	})
 	// A batched read that NATS could not deliver is asked for again; there is nothing else to do about an error on bulk.
 	l.bulk.SetErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 		l.log.Info("NATS reported an error on the bulk connection", "err", err)
@@ -72,6 +80,9 @@ func (l *Log) hook() (unhook func()) {
 		if l.ctx.Err() == nil {
 			l.log.Warn("NATS connection lost", "err", err)
 		}
+		if errors.Is(err, nats.ErrStaleConnection) {
+			l.bulk.ForceReconnect() // the same way, and no pings have told of it yet
+		}
 		if oldDis != nil {
 			oldDis(nc, err)
 		}
@@ -92,6 +103,7 @@ func (l *Log) hook() (unhook func()) {
 	})
 	return func() {
 		l.bulk.SetErrorHandler(oldBulk)
+		l.bulk.SetReconnectHandler(oldBulkRe)
 		l.nc.SetErrorHandler(oldErr)
 		l.nc.SetReconnectHandler(oldRe)
 		l.nc.SetDisconnectErrHandler(oldDis)

@@ -89,18 +89,26 @@ func (s *shard) fly(members []part) {
 	now := time.Now()
 	s.nextID++
 	f := &flight{id: s.nextID, members: members, sent: now, epoch: s.reconnected.Load()}
-	wait := ackWait
+	attempts := 0
 	for _, c := range members {
 		f.records += c.to - c.from
 		f.bytes += c.bytes()
 		c.attempts++
-		wait = max(wait, min(time.Duration(c.attempts)*ackWait, 4*ackWait)) // a slow server is not helped by more of the same
+		attempts = max(attempts, c.attempts)
+	}
+	wait := min(time.Duration(attempts)*ackWait, 4*ackWait) // a slow server is not helped by more of the same
+	if !s.grouped && f.bytes <= soonBytes {
+		// A frozen leader has others take its place in 4 to 7 s, a cut cluster comes together again: small records ask often.
+		if wait = ackWait; attempts <= soonTries {
+			wait = ackSoon
+		}
 	}
 	f.batch = f.records > 1
 	f.deadline = now.Add(wait)
 	s.flights[f.id] = f
 	s.flying += f.records
 	s.bytes += f.bytes
+	s.underway.Store(int64(s.bytes))
 	if f.batch {
 		s.batches++
 		if s.grouped {
@@ -238,6 +246,7 @@ func (s *shard) land(f *flight) {
 	}
 	s.flying -= f.records
 	s.bytes -= f.bytes
+	s.underway.Store(int64(s.bytes))
 	if f.batch {
 		s.batches--
 	}

@@ -139,6 +139,9 @@ func Open(ctx context.Context, nc, bulk *nats.Conn, cfg Config) (*Log, error) {
 	}
 	l.running.Go(l.keep)
 	l.unhook = l.hook()
+	if !l.cfg.Embedded {
+		l.running.Go(l.watchLink)
+	}
 	l.lastAck.Store(time.Now().UnixNano())
 	return l, nil
 }
