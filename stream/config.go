@@ -115,15 +115,28 @@ func (l *Log) settleShards(ctx context.Context) error {
 				return fmt.Errorf("%w: the store was made with %d shards and cannot change; start with --shards %d or without the flag, not %d",
 					ErrConfig, rec.Shards, rec.Shards, l.cfg.Shards)
 			}
-			l.cfg.Shards = rec.Shards
+			l.cfg.Shards, l.madeAt = rec.Shards, e.Time
 			return nil
 		}
+		there, err := l.shardsThere(ctx)
+		if err != nil {
+			return fmt.Errorf("count the shards: %w", err)
+		}
+		if _, ok, err := l.MetaGet(ctx, metaShards); err == nil && ok {
+			continue // another server is making them this moment
+		}
 		n := l.cfg.Shards
-		if n == 0 {
+		switch {
+		case there > 0 && n != 0 && n != there:
+			return fmt.Errorf("%w: bucket %s does not tell the number of shards, and there are %d streams %s and so on; start without --shards, not with %d",
+				ErrConfig, metaBucket, there, streamName(kindLog, 0), n)
+		case there > 0:
+			n = there
+			l.log.Error("the bucket of names, versions, tombstones and marks was lost; the number of shards is taken from the streams", "bucket", metaBucket, "shards", n)
+		case n == 0 && l.cfg.Embedded:
+			n = shardsEmbedded
+		case n == 0:
 			n = shardsCluster
-			if l.cfg.Embedded {
-				n = shardsEmbedded
-			}
 		}
 		zero := uint64(0)
 		_, err = l.MetaPut(ctx, metaShards, []byte(`{"shards":`+strconv.Itoa(n)+`}`), &zero)
@@ -227,6 +240,9 @@ func (l *Log) tryEnsure(ctx context.Context, want jetstream.StreamConfig, replic
 	defer cancel()
 	s, err := l.js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		if !l.madeAt.IsZero() && time.Since(l.madeAt) > time.Minute && want.Storage == jetstream.FileStorage { // else another server makes the store this moment
+			l.log.Error("a stream of this store is gone and is made anew, empty: what it held has to come from a backup, or from clients", "stream", want.Name)
+		}
 		want.Replicas = replicas
 		s, err = l.js.CreateStream(ctx, want)
 		if err != nil {

@@ -183,3 +183,50 @@ func TestHealthSeesAnAppendThatIsStuck(t *testing.T) {
 		t.Errorf("got %v, want ErrGaveUp after no responders", r.err)
 	}
 }
+
+// An operator deletes streams under a running server: it says so and acknowledges nothing in their place, and makes only presence anew.
+func TestDeletedStreamsAreTold(t *testing.T) {
+	t.Parallel()
+	l, _ := open(t, Config{Shards: 2})
+	ctx := within(t, 60*time.Second)
+	del := func(names ...string) {
+		for _, name := range names {
+			if err := l.js.DeleteStream(ctx, name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	del(presStream)
+	eventually(t, "presence again", func() bool {
+		_, err := l.PutPresence(ctx, "d", Presence{Client: 1})
+		return err == nil
+	})
+	if err := l.Health(ctx).Err; err != nil {
+		t.Errorf("health without presence: %v", err)
+	}
+	del("YSNAP_01")
+	eventually(t, "health to tell", func() bool { err := l.Health(ctx).Err; return err != nil && strings.Contains(err.Error(), "YSNAP_01") })
+	if _, err := l.js.Stream(ctx, "YSNAP_01"); !errors.Is(err, jetstream.ErrStreamNotFound) {
+		t.Errorf("the stream is there: %v", err)
+	}
+}
+
+// Without its number of shards a store that has documents must not be read as one with another number: each would look new.
+func TestLostNumberOfShardsIsTakenFromTheStreams(t *testing.T) {
+	l, srv := open(t, Config{Shards: 5})
+	mustAppend(t, l.Writer("d"), "kept")
+	if err := l.js.DeleteStream(within(t, 5*time.Second), metaStream); err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	if err := tryOpen(t, srv, Config{Shards: 3}); !errors.Is(err, ErrConfig) {
+		t.Errorf("another number: got %v, want ErrConfig", err)
+	}
+	again := openOn(t, srv, Config{})
+	if again.Shards() != 5 {
+		t.Errorf("%d shards, want 5", again.Shards())
+	}
+	if n := len(replay(t, again, "d", 0, 0)); n != 1 {
+		t.Errorf("%d records, want 1", n)
+	}
+}

@@ -57,6 +57,10 @@ func (l *Log) Health(ctx context.Context) Health {
 		h.Err = f
 		return h
 	}
+	if gone := l.gone.Load(); gone != nil {
+		h.Err = fmt.Errorf("stream: %w", *gone)
+		return h
+	}
 	for _, s := range l.shards {
 		if at := s.oldest.Load(); at != 0 {
 			if waited := time.Since(time.Unix(0, at)); waited > stuckAfter {

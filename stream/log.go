@@ -65,6 +65,7 @@ type Log struct {
 	log      *slog.Logger
 	m        *metrics
 	node     string
+	madeAt   time.Time // when the shards were settled, by an earlier start; zero: by this one
 	shards   []*shard
 	feeds    []*feed
 	ctx      context.Context // ends with Close
@@ -82,6 +83,7 @@ type Log struct {
 	repairs  int // workers running
 
 	fault      atomic.Pointer[fault]
+	gone       atomic.Pointer[error] // streams that were deleted under us
 	faultMu    sync.Mutex
 	lastAck    atomic.Int64 // unix nanoseconds of the last stored append or probe
 	findingOut atomic.Bool  // a probe is due for what failed
@@ -139,6 +141,7 @@ func Open(ctx context.Context, nc, bulk *nats.Conn, cfg Config) (*Log, error) {
 	}
 	l.running.Go(l.keep)
 	l.unhook = l.hook()
+	l.running.Go(l.watchStreams)
 	if !l.cfg.Embedded {
 		l.running.Go(l.watchLink)
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 )
@@ -16,6 +17,7 @@ type MetaEntry struct {
 	Key   string
 	Value []byte
 	Rev   uint64
+	Time  time.Time // when it was written; of MetaGet only
 }
 
 const metaStream = "KV_" + metaBucket
@@ -50,7 +52,7 @@ func (l *Log) MetaGet(ctx context.Context, key string) (MetaEntry, bool, error) 
 	if err != nil || !ok {
 		return MetaEntry{}, false, err
 	}
-	e := MetaEntry{Key: key, Value: m.data, Rev: uint64(m.seq)}
+	e := MetaEntry{Key: key, Value: m.data, Rev: uint64(m.seq), Time: m.time}
 	return e, !deleted(m.header), nil
 }
 
@@ -175,7 +177,7 @@ func (l *Log) MetaSince(ctx context.Context, prefix string, rev uint64) ([]MetaE
 	var out []MetaEntry
 	err := l.listKeys(ctx, metaStream, filter, Seq(rev), func(subject string, seq Seq, data []byte) {
 		if key := subject[len("$KV."+metaBucket+"."):]; strings.HasPrefix(key, prefix) {
-			out = append(out, MetaEntry{key, data, uint64(seq)})
+			out = append(out, MetaEntry{Key: key, Value: data, Rev: uint64(seq)})
 		}
 	})
 	if err != nil {
