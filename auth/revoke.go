@@ -145,6 +145,17 @@ func (a *Auth) InForce(r Revocation) bool {
 	return ok && !old.At.Before(r.At) && !old.Until.Before(r.Until)
 }
 
+// Standing is what is in force of r: where it was made before, the later time and the later end of both. It is r itself where
+// nothing of it is in force.
+func (a *Auth) Standing(r Revocation) Revocation {
+	a.revoked.mu.RLock()
+	defer a.revoked.mu.RUnlock()
+	if old, ok := a.revoked.list[revocationKey{r.User, r.Session, r.Doc, r.Leave}]; ok {
+		return old
+	}
+	return r
+}
+
 // Limit is the most that revocations leave g on doc: ReadWrite where none matches. Doc "" matches only those that name none.
 func (a *Auth) Limit(doc string, g Grant) Mode {
 	l := a.revoked

@@ -136,3 +136,25 @@ func TestRevokeIsNotOvertakenByAGrant(t *testing.T) {
 	mu.Unlock()
 	done.Wait()
 }
+
+func TestStandingIsTheLongerOfTwoRevocations(t *testing.T) {
+	a, err := New(Options{Mode: "jwt", Secret: testSecret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	now := time.Now()
+	long := Revocation{User: "ada", At: now.Add(-time.Minute), Until: now.Add(time.Hour)}
+	short := Revocation{User: "ada", At: now, Until: now.Add(time.Minute)}
+	if got := a.Standing(short); !got.Until.Equal(short.Until) {
+		t.Errorf("of one that is not in force: until %v, want its own %v", got.Until, short.Until)
+	}
+	for _, r := range []Revocation{long, short} {
+		if err := a.Revoke(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := a.Standing(short); !got.Until.Equal(long.Until) || !got.At.Equal(short.At) {
+		t.Errorf("at %v until %v, want the later time %v and the later end %v", got.At, got.Until, short.At, long.Until)
+	}
+}

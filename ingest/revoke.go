@@ -81,6 +81,10 @@ func (v *revoker) revoke(ctx context.Context, rev auth.Revocation) (n int, err e
 	if err := v.srv.o.Log.Announce(announceRevoke, data); err != nil {
 		return n, err
 	}
+	// One made before may stand longer than this: the bucket must not forget it.
+	if data, err = json.Marshal(v.srv.o.Auth.Standing(rev)); err != nil {
+		return n, err
+	}
 	sum := sha256.Sum256([]byte(rev.User + "\x00" + rev.Session + "\x00" + rev.Doc + "\x00" + rev.Leave.String()))
 	_, err = v.srv.o.Log.MetaPut(ctx, revokedPrefix+hex.EncodeToString(sum[:16]), data, nil)
 	return n, err

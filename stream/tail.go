@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -81,20 +80,9 @@ const (
 	subMsg
 )
 
-// repairState keeps it to one repair per Tail.
-type repairState uint8
-
-const (
-	whole        repairState = iota
-	repairQueued             // for a worker, or until it is tried again
-	repairRuns
-	repairAgain // runs, and something was asked for since
-)
-
 const (
 	maxKept      = 4096
 	maxKeptBytes = 8 << 20
-	maxRepairs   = 8 // repair workers of a Log
 )
 
 // Tail subscribes first, reads what is stored through f, and returns when s has everything up to the head; from then on s
@@ -404,122 +392,4 @@ func (t *Tail) begunAnew(ctx context.Context, have Seq) error {
 		err = fmt.Errorf("%w: %q had record %d and begins anew", ErrErased, t.doc, have)
 	}
 	return err
-}
-
-// repair has a worker fill the gap. It may be called under any lock.
-func (t *Tail) repair(foundBy string) {
-	if t.closed.Load() {
-		return
-	}
-	l := t.l
-	l.repairMu.Lock()
-	defer l.repairMu.Unlock()
-	switch t.repairing {
-	case whole:
-		t.foundBy = foundBy
-		t.enqueueLocked()
-	case repairRuns:
-		t.foundBy = foundBy
-		t.repairing = repairAgain
-	}
-}
-
-// enqueueLocked needs repairMu.
-func (t *Tail) enqueueLocked() {
-	l := t.l
-	if l.ctx.Err() != nil {
-		return
-	}
-	t.repairing = repairQueued
-	l.repairQ = append(l.repairQ, t)
-	if l.repairs < maxRepairs {
-		l.repairs++
-		l.running.Go(l.repairLoop)
-	}
-}
-
-// repaired ends a repair; what was asked for meanwhile needs another.
-func (t *Tail) repaired() {
-	t.l.repairMu.Lock()
-	defer t.l.repairMu.Unlock()
-	if t.repairing == repairAgain {
-		t.enqueueLocked()
-	} else {
-		t.repairing = whole
-	}
-}
-
-// repairLoop is a repair worker: it ends when nothing is to be repaired.
-func (l *Log) repairLoop() {
-	for {
-		l.repairMu.Lock()
-		if len(l.repairQ) == 0 || l.ctx.Err() != nil {
-			l.repairs--
-			l.repairMu.Unlock()
-			return
-		}
-		t := l.repairQ[0]
-		l.repairQ[0] = nil
-		l.repairQ = l.repairQ[1:]
-		t.repairing = repairRuns
-		foundBy := t.foundBy
-		l.repairMu.Unlock()
-		t.repairNow(foundBy)
-	}
-}
-
-func (t *Tail) repairNow(foundBy string) {
-	if t.closed.Load() {
-		return
-	}
-	if t.since.IsZero() {
-		t.since = time.Now()
-	}
-	ctx, cancel := context.WithTimeout(t.l.ctx, time.Minute)
-	defer cancel()
-	before := t.read
-	done, err := t.fill(ctx)
-	if t.read > before {
-		t.l.m.gaps.WithLabelValues(foundBy).Inc()
-	}
-	switch {
-	case done:
-		t.l.m.repairSeconds.Observe(time.Since(t.since).Seconds())
-		t.failures, t.since = 0, time.Time{}
-		t.repaired()
-		return
-	case t.l.ctx.Err() != nil:
-		return
-	case err != nil && final(err):
-		t.fail(err)
-		return
-	}
-	// Not there yet, or storage does not answer: let others have the worker meanwhile.
-	t.failures++
-	if err != nil {
-		t.l.log.Warn("gap in the live feed not read yet", "doc", t.doc, "seq", t.Seq(), "err", err)
-	}
-	t.l.repairMu.Lock()
-	t.repairing = repairQueued
-	t.l.repairMu.Unlock()
-	time.AfterFunc(backoff(t.failures-1), func() {
-		t.l.repairMu.Lock()
-		defer t.l.repairMu.Unlock()
-		t.enqueueLocked()
-	})
-}
-
-func (t *Tail) fail(err error) {
-	t.l.m.tailFailures.Inc()
-	level := slog.LevelError
-	if errors.Is(err, ErrErased) {
-		level = slog.LevelInfo // somebody meant it
-	}
-	t.l.log.Log(t.l.ctx, level, "document cannot be followed any more", "doc", t.doc, "seq", t.Seq(), "err", err)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !t.closed.Load() {
-		t.Close()
-		t.sink.Failed(err)
-	}
 }
