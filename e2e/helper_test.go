@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -18,6 +19,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -69,6 +71,9 @@ func yjetBinary(t testing.TB) string {
 			binary.path = path
 			return
 		}
+		if binary.err = lookAtSources(); binary.err != nil {
+			return
+		}
 		if binary.dir, binary.err = os.MkdirTemp("", "yjet-e2e-"); binary.err != nil {
 			return
 		}
@@ -85,6 +90,22 @@ func yjetBinary(t testing.TB) string {
 		t.Fatal(binary.err)
 	}
 	return binary.path
+}
+
+// lookAtSources has go test know what the binary is made of, and what drives it: else a result from before a change would be answered
+// from its cache, since this package imports none of it.
+func lookAtSources() error {
+	return filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == "node_modules" || d.Name() == ".git"):
+			return fs.SkipDir
+		case d.Type().IsRegular() && slices.Contains([]string{".go", ".mod", ".conf", ".mjs", ".js", ".css", ".html", ".json"}, filepath.Ext(path)):
+			_, err = os.Stat(path)
+		}
+		return err
+	})
 }
 
 var node struct {
