@@ -421,7 +421,7 @@ func (c *compaction) wroteParts(parts []blobRef) {
 var errCrash = errors.New("snapshot: crash of a test")
 
 // stored is the limit for what is in the log already: only its form is checked, its size was the door's business.
-var stored = yjs.Limits{Structs: math.MaxInt32, DeleteRanges: math.MaxInt32, Clients: math.MaxInt32, Roots: math.MaxInt32, SubDocs: math.MaxInt32}
+var stored = yjs.Limits{Structs: math.MaxInt32, DeleteRanges: math.MaxInt32, Clients: math.MaxInt32, Roots: math.MaxInt32, SubDocs: math.MaxInt32, Stored: true}
 
 // decodable picks the updates that decode. The others were appended by other programs past every check; they are kept in
 // the history and left out of every state, here as in the rooms, which read the log with the same limits.

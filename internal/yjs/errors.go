@@ -54,6 +54,7 @@ const (
 	reasonSelf       = "item refers to its own client at or after its own clock"
 	reasonRange      = "client or clock beyond 2^53-1"
 	reasonDepth      = "values nested too deep"
+	reasonNesting    = "types nested too deep"
 	reasonStructs    = "too many structs"
 	reasonRanges     = "too many delete ranges"
 	reasonClients    = "too many clients"

@@ -14,6 +14,11 @@ type Limits struct {
 	Roots        int // different root names in one update, default 1,000
 	SubDocs      int // default 100
 	Depth        int // nesting of any values and JSON, default 256
+	Types        int // nesting of shared types in one update, default 1,000
+
+	// Stored: the update comes from a log that took it, maybe before a check was made stricter. What can be read is not
+	// refused then for what it would do to clients that have it already: options of sub-documents, and how deep types nest.
+	Stored bool
 }
 
 func limit(n, byDefault int) int {
@@ -66,6 +71,8 @@ func (u *Update) parse(b []byte, lim *Limits) error {
 	c := &r.c
 	maxStructs, maxDepth := limit(lim.Structs, 500_000), limit(lim.Depth, 256)
 	maxClients, maxRanges := limit(lim.Clients, 10_000), limit(lim.DeleteRanges, 500_000)
+	maxTypes := limit(lim.Types, 1_000)
+	types := 0
 	maxRoots, maxSubDocs := limit(lim.Roots, 1_000), limit(lim.SubDocs, 100)
 	var seen map[string]struct{} // roots, once they are many
 
@@ -124,8 +131,11 @@ func (u *Update) parse(b []byte, lim *Limits) error {
 				}
 			}
 		}
+		if s.Ref() == RefType {
+			types++
+		}
 		if s.Ref() == RefDoc {
-			if s.overridesDoc() {
+			if !lim.Stored && s.overridesDoc() {
 				c.fail(r.start, reasonOptions)
 			}
 			if u.subDocs++; u.subDocs > maxSubDocs {
@@ -154,6 +164,11 @@ func (u *Update) parse(b []byte, lim *Limits) error {
 	}
 	if c.err == nil && c.left() > 0 {
 		c.fail(c.off, reasonTrailing)
+	}
+	if c.err == nil && types > maxTypes && !lim.Stored {
+		if at, bad := tooDeep(b, maxTypes); bad {
+			c.fail(at, reasonNesting)
+		}
 	}
 	return r.Err()
 }

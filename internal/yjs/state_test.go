@@ -2,6 +2,7 @@ package yjs
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -100,6 +101,67 @@ func TestWhatBreaksClientsIsRefused(t *testing.T) {
 		if !u.Empty() || u.Bytes != nil {
 			t.Errorf("%s: the update is not empty after an error", c.name)
 		}
+	}
+}
+
+func TestTypesNestOnlySoDeep(t *testing.T) {
+	// An array in an array, and so on: in the one before itself, or beside an element of it, by one client or by two.
+	nest := func(n int, client func(i int) uint64, beside bool) []byte {
+		var list []Struct
+		clocks := map[uint64]uint64{}
+		var holder ID
+		add := func(s Struct) ID {
+			s.Len, s.Clock = 1, clocks[s.Client]
+			clocks[s.Client]++
+			list = append(list, s)
+			return ID{s.Client, s.Clock}
+		}
+		for i := range n + 1 {
+			s := Struct{Client: client(i), Info: RefType, Content: []byte{TypeArray}}
+			switch {
+			case i == 0:
+				s.Root = []byte("a")
+			case beside:
+				first := add(Struct{Client: client(i), Info: RefAny, Parent: holder, Content: []byte{anyNull}})
+				s = s.after(first.Client, first.Clock)
+			default:
+				s.Parent = holder
+			}
+			holder = add(s)
+		}
+		slices.SortStableFunc(list, func(a, b Struct) int { return cmp.Compare(b.Client, a.Client) })
+		return update(list)
+	}
+	one := func(int) uint64 { return 5 }
+	two := func(i int) uint64 { return uint64(5 + i%2) }
+	for name, c := range map[string]func(n int) []byte{
+		"in itself":          func(n int) []byte { return nest(n, one, false) },
+		"beside an element":  func(n int) []byte { return nest(n, one, true) },
+		"of two":             func(n int) []byte { return nest(n, two, false) },
+		"of two, and beside": func(n int) []byte { return nest(n, two, true) },
+	} {
+		if err := Validate(c(1000), Limits{}); err != nil {
+			t.Errorf("%s, 1000 levels: got %v", name, err)
+		}
+		var e *Error
+		if err := Validate(c(1001), Limits{}); !errors.As(err, &e) || e.Reason != reasonNesting {
+			t.Errorf("%s, 1001 levels: got %v, want %s", name, err, reasonNesting)
+		}
+		for _, lim := range []Limits{{Types: -1}, {Stored: true}} {
+			if err := Validate(c(20_000), lim); err != nil {
+				t.Errorf("%s, %+v: got %v", name, lim, err)
+			}
+		}
+	}
+	var flat []Struct
+	for i := range uint64(5000) {
+		flat = append(flat, Struct{Client: 5, Clock: i, Len: 1, Info: RefType, Root: []byte("a"), Content: []byte{TypeArray}})
+		if i > 0 {
+			flat[i] = flat[i].after(5, i-1)
+		}
+	}
+	if err := Validate(update(flat), Limits{}); err != nil {
+		t.Errorf("5000 beside each other: got %v", err)
 	}
 }
 
