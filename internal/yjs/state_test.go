@@ -472,6 +472,12 @@ func TestWhatPartsAValueIsRefused(t *testing.T) {
 		return st
 	}
 	aMap := Struct{Client: 5, Len: 1, Info: RefType | infoSub, Root: []byte("m"), Sub: []byte("map"), Content: []byte{TypeMap}}
+	aMapAt := func(clock uint64) Struct { s := aMap; s.Clock = clock; return s }
+	inMapOf := func(client, clock, holder uint64, text string) Struct {
+		s := inMap(client, clock, text)
+		s.Parent.Clock = holder
+		return s
+	}
 	list := Struct{Client: 5, Clock: 1, Len: 2, Info: RefAny | infoSub, Parent: ID{5, 0}, Sub: []byte("k"), Content: []byte{anyNull, anyNull}}
 	aText := aMap
 	aText.Content = []byte{TypeText}
@@ -490,6 +496,7 @@ func TestWhatPartsAValueIsRefused(t *testing.T) {
 		{"all at once", [][]byte{update([]Struct{text(6, 0, "x").after(5, 1), aMap, inMap(5, 1, "ab")})}, false},
 		{"behind another value", [][]byte{update([]Struct{aMap, inMap(5, 1, "a")}), update([]Struct{text(6, 0, "bc").after(5, 1)}), update([]Struct{text(7, 0, "x").after(6, 0)})}, false},
 		{"behind others, all at once", [][]byte{update([]Struct{text(7, 0, "x").after(6, 0), text(6, 0, "bc").after(5, 1), aMap, inMap(5, 1, "a")})}, false},
+		{"the rest of what begins elsewhere", [][]byte{update([]Struct{text(5, 0, "x"), aMapAt(1), inMapOf(5, 2, 1, "a")}), update([]Struct{text(5, 1, "????").after(5, 0)}), update(nil, Run{5, 4, 1})}, false},
 		{"before another value", [][]byte{update([]Struct{aMap, inMap(5, 1, "a")}), update([]Struct{text(6, 0, "bc").before(5, 1)}), update([]Struct{text(7, 0, "x").after(6, 0)})}, false},
 		// What clients write. The attributes of old yrs are texts.
 		{"another value, and the first one deleted", [][]byte{value, update([]Struct{text(5, 3, "cd").after(5, 2)}, Run{5, 1, 2}), update([]Struct{text(6, 0, "e").after(5, 4)}, Run{5, 3, 2})}, true},
@@ -503,7 +510,7 @@ func TestWhatPartsAValueIsRefused(t *testing.T) {
 		var s State
 		for i, b := range c.log {
 			u := parsed(t, b)
-			_, err := s.Clone().Ready(u)
+			ready, err := s.Clone().Ready(u)
 			if last := i == len(c.log)-1; last && !c.ok {
 				var e *Error
 				if !errors.As(err, &e) || e.Reason != reasonValue || e.Offset >= len(b) {
@@ -511,8 +518,9 @@ func TestWhatPartsAValueIsRefused(t *testing.T) {
 				}
 			} else if err != nil {
 				t.Errorf("%s, update %d: got %v", c.name, i, err)
+			} else {
+				s.Add(parsed(t, ready.Ready))
 			}
-			s.Add(u)
 		}
 	}
 }

@@ -31,6 +31,17 @@ func (s *Struct) place() (ID, bool) {
 	return ID{}, false
 }
 
+// beyond leaves of s what is not known yet, without its content: the rest is behind what is known. false: nothing is left.
+func (s *Struct) beyond(known uint64) bool {
+	if s.Clock < known && known < s.End() {
+		s.Len = s.End() - known
+		s.Clock = known
+		s.Origin = ID{s.Client, known - 1}
+		s.Info |= infoOrigin
+	}
+	return s.Clock >= known
+}
+
 // ofKey: s says itself that it is the value of a key of a nested type.
 func (s *Struct) ofKey() bool { return s.HasSub() && s.Root == nil }
 
@@ -71,7 +82,7 @@ func (s *State) cutsValue(u *Update) (at int, bad bool) {
 	var st Struct
 	r := NewReader(u.Bytes)
 	for r.Next(&st) {
-		if st.IsItem() && (st.HasOrigin() && cuts(st.Origin.Client, st.Origin.Clock+1) || st.HasRight() && cuts(st.Right.Client, st.Right.Clock)) {
+		if st.IsItem() && st.beyond(s.structs.Prefix(st.Client)) && (st.HasOrigin() && cuts(st.Origin.Client, st.Origin.Clock+1) || st.HasRight() && cuts(st.Right.Client, st.Right.Clock)) {
 			return r.start, true
 		}
 	}
@@ -96,7 +107,7 @@ func (s *State) findValues(u *Update, into *values) {
 			s.findValuesOfMany(u, into)
 			return
 		}
-		if !st.IsItem() {
+		if !st.IsItem() || !st.beyond(s.structs.Prefix(st.Client)) {
 			continue
 		}
 		value := st.ofKey()
@@ -124,7 +135,7 @@ func (s *State) findValuesOfMany(u *Update, into *values) {
 	clients := make(map[uint64][]placedItem)
 	var st Struct
 	for r := NewReader(u.Bytes); r.Next(&st); {
-		if !st.IsItem() {
+		if !st.IsItem() || !st.beyond(s.structs.Prefix(st.Client)) {
 			continue
 		}
 		p := placedItem{clock: st.Clock, len: st.Len, severable: st.severable()}
@@ -133,11 +144,32 @@ func (s *State) findValuesOfMany(u *Update, into *values) {
 		}
 		clients[st.Client] = append(clients[st.Client], p)
 	}
-	for _, list := range clients {
-		byClock := func(a, b placedItem) int { return cmp.Compare(a.clock, b.clock) }
-		if !slices.IsSortedFunc(list, byClock) {
-			slices.SortStableFunc(list, byClock)
+	for client, list := range clients {
+		known := uint64(0)
+		sorted := true
+		for _, p := range list {
+			sorted = sorted && p.clock >= known
+			known = p.clock + p.len
 		}
+		if sorted {
+			continue
+		}
+		// A client with several sections, which may overlap: what comes first counts, and of another the rest, behind it.
+		slices.SortStableFunc(list, func(a, b placedItem) int { return cmp.Compare(a.clock, b.clock) })
+		known = 0
+		kept := list[:0]
+		for _, p := range list {
+			end := p.clock + p.len
+			if end <= known {
+				continue
+			}
+			if p.clock < known {
+				p = placedItem{clock: known, len: end - known, by: ID{client, known - 1}, placed: true, severable: p.severable && end-known > 1}
+			}
+			known = end
+			kept = append(kept, p)
+		}
+		clients[client] = kept
 	}
 	find := func(id ID) *placedItem {
 		list := clients[id.Client]
