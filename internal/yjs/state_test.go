@@ -484,6 +484,25 @@ func TestWhatPartsAValueIsRefused(t *testing.T) {
 	inText := inMap(5, 1, "ab")
 	inText.Sub, inText.Info = nil, RefString
 	value := update([]Struct{aMap, inMap(5, 1, "ab")})
+	// Two who set the key by turns, from the lower client on, and the last value has two units.
+	turns := func(n uint64) []byte {
+		all := []Struct{text(8, 0, "x").after(6+n%2, n/2)}
+		for c := uint64(7); c >= 6; c-- {
+			for i := range n + 1 {
+				s := text(6+i%2, i/2, "a").after(6+(i+1)%2, (i-1)/2)
+				if i == 0 {
+					s = text(6, 0, "a").after(5, 1)
+				}
+				if i == n {
+					s.Content, s.Len = []byte("ab"), 2
+				}
+				if s.Client == c {
+					all = append(all, s)
+				}
+			}
+		}
+		return update(append(all, aMap, inMap(5, 1, "a")))
+	}
 	for _, c := range []struct {
 		name string
 		log  [][]byte
@@ -497,6 +516,8 @@ func TestWhatPartsAValueIsRefused(t *testing.T) {
 		{"behind another value", [][]byte{update([]Struct{aMap, inMap(5, 1, "a")}), update([]Struct{text(6, 0, "bc").after(5, 1)}), update([]Struct{text(7, 0, "x").after(6, 0)})}, false},
 		{"behind others, all at once", [][]byte{update([]Struct{text(7, 0, "x").after(6, 0), text(6, 0, "bc").after(5, 1), aMap, inMap(5, 1, "a")})}, false},
 		{"the rest of what begins elsewhere", [][]byte{update([]Struct{text(5, 0, "x"), aMapAt(1), inMapOf(5, 2, 1, "a")}), update([]Struct{text(5, 1, "????").after(5, 0)}), update(nil, Run{5, 4, 1})}, false},
+		{"after a few turns", [][]byte{turns(3)}, false},
+		{"after many turns", [][]byte{turns(50)}, false},
 		{"before another value", [][]byte{update([]Struct{aMap, inMap(5, 1, "a")}), update([]Struct{text(6, 0, "bc").before(5, 1)}), update([]Struct{text(7, 0, "x").after(6, 0)})}, false},
 		// What clients write. The attributes of old yrs are texts.
 		{"another value, and the first one deleted", [][]byte{value, update([]Struct{text(5, 3, "cd").after(5, 2)}, Run{5, 1, 2}), update([]Struct{text(6, 0, "e").after(5, 4)}, Run{5, 3, 2})}, true},

@@ -96,28 +96,39 @@ func (s *State) cutsValue(u *Update) (at int, bad bool) {
 }
 
 // findValues puts the items of u that are values of keys of nested types into a set, which may be that of s.
+//
+// Of one client each item follows from those before it. Of several, what an item refers to may come later: then once more,
+// and where a few times are not enough, as many values took turns, by way of all items.
 func (s *State) findValues(u *Update, into *values) {
 	if !u.keys && len(s.values.ids.clients) == 0 {
 		return
 	}
+	holds := func(id ID) bool {
+		return s.values.ids.Contains(id.Client, id.Clock, 1) || into != &s.values && into.ids.Contains(id.Client, id.Clock, 1)
+	}
 	var st Struct
-	r := NewReader(u.Bytes)
-	for r.Next(&st) {
-		if r.section > 1 {
-			s.findValuesOfMany(u, into)
+	var ahead []ID // what items follow from that is yet to be read
+	for times := 0; times < 4 && !u.disorder; times++ {
+		ahead = ahead[:0]
+		for r := NewReader(u.Bytes); r.Next(&st); {
+			if !st.IsItem() || !st.beyond(s.structs.Prefix(st.Client)) {
+				continue
+			}
+			id, placed := st.place()
+			switch {
+			case placed && !holds(id):
+				if id.Client < st.Client {
+					ahead = append(ahead, id)
+				}
+			case (placed || st.ofKey()) && (times == 0 || !holds(ID{st.Client, st.Clock})):
+				into.add(st.Client, st.Clock, st.Len, st.severable())
+			}
+		}
+		if !slices.ContainsFunc(ahead, holds) {
 			return
 		}
-		if !st.IsItem() || !st.beyond(s.structs.Prefix(st.Client)) {
-			continue
-		}
-		value := st.ofKey()
-		if id, ok := st.place(); ok {
-			value = s.values.ids.Contains(id.Client, id.Clock, 1) || into.ids.Contains(id.Client, id.Clock, 1)
-		}
-		if value {
-			into.add(st.Client, st.Clock, st.Len, st.severable())
-		}
 	}
+	s.findValuesOfMany(u, into)
 }
 
 // placedItem is an item, and what decides where it is.
