@@ -33,8 +33,7 @@ const (
 	windowBytes   = 16 << 20 // and their bytes
 	maxBatches    = 8        // batches under way: NATS allows 50 per stream, and other servers want some
 	ackWait       = 5 * time.Second
-	ackSoon       = 2500 * time.Millisecond // the same in a cluster, for the first tries of what is small
-	soonTries     = 5
+	ackSoon       = 2500 * time.Millisecond // the same in a cluster, of at most soonBytes
 	soonBytes     = 64 << 10
 	commitTick    = 100 * time.Millisecond // how soon an ended context or a late acknowledgement is noticed
 	lateFor       = time.Minute            // how long an acknowledgement that is late is still understood

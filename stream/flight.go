@@ -98,10 +98,7 @@ func (s *shard) fly(members []part) {
 	}
 	wait := min(time.Duration(attempts)*ackWait, 4*ackWait) // a slow server is not helped by more of the same
 	if !s.grouped && f.bytes <= soonBytes {
-		// A frozen leader has others take its place in 4 to 7 s, a cut cluster comes together again: small records ask often.
-		if wait = ackWait; attempts <= soonTries {
-			wait = ackSoon
-		}
+		wait = ackSoon // a frozen leader has others take its place, a cut cluster comes together again: what is small asks often
 	}
 	f.batch = f.records > 1
 	f.deadline = now.Add(wait)

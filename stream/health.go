@@ -112,6 +112,7 @@ func (l *Log) stored(records, bytes int) {
 type fault struct {
 	err   error
 	since time.Time // of the newest report
+	final bool      // it lasts as long as the process
 }
 
 func (f *fault) Error() string { return f.err.Error() }
@@ -130,8 +131,12 @@ func (l *Log) setFault(err error) {
 	l.m.faults.Inc()
 	l.faultMu.Lock()
 	defer l.faultMu.Unlock()
-	first := l.fault.Swap(&fault{err: err, since: time.Now()}) == nil
-	if !first {
+	old := l.fault.Load()
+	if old != nil && old.final {
+		return
+	}
+	l.fault.Store(&fault{err: err, since: time.Now()})
+	if old != nil {
 		return
 	}
 	l.log.Error("the store reported an error: nothing is acknowledged until it takes messages again", "err", err)
@@ -142,9 +147,24 @@ func (l *Log) setFault(err error) {
 	}
 }
 
+// Refuse makes a fault of the store known that only its owner can see, and that does not pass: nothing is acknowledged any more, everything
+// can be read.
+func (l *Log) Refuse(err error) {
+	l.m.faults.Inc()
+	l.faultMu.Lock()
+	l.fault.Store(&fault{err: fmt.Errorf("%w: %w", ErrFault, err), since: time.Now(), final: true})
+	l.faultMu.Unlock()
+	for _, s := range l.shards {
+		s.nudge()
+	}
+}
+
 func (l *Log) recover() {
 	for pause(l.ctx, time.Second) == nil {
 		f := l.fault.Load()
+		if f.final {
+			return
+		}
 		if time.Since(f.since) < faultHold {
 			continue
 		}

@@ -209,9 +209,11 @@ const (
 )
 
 // watch restarts the server when its store is stuck: after a full disk the server takes nothing any more even when there is room again, until
-// it is started anew. healthy tells whether something can be stored now. watch ends with ctx.
-func (e *embedded) watch(ctx context.Context, healthy func(context.Context) error) {
+// it is started anew. healthy tells whether something can be stored now. Where the files were taken away under it the server notices nothing,
+// and writes on into files that nobody will ever read: refuse is told, once. watch ends with ctx.
+func (e *embedded) watch(ctx context.Context, healthy func(context.Context) error, refuse func(error)) {
 	var sickSince, restarted time.Time
+	files := e.files()
 	wasFull := false
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -219,6 +221,11 @@ func (e *embedded) watch(ctx context.Context, healthy func(context.Context) erro
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
+			return
+		}
+		if err := stillThere(files); err != nil {
+			e.log.Error("the store's files were removed or replaced while they are open: nothing is acknowledged any more. What is in memory can be read and exported, then restore the directory and restart", "err", err)
+			refuse(err)
 			return
 		}
 		err := healthy(ctx)
@@ -247,6 +254,36 @@ func (e *embedded) watch(ctx context.Context, healthy func(context.Context) erro
 		}
 		restarted = time.Now()
 	}
+}
+
+// files are what must stay where it is for what is written to be found again.
+func (e *embedded) files() map[string]os.FileInfo {
+	found := map[string]os.FileInfo{}
+	if e.lock != nil {
+		if info, err := e.lock.Stat(); err == nil {
+			found[e.lock.Name()] = info
+		}
+	}
+	logs, _ := filepath.Glob(filepath.Join(e.opts.StoreDir, "jetstream", "*", "streams", "YDOC_*"))
+	for _, path := range logs {
+		if info, err := os.Stat(path); err == nil {
+			found[path] = info
+		}
+	}
+	return found
+}
+
+func stillThere(files map[string]os.FileInfo) error {
+	for path, was := range files {
+		is, err := os.Stat(path)
+		if errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("%s is gone", path)
+		}
+		if err == nil && !os.SameFile(was, is) {
+			return fmt.Errorf("%s is another one", path)
+		}
+	}
+	return nil
 }
 
 var errLocked = errors.New("locked")

@@ -89,7 +89,9 @@ func serve(ctx context.Context, p process, c *config, dev bool) error {
 	if store != nil {
 		watching, stopWatching := context.WithCancel(context.Background())
 		var watcher sync.WaitGroup
-		watcher.Go(func() { store.watch(watching, func(ctx context.Context) error { return docs.Health(ctx).Err }) })
+		watcher.Go(func() {
+			store.watch(watching, func(ctx context.Context) error { return docs.Health(ctx).Err }, docs.Refuse)
+		})
 		down.add(func() { stopWatching(); watcher.Wait() })
 	}
 

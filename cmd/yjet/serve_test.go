@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -156,6 +158,48 @@ func TestDocumentsOutliveTheProcess(t *testing.T) {
 		t.Error(err)
 	}
 	c.first.close()
+}
+
+// Files that are removed while they are open take writes for ever, and nobody will read them again.
+func TestDataThatIsRemovedWhileOpenIsTold(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	c := &checker{room: "removed", typist: newTypist()}
+	r := start(t, devArgs(data)...)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c.base = r.url
+	if err := c.connect(ctx); err != nil {
+		t.Fatal(err)
+	}
+	defer c.first.close()
+	if err := c.echo(ctx); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * watchEvery)
+	if err := os.Rename(data, data+".away"); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		resp, err := http.Get(r.url + "/readyz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusServiceUnavailable && strings.Contains(string(body), "is gone") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("/readyz: %d %s", resp.StatusCode, body)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	soon, cancelSoon := context.WithTimeout(ctx, 3*time.Second)
+	defer cancelSoon()
+	if err := c.echo(soon); err == nil {
+		t.Error("an edit was acknowledged")
+	}
 }
 
 func TestBusyAddressIsToldBeforeTheStoreIsOpened(t *testing.T) {
