@@ -198,6 +198,8 @@ func (c *conn) drain(rest [][]byte) {
 			}
 		}
 		c.wrote(q)
+		// Once nothing waits, flush writes again, which never waits: a deadline that is left over would end the connection when it is over.
+		c.wire.SetWriteDeadline(time.Time{})
 	}
 }
 

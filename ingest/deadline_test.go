@@ -1,0 +1,24 @@
+package ingest
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// Whoever once could not take a large frame at once has a deadline on his socket. It must not end him later, when he takes everything.
+func TestReaderOfALargeFrameStays(t *testing.T) {
+	const wait = 300 * time.Millisecond
+	w := start(t, limits(func(l *Limits) { l.WriteWait, l.ByteBurst = wait, 64<<20 }))
+	a, b := w.open("/stays"), w.open("/stays")
+	large := strings.Repeat("x", 12<<20)
+	a.send(edit(insert(1, 0, large)))
+	b.has(1, uint64(len(large)))
+	a.has(1, uint64(len(large)))
+	time.Sleep(2 * wait)
+	for i := range 3 {
+		a.send(edit(insert(1, uint64(len(large)+i), "y")))
+		b.has(1, uint64(len(large)+i+1))
+		a.has(1, uint64(len(large)+i+1))
+	}
+}
