@@ -310,6 +310,21 @@ func (c *commits) letGo() {
 	c.awaited = nil
 }
 
+// unsettled answers a channel to wait for while something of a session is not stored and delivered, else nil.
+func (r *room) unsettled(s *session) <-chan struct{} {
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.commit.reached >= s.group || r.failed != nil || s.left {
+		return nil
+	}
+	ch := make(chan struct{})
+	r.commit.watch = append(r.commit.watch, ch)
+	return ch
+}
+
 // tell wakes who waits for a group.
 func (c *commits) tell() {
 	for _, ch := range c.watch {

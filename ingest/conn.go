@@ -167,7 +167,10 @@ func (c *conn) read() error {
 		c.exempt = false
 		err = func() error {
 			defer c.srv.inbound.give(c, held)
-			return d.message(c, kind == websocket.TextMessage, b)
+			if err := d.message(c, kind == websocket.TextMessage, b); err != nil || held == 0 || c.srv.memory.limit() == 0 {
+				return err
+			}
+			return c.settled()
 		}()
 		n := float64(len(b))
 		if cap(b) <= 64<<10 {
@@ -212,16 +215,23 @@ func (c *conn) readAll(r io.Reader, b []byte) (_ []byte, held int, err error) {
 
 // reserve counts n more bytes of a large message; it waits while there is no room for them, but not for ever.
 func (c *conn) reserve(n int) error {
-	ok, freed := c.srv.inbound.take(c, n)
-	if ok {
-		return nil
-	}
-	late := time.After(c.srv.limits.MessageWait)
-	for !ok {
+	var late <-chan time.Time
+	for {
+		freed := make(<-chan struct{})
+		if c.srv.memory.takes(n) {
+			var ok bool
+			if ok, freed = c.srv.inbound.take(c, n); ok {
+				return nil
+			}
+		}
+		if late == nil {
+			late = time.After(c.srv.limits.MessageWait)
+		}
 		overdue := false
 		if err := c.await(func(done <-chan struct{}) {
 			select {
 			case <-freed:
+			case <-time.After(collectEvery): // memory may have become free meanwhile
 			case <-late:
 				overdue = true
 			case <-done:
@@ -232,7 +242,30 @@ func (c *conn) reserve(n int) error {
 		if overdue {
 			return causeOverloaded
 		}
-		ok, freed = c.srv.inbound.take(c, n)
+	}
+}
+
+// settled waits until what the connection has sent is stored and delivered: until then a large update is there many times, on its way into
+// the log, in it, and back.
+func (c *conn) settled() error {
+	c.mu.Lock()
+	sessions := append([]*session(nil), c.sessions...)
+	c.mu.Unlock()
+	for _, s := range sessions {
+		for {
+			ch := s.room.unsettled(s)
+			if ch == nil {
+				break
+			}
+			if err := c.await(func(done <-chan struct{}) {
+				select {
+				case <-ch:
+				case <-done:
+				}
+			}); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// inbound bounds what large messages of all connections hold together while they are read and taken in: a quarter of the process's
-// memory limit, or 1 GiB. Who finds no room waits for the others.
+// inbound bounds what large messages of all connections hold together until they are stored and sent out, when each is there some ten
+// times: a sixty-fourth of the process's memory limit, or 1 GiB. Who finds no room waits for the others.
 type inbound struct {
 	mu    sync.Mutex
 	held  int64         // bytes
@@ -24,7 +24,7 @@ const (
 func newInbound() *inbound {
 	in := &inbound{most: mostInbound, freed: make(chan struct{})}
 	if l := debug.SetMemoryLimit(-1); l != math.MaxInt64 {
-		in.most = min(mostInbound, max(l/4, 64<<20))
+		in.most = min(mostInbound, max(l/64, 4<<20))
 	}
 	return in
 }

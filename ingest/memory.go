@@ -27,6 +27,9 @@ const (
 	memoryShare = 0.7
 	// loadCost is what a document takes to be loaded and folded once, in times its state.
 	loadCost = 5
+	// messageCost is what a message takes, in times its size: as it came, on its way into NATS, in the cache of NATS's files, on its
+	// way back, and in the document.
+	messageCost = 8
 	// collectEvery is how often we find out what is garbage.
 	collectEvery = time.Second
 )
@@ -76,6 +79,24 @@ func (m *memory) tight() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return !m.fitsLocked(0, limit)
+}
+
+// takes reports whether n bytes of a message may be read. They may go up to the limit itself: it is for them that documents leave room.
+func (m *memory) takes(n int) bool {
+	if m.limit() == 0 {
+		return true
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.fitsLocked(int64(n)*messageCost, debug.SetMemoryLimit(-1))
+}
+
+// folds is how many documents may be folded at once.
+func (m *memory) folds(most int) int {
+	if m.limit() == 0 {
+		return most
+	}
+	return int(min(max(debug.SetMemoryLimit(-1)/(256<<20), 1), int64(most)))
 }
 
 func (m *memory) fitsLocked(n, limit int64) bool {

@@ -82,7 +82,7 @@ func (s *Store) enqueueLocked(doc stream.Doc, k *known) {
 
 // startLocked adds a worker where there is work for it.
 func (s *Store) startLocked() {
-	if s.closed || s.stopAll > 0 || s.running >= workers || s.running >= len(s.queue) {
+	if s.closed || s.stopAll > 0 || s.running >= mostWorkers() || s.running >= len(s.queue) {
 		return
 	}
 	s.running++

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -100,6 +102,14 @@ type known struct {
 
 // workers is how many documents one process folds at a time: folding is CPU and disk beside people's keystrokes.
 const workers = 2
+
+// mostWorkers is workers, or less where memory is limited: a fold holds a document several times.
+func mostWorkers() int {
+	if l := debug.SetMemoryLimit(-1); l > 0 && l < math.MaxInt64 {
+		return int(min(max(l/(512<<20), 1), workers))
+	}
+	return workers
+}
 
 // New makes a Store. Options that cannot be read are refused by ParseHistory before; here they mean "all".
 func New(log *stream.Log, o Options) *Store {

@@ -10,7 +10,7 @@ import (
 )
 
 // limitMemory tells the Go runtime what the process may use, where its container or service has a limit and GOMEMLIMIT is not set: nine
-// tenths of it, since not all of a process is the runtime's. The server then refuses to open more documents before the kernel kills it.
+// tenths of it, and less of a small one: not all of a process is the runtime's, which is also late by what a few large messages take. The server then refuses to open more documents before the kernel kills it.
 func limitMemory(log *slog.Logger) {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return
@@ -27,7 +27,7 @@ func limitMemory(log *slog.Logger) {
 		return string(b)
 	}
 	if n, ok := cgroupLimit(string(groups), read); ok {
-		debug.SetMemoryLimit(n / 10 * 9)
+		debug.SetMemoryLimit(n - max(n/10, min(n/4, 96<<20)))
 		log.Info("memory is limited", "limit", n, "by", "cgroup")
 	}
 }
