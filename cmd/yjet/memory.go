@@ -10,7 +10,8 @@ import (
 )
 
 // limitMemory tells the Go runtime what the process may use, where its container or service has a limit and GOMEMLIMIT is not set: nine
-// tenths of it, and less of a small one: not all of a process is the runtime's, which is also late by what a few large messages take. The server then refuses to open more documents before the kernel kills it.
+// tenths of it, and less of a small one, since not all of a process is the runtime's, which is also late by what a few large messages
+// take. The server then refuses to open more documents before the kernel kills it.
 func limitMemory(log *slog.Logger) {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return
