@@ -337,18 +337,37 @@ func (s *Store) putHead(ctx context.Context, doc stream.Doc, h *head, expect str
 	return 0, ErrRaced
 }
 
-// readBack is step 4: nothing is purged before what others will read was compared with what was meant.
+// readBack is step 4: nothing is purged before what others will read was compared with what was meant. ErrRaced: a later fold took
+// ours in and will trim; it may also have taken away what of ours it no longer needs, while we read.
 func (c *compaction) readBack(ctx context.Context) error {
-	h, _, err := c.s.snapHead(ctx, c.doc)
+	h, err := c.ownHead(ctx)
 	if err != nil {
 		return err
 	}
-	if h == nil || h.upto < c.next.upto {
-		return fmt.Errorf("%w: the head just written is not there", errDamaged)
+	if err := c.compare(ctx, h); err != nil {
+		if _, raced := c.ownHead(ctx); errors.Is(raced, ErrRaced) {
+			return raced
+		}
+		return err
 	}
-	if h.info.Attempt != c.next.info.Attempt {
-		return ErrRaced // a later fold took ours in and will trim
+	return nil
+}
+
+// ownHead reads the head that this fold has written.
+func (c *compaction) ownHead(ctx context.Context) (*head, error) {
+	h, _, err := c.s.snapHead(ctx, c.doc)
+	switch {
+	case err != nil:
+		return nil, err
+	case h == nil || h.upto < c.next.upto:
+		return nil, fmt.Errorf("%w: the head just written is not there", errDamaged)
+	case h.info.Attempt != c.next.info.Attempt:
+		return nil, ErrRaced
 	}
+	return h, nil
+}
+
+func (c *compaction) compare(ctx context.Context, h *head) error {
 	state, err := c.s.state(ctx, h)
 	if err != nil {
 		return err

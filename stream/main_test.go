@@ -20,8 +20,11 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
 		// nats-server keeps these for the life of the process.
 		goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server.(*ipQueue[...]).push"),
-		// Its clock, when it is stopped while it opens a store.
+		// A store that it opened while it was being stopped stays open, and so does the clock of stores. A server that a test forgot
+		// to stop shows by its other goroutines.
 		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server/ats.Register.func1"),
+		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*fileStore).flushStreamStateLoop"),
+		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*msgBlock).flushLoop"),
 	)
 }
 
