@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -500,6 +501,19 @@ func seedWholeAndOnce(t *testing.T, servers ...*Log) {
 		eventually(t, "the tail to have them", func() bool { return s.len() == 3 })
 		if _, err := servers[0].AppendIfNew(within(t, 10*time.Second), doc, Entry{Update: []byte("late")}, Entry{Update: []byte("too")}); !errors.Is(err, ErrConflict) {
 			t.Errorf("seeding again = %v, want ErrConflict", err)
+		}
+	}
+}
+
+func TestErrorsOfTheConnectionAreTransient(t *testing.T) {
+	for _, err := range []error{io.ErrClosedPipe, fmt.Errorf("write: %w", net.ErrClosed), &net.OpError{Op: "write", Err: errors.New("broken pipe")}, nats.ErrNoResponders, nats.ErrTimeout} {
+		if !transient(err) {
+			t.Errorf("%v is final, want another try", err)
+		}
+	}
+	for _, err := range []error{ErrConflict, ErrTooLarge, errors.New("anything")} {
+		if transient(err) {
+			t.Errorf("%v is tried again", err)
 		}
 	}
 }
