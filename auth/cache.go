@@ -2,6 +2,7 @@ package auth
 
 import (
 	"maps"
+	"strings"
 	"sync"
 	"time"
 )
@@ -53,17 +54,23 @@ func (r *recent[K, V]) len() int { return len(r.young) + len(r.old) }
 
 // verifiedCache keeps what verified tokens said, by their hash, so that a reconnect, a second document or an HTTP call costs
 // a hash instead of a signature. Only what was accepted is kept, so strangers cannot fill it; a change of keys empties it.
+//
+// It also keeps what the headers of accepted tokens said: those of one key are the same, letter by letter.
 type verifiedCache struct {
-	mu    sync.Mutex
-	ids   *recent[tokenHash, *identity]
-	turns uint64
+	mu      sync.Mutex
+	ids     *recent[tokenHash, *identity]
+	headers *recent[string, header] // by a token's first part
+	turns   uint64
 }
 
 // maxVerified is how many tokens are remembered; with their claims some 2 KiB each.
 const maxVerified = 8192
 
+// maxHeaders is how many headers are remembered: an issuer has a few keys.
+const maxHeaders = 64
+
 func newVerifiedCache() *verifiedCache {
-	return &verifiedCache{ids: newRecent[tokenHash, *identity](maxVerified)}
+	return &verifiedCache{ids: newRecent[tokenHash, *identity](maxVerified), headers: newRecent[string, header](maxHeaders)}
 }
 
 func (c *verifiedCache) get(h tokenHash) *identity {
@@ -93,6 +100,18 @@ func (c *verifiedCache) put(h tokenHash, id *identity, generation uint64) {
 	if generation == c.turns {
 		c.ids.put(h, id)
 	}
+}
+
+func (c *verifiedCache) header(first string) (header, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.headers.get(first)
+}
+
+func (c *verifiedCache) putHeader(first string, h header) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.headers.put(strings.Clone(first), h) // not to keep the whole token
 }
 
 func (c *verifiedCache) clear() {

@@ -121,9 +121,15 @@ func (a *Auth) verify(ctx context.Context, token string) (*identity, error) {
 		return id, nil
 	}
 	generation := a.verified.generation()
-	h, err := inspect(token)
+	first, err := formOf(token)
 	if err != nil {
 		return nil, err
+	}
+	h, seen := a.verified.header(first)
+	if !seen {
+		if h, err = readHeader(first); err != nil {
+			return nil, err
+		}
 	}
 	var id *identity
 	if h.kid == ticketKid {
@@ -140,6 +146,9 @@ func (a *Auth) verify(ctx context.Context, token string) (*identity, error) {
 		}
 	}
 	a.verified.put(hash, id, generation)
+	if !seen {
+		a.verified.putHeader(first, h)
+	}
 	return id, nil
 }
 
@@ -240,6 +249,15 @@ func explain(err error) error {
 // base64url without padding or line breaks (which Go's decoder would skip), the first a JSON object without a name given twice
 // and without crit.
 func inspect(token string) (header, error) {
+	first, err := formOf(token)
+	if err != nil {
+		return header{}, err
+	}
+	return readHeader(first)
+}
+
+// formOf answers the first part of a token that has the form.
+func formOf(token string) (first string, err error) {
 	dots := 0
 	for i := 0; i < len(token); i++ {
 		switch c := token[i]; {
@@ -247,14 +265,18 @@ func inspect(token string) (header, error) {
 		case c == '.':
 			dots++
 		default:
-			return header{}, refuse("malformed")
+			return "", refuse("malformed")
 		}
 	}
 	first, rest, _ := strings.Cut(token, ".")
 	second, third, _ := strings.Cut(rest, ".")
 	if dots != 2 || first == "" || second == "" || third == "" {
-		return header{}, refuse("malformed")
+		return "", refuse("malformed")
 	}
+	return first, nil
+}
+
+func readHeader(first string) (header, error) {
 	raw, err := base64url.DecodeString(first)
 	if err != nil || !json.Valid(raw) {
 		return header{}, refuse("malformed")
