@@ -23,7 +23,7 @@ type rooms struct {
 }
 
 func newRooms(s *Server) *rooms {
-	return &rooms{srv: s, byDoc: map[stream.Doc]*room{}, loads: make(chan struct{}, s.limits.Loads), folds: make(chan struct{}, newMemory().folds(runtime.GOMAXPROCS(0)))}
+	return &rooms{srv: s, byDoc: map[stream.Doc]*room{}, loads: make(chan struct{}, s.limits.Loads), folds: make(chan struct{}, s.memory.folds(runtime.GOMAXPROCS(0)))}
 }
 
 // open answers the room of a document, loaded. All who ask meanwhile share one

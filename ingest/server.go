@@ -116,7 +116,8 @@ func New(o Options) (*Server, error) {
 	s := &Server{o: o, limits: o.Limits.withDefaults(), log: o.Logger, started: time.Now(), node: o.Log.Node(), conns: map[*conn]struct{}{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.metrics = newMetrics(o.Metrics, s)
-	s.rooms, s.memory, s.inbound = newRooms(s), newMemory(), newInbound()
+	s.memory, s.inbound = newMemory(), newInbound()
+	s.rooms = newRooms(s)
 	s.gate = newGate(s.limits)
 	if err := s.configureOutbound(); err != nil {
 		s.cancel()

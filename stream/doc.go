@@ -16,7 +16,8 @@
 //
 // Subjects and headers are described where they are written: subject.go, record.go, config.go, blob.go, presence.go.
 //
-// Goroutines: a Log starts one committer per shard, a few that deliver the live feed, and one keeper that compares heads;
+// Goroutines: a Log starts one committer per shard, a few that deliver the live feed, one keeper that compares heads,
+// one that looks whether all streams are there, and in front of another's server one that watches the connection;
 // repairs of gaps run in at most eight more, which end when there is nothing to repair, and one probes the store while it
 // reports errors, another after an append that failed. Close ends and awaits them all. A Writer, a Tail or a document has none of its own.
 //
