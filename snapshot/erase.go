@@ -25,6 +25,7 @@ type tombstone struct {
 	User   string     `json:"user,omitempty"`
 	Upto   stream.Seq `json:"upto,omitempty"`  // the last sequence that was seen of it
 	Swept  bool       `json:"swept,omitempty"` // what was on its way at the time has been looked for
+	Wiped  bool       `json:"wiped,omitempty"` // and nothing of it is in the store's files, says who has them at hand
 }
 
 // erasedAt is when doc was last erased; zero: never. Who reads a document in order to write something of it asks before and
@@ -245,14 +246,8 @@ func (s *Store) bury(ctx context.Context, doc stream.Doc, user string, only func
 
 // removeAll removes everything stored of doc but the tombstone.
 func (s *Store) removeAll(ctx context.Context, doc stream.Doc) error {
-	versions, err := s.log.MetaList(ctx, versionsPrefix(doc))
-	if err != nil {
+	if err := s.log.MetaPurge(ctx, versionsPrefix(doc)); err != nil {
 		return err
-	}
-	for _, v := range versions {
-		if err := s.log.MetaDelete(ctx, v.Key); err != nil {
-			return err
-		}
 	}
 	return s.log.Erase(ctx, doc)
 }
@@ -276,10 +271,48 @@ func (s *Store) eraseLater(doc stream.Doc) {
 		}
 		ctx, cancel := context.WithTimeout(s.ctx, time.Minute)
 		defer cancel()
-		if err := s.sweepErased(ctx, doc); err != nil && s.ctx.Err() == nil {
+		err := s.sweepErased(ctx, doc)
+		if err == nil {
+			err = s.wipeErased(ctx, doc)
+		}
+		if err != nil && s.ctx.Err() == nil {
 			s.lg.Warn("erased document not looked at again; the sweep will", "doc", doc, "err", err)
 		}
 	})
+}
+
+// wipeErased looks once more that nothing of erased documents is left in the store's files, if this server has them at hand: NATS may have
+// held a block in memory since before the erasure, and have written the file from there; and another server may have erased.
+func (s *Store) wipeErased(ctx context.Context, docs ...stream.Doc) error {
+	if !s.log.CanWipe() || len(docs) == 0 {
+		return nil
+	}
+	start := time.Now()
+	n, err := s.log.Wipe(ctx, docs...)
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		s.lg.Info("overwrote in the store's files what was left of erased documents", "documents", len(docs), "messages", n)
+	}
+	for _, doc := range docs {
+		t, rev, err := s.tombstone(ctx, doc)
+		if err != nil {
+			return err
+		}
+		if t == nil || t.Wiped || !t.Swept || t.At.After(start) {
+			continue
+		}
+		t.Wiped = true
+		js, err := json.Marshal(t)
+		if err != nil {
+			return err
+		}
+		if _, err := s.log.MetaPut(ctx, erasedKey(doc), js, &rev); err != nil && !errors.Is(err, stream.ErrConflict) {
+			return err
+		}
+	}
+	return nil
 }
 
 // sweepErased removes what stale clients managed to store in an erased document after all. New content stays.

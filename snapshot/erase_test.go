@@ -3,6 +3,7 @@ package snapshot
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -57,6 +58,89 @@ func TestErasedDocumentIsNowhereInTheStoresFiles(t *testing.T) {
 	}
 	if err := s.Erase(h.ctx, a.doc, "ada"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("erasing it again = %v, want ErrNotFound", err)
+	}
+}
+
+// TestErasedDocumentIsWipedFromAmongLivingNeighbours: whoever has the files at hand overwrites there what folds took out of log,
+// snapshots and history long before, between records of other documents that nobody folds.
+func TestErasedDocumentIsWipedFromAmongLivingNeighbours(t *testing.T) {
+	dir := t.TempDir()
+	h := newHouse(t, natstest.StoreDir(dir))
+	without := h.store(Options{EraseWait: 10 * time.Millisecond})
+	var err error
+	h.log, err = stream.Open(h.ctx, h.srv.Connect(), h.srv.Connect(), stream.Config{Embedded: true, Wiper: h.srv.Wipe, Log: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.log.Close() })
+	s := h.store(Options{EraseWait: time.Hour})
+	other := h.author("neighbour", "bob")
+	beside := func(name string) (doc stream.Doc) { // a name in the neighbour's shard
+		for i := 0; ; i++ {
+			doc = stream.Doc(fmt.Sprint(name, i))
+			if a, b := h.log.ChunkSubject(doc, "A", 0), h.log.ChunkSubject(other.doc, "A", 0); a[:len("ysnap.00")] == b[:len("ysnap.00")] {
+				return doc
+			}
+		}
+	}
+	secrets := []*author{h.author(beside("secret/plan"), "ada"), h.author(beside("secret/other"), "ada")}
+	for i := range 40 {
+		for _, a := range secrets {
+			a.types(fmt.Sprintf("SECRET %d ", i))
+			if i%7 == 6 {
+				mustFold(t, s, a.doc)
+				if _, err := s.PutVersion(h.ctx, a.doc, fmt.Sprint("SECRET-", i), Moment{}, "ada"); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		other.types(strings.Repeat("neighbour ", 20<<10)) // 16 MB in all, two blocks or more
+	}
+	for _, a := range secrets {
+		if err := s.Erase(h.ctx, a.doc, "ada"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := filesWith(t, dir, "SECRET"); len(got) != 0 {
+		t.Errorf("the text is still in %v", got)
+	}
+	if v, err := s.Verify(h.ctx, "", nil); err != nil {
+		t.Errorf("verify = %+v, %v", v, err)
+	}
+
+	// A third is erased by a server without files; the sweep of the one that has them finds it, and does it once.
+	a := h.author(beside("secret/third"), "ada")
+	for i := range 80 {
+		if i < 20 {
+			a.types(fmt.Sprintf("SECRET %d ", i))
+		}
+		if i == 19 {
+			mustFold(t, s, a.doc)
+		}
+		other.types(strings.Repeat("neighbour ", 20<<10))
+	}
+	if err := without.Erase(h.ctx, a.doc, "ada"); err != nil {
+		t.Fatal(err)
+	}
+	if len(filesWith(t, dir, "SECRET")) == 0 {
+		t.Fatal("NATS left nothing: this part tests nothing")
+	}
+	s.opt.EraseWait = 0
+	for range 2 {
+		if _, err := s.Sweep(h.ctx); err != nil {
+			t.Fatal(err)
+		}
+		if got := filesWith(t, dir, "SECRET"); len(got) != 0 {
+			t.Errorf("the text is still in %v", got)
+		}
+	}
+	for _, a := range append(secrets, a) {
+		if tomb, _, err := s.tombstone(h.ctx, a.doc); err != nil || !tomb.Swept || !tomb.Wiped {
+			t.Errorf("the tombstone of %s is %+v, %v; want it swept and wiped", a.doc, tomb, err)
+		}
+	}
+	if v, err := s.Verify(h.ctx, "", nil); err != nil || v.Records != 120 {
+		t.Errorf("verify = %+v, %v; want the neighbour's 120 records", v, err)
 	}
 }
 

@@ -21,6 +21,7 @@ type Config struct {
 	Shards     int    // 1 to 99; 0: as recorded, at the first start 2 embedded, else 8
 	Replicas   int    // of every stream; 0: as it is, at the first start 1 embedded, else 3 where the cluster allows
 	Embedded   bool   // the NATS server is inside this process and serves nobody else's streams
+	Wiper      Wiper  // has the files of the streams at hand; nil: they are somewhere else
 	Durability string // "disk", "process" or "unknown": what the server was told, for Health and for how appends are grouped
 	Log        *slog.Logger
 	Metrics    prometheus.Registerer // nil: not registered

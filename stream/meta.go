@@ -104,6 +104,18 @@ func (l *Log) MetaDelete(ctx context.Context, key string) error {
 	return err
 }
 
+// MetaPurge removes all keys that begin with prefix, which ends with a dot, without the markers that MetaDelete leaves.
+func (l *Log) MetaPurge(ctx context.Context, prefix string) error {
+	subject, err := metaSubject(prefix + "_")
+	if err != nil || prefix == "" || prefix[len(prefix)-1] != '.' {
+		return fmt.Errorf("stream: bad prefix %q", prefix)
+	}
+	filter := strings.TrimSuffix(subject, "_") + ">"
+	return retry(ctx, func(ctx context.Context) error {
+		return l.request(ctx, "STREAM.PURGE."+metaStream, map[string]string{"filter": filter}, nil)
+	})
+}
+
 // put publishes to a stream beside the log, on the bulk connection, and tries again until ctx ends. With an expected sequence
 // an attempt whose answer was lost may make the next one a conflict: what then is there is compared.
 func (l *Log) put(ctx context.Context, m *nats.Msg) (seq Seq, err error) {

@@ -227,42 +227,6 @@ func (l *Log) Trim(ctx context.Context, doc Doc, keep Seq) error {
 	return l.purge(ctx, s, s.stream, s.subject(kindLog, token), keep)
 }
 
-// Erase removes everything of the document, log, snapshots, history, presence, and sees to it as far as it can that the bytes
-// go from the disk too (shred.go). The caller has told everybody before, and calls it again when what was on its way has landed.
-func (l *Log) Erase(ctx context.Context, doc Doc) error {
-	token := doc.Token()
-	s := l.shardOf(token)
-	snap, hist := streamName(kindSnap, s.index()), streamName(kindHist, s.index())
-	until := time.Now().Add(l.shred)
-	for _, p := range []struct{ stream, subject string }{
-		{s.stream, s.subject(kindLog, token)},
-		{snap, s.subject(kindSnap, token)},
-		{snap, s.subject(kindSnap, token) + ".>"},
-		{hist, s.subject(kindHist, token) + ".>"},
-		{"KV_" + presBucket, "$KV." + presBucket + "." + token + ".*"},
-	} {
-		if p.stream != "KV_"+presBucket { // which is memory
-			left, err := l.overwrite(ctx, p.stream, p.subject, until)
-			if err != nil {
-				return fmt.Errorf("erase %q: %w", doc, err)
-			}
-			if left > 0 {
-				l.log.Warn("erased without overwriting all of it: the rest is in the stream's files until NATS writes them anew",
-					"doc", doc, "stream", p.stream, "messages", left)
-			}
-		}
-		if err := l.purge(ctx, s, p.stream, p.subject, 0); err != nil {
-			return fmt.Errorf("erase %q: %w", doc, err)
-		}
-	}
-	for kind, stream := range map[string]string{kindLog: s.stream, kindSnap: snap, kindHist: hist} {
-		if err := l.rewrite(ctx, stream, s.subject(kind, filler)); err != nil {
-			return fmt.Errorf("erase %q: %w", doc, err)
-		}
-	}
-	return nil
-}
-
 func (l *Log) purge(ctx context.Context, s *shard, stream, filter string, below Seq) error {
 	select {
 	case s.trims <- struct{}{}:

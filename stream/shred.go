@@ -14,8 +14,9 @@ import (
 
 // A purge takes messages out of a stream, but their bytes stay in the block file until NATS writes that file anew, which it
 // does when more than half of it is deleted and it is no longer the one that is appended to. What was erased for good must
-// not wait for that where it can be helped: what is there yet is overwritten, and the last block is filled up with nothing,
-// deleted again, so that NATS writes it anew.
+// not wait for that. Who has the files at hand overwrites it there (wipe.go). Who has not does what NATS offers: what is there yet
+// is overwritten by it message by message, and the last block is filled up with nothing, deleted again, so that NATS writes it
+// anew; what was trimmed before and lies among other documents' records is out of reach.
 
 const (
 	// shredLeast is how many messages of a subject are overwritten whatever it takes; more are until Erase has spent shredTime
@@ -28,12 +29,60 @@ const (
 	blockSize = 8 << 20
 )
 
+// Erase removes everything of the document, log, snapshots, history, presence, and sees to it as far as it can that the bytes
+// go from the disk too: by the Wiper if there is one. The caller has told everybody before, and calls it again when what was on its
+// way has landed.
+func (l *Log) Erase(ctx context.Context, doc Doc) error {
+	token := doc.Token()
+	s := l.shardOf(token)
+	snap, hist := streamName(kindSnap, s.index()), streamName(kindHist, s.index())
+	until := time.Now().Add(l.shred)
+	for _, p := range []struct{ stream, subject string }{
+		{s.stream, s.subject(kindLog, token)},
+		{snap, s.subject(kindSnap, token)},
+		{snap, s.subject(kindSnap, token) + ".>"},
+		{hist, s.subject(kindHist, token) + ".>"},
+		{"KV_" + presBucket, "$KV." + presBucket + "." + token + ".*"}, // which is memory
+	} {
+		if !l.CanWipe() && p.stream != "KV_"+presBucket {
+			left, err := l.overwrite(ctx, p.stream, p.subject, until)
+			if err != nil {
+				return fmt.Errorf("erase %q: %w", doc, err)
+			}
+			if left > 0 {
+				l.log.Warn("erased without overwriting all of it: the rest is in the stream's files until NATS writes them anew",
+					"doc", doc, "stream", p.stream, "messages", left)
+			}
+		}
+		if err := l.purge(ctx, s, p.stream, p.subject, 0); err != nil {
+			return fmt.Errorf("erase %q: %w", doc, err)
+		}
+	}
+	if l.CanWipe() {
+		l.wipeNow(ctx, doc)
+		return nil
+	}
+	for kind, stream := range map[string]string{kindLog: s.stream, kindSnap: snap, kindHist: hist} {
+		if err := l.rewrite(ctx, stream, s.subject(kind, filler)); err != nil {
+			return fmt.Errorf("erase %q: %w", doc, err)
+		}
+	}
+	return nil
+}
+
 // Remove deletes single records of a document and overwrites them where they lie. Records that are not there are fine.
 func (l *Log) Remove(ctx context.Context, doc Doc, seqs ...Seq) error {
-	s := l.shardOf(doc.Token())
+	token := doc.Token()
+	s := l.shardOf(token)
 	for _, seq := range seqs {
-		if err := l.deleteMsg(ctx, s.stream, seq, true); err != nil {
+		// NATS overwrites a record by writing its whole block from memory, with what a Wiper took out of the file.
+		if err := l.deleteMsg(ctx, s.stream, seq, !l.CanWipe()); err != nil {
 			return fmt.Errorf("remove record %d of %q: %w", seq, doc, err)
+		}
+	}
+	if l.CanWipe() {
+		if err := l.wipeRecords(ctx, s.stream, s.subject(kindLog, token), seqs); err != nil {
+			return fmt.Errorf("overwrite records of %q: %w", doc, err)
 		}
 	}
 	return nil

@@ -3,9 +3,6 @@ package stream
 import (
 	"bytes"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -100,30 +97,13 @@ func TestEraseOverwritesScatteredRecords(t *testing.T) {
 			mustAppend(t, other, string(neighbour))
 		}
 	}
-	holding := func() (files []string) {
-		t.Helper()
-		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() {
-				return err
-			}
-			b, err := os.ReadFile(path)
-			if err == nil && bytes.Contains(b, []byte("SECRET")) {
-				files = append(files, path)
-			}
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return files
-	}
-	if len(holding()) == 0 {
+	if len(filesWith(t, dir, "SECRET")) == 0 {
 		t.Fatal("the text is in no file before it is erased: the test looks in the wrong place")
 	}
 	if err := l.Erase(within(t, 2*time.Minute), "secret"); err != nil {
 		t.Fatal(err)
 	}
-	if got := holding(); len(got) != 0 {
+	if got := filesWith(t, dir, "SECRET"); len(got) != 0 {
 		t.Errorf("the text is still in %q", got)
 	}
 	if got := len(replay(t, l, "neighbour", 0, 0)); got != kept {

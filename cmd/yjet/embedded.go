@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 
 	"yjet"
 	"yjet/internal/blockfile"
+	"yjet/stream"
 )
 
 // embedded is a nats-server inside this process, with its data directory locked against a second one. The nats-server itself does not
@@ -26,6 +28,10 @@ type embedded struct {
 	opts   server.Options
 	log    *slog.Logger
 	lock   *os.File
+
+	wiping  sync.RWMutex       // locked while the server starts or stops, which is when it checks every message
+	running context.Context    // ends when it is about to stop; under wiping
+	halt    context.CancelFunc // ends running
 }
 
 // embedOptions say how to run it.
@@ -73,6 +79,8 @@ func startEmbedded(o embedOptions) (*embedded, error) {
 
 // start runs a server on the data directory, which is looked through first.
 func (e *embedded) start() error {
+	e.wiping.Lock()
+	defer e.wiping.Unlock()
 	if err := e.lookThrough(); err != nil {
 		return err
 	}
@@ -84,6 +92,7 @@ func (e *embedded) start() error {
 	s.SetLoggerV2(natsLogger{e.log}, false, false, false)
 	s.Start()
 	e.server.Store(s)
+	e.running, e.halt = context.WithCancel(context.Background())
 	if !s.ReadyForConnections(20*time.Second) || !s.JetStreamEnabled() {
 		return fmt.Errorf("embedded NATS did not start on %s; the log lines above say why", opts.StoreDir)
 	}
@@ -174,6 +183,8 @@ func (e *embedded) lookThrough() error {
 			log.Error("a message of the store is damaged and was taken out; `yjet verify` tells whose it was")
 		case blockfile.Broken:
 			log.Error("a message of the store is damaged; `yjet verify` tells whose it is")
+		case blockfile.Finished:
+			log.Info("an erased message was half overwritten when the machine stopped; it is wholly now")
 		case blockfile.Torn:
 			log.Info("the last write of the store was cut short and is dropped; nobody was told that it is saved")
 		}
@@ -183,6 +194,30 @@ func (e *embedded) lookThrough() error {
 	}
 	e.log.Debug("looked through the store", "killed", killed, "files", rep.Files, "left", rep.Left, "messages", rep.Records, "bytes", rep.Bytes, "took", time.Since(start))
 	return nil
+}
+
+// wiper is nil where the store is not in this process.
+func wiper(e *embedded) stream.Wiper {
+	if e == nil {
+		return nil
+	}
+	return e.wipe
+}
+
+// wipe is the stream.Wiper of this store.
+func (e *embedded) wipe(ctx context.Context, name string, dead func(subject []byte, seq uint64) bool) (messages int, err error) {
+	e.wiping.RLock()
+	defer e.wiping.RUnlock()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(e.running, cancel)()
+	start := time.Now()
+	w, err := blockfile.Wipe(ctx, e.opts.StoreDir, name, dead)
+	if w.Unread > 0 {
+		e.log.Error("files of the store could not be read to their end, and may hold what was erased; `yjet verify` tells what is damaged", "stream", name, "files", w.Unread)
+	}
+	e.log.Debug("wiped", "stream", name, "files", w.Files, "messages", w.Messages, "took", time.Since(start), "err", err)
+	return w.Messages, err
 }
 
 // stop ends the server, which writes what it holds, and then lets go of the directory.
@@ -195,6 +230,9 @@ func (e *embedded) stop() {
 
 func (e *embedded) shutdown() {
 	if s := e.server.Load(); s != nil {
+		e.halt()
+		e.wiping.Lock()
+		defer e.wiping.Unlock()
 		s.Shutdown()
 		s.WaitForShutdown()
 		e.lock.Truncate(0)

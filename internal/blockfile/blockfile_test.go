@@ -151,6 +151,12 @@ func TestEveryFlippedBitIsPutRight(t *testing.T) {
 		b[at] ^= 1 << rnd.IntN(8)
 		write(t, path, b)
 		_, found := check(t, dir)
+		if len(found) == 1 && found[0].Kind == blockfile.Finished && at >= int(found[0].At)+22 {
+			if _, again := check(t, dir); len(again) != 0 { // what an erased message holds is made up anew
+				t.Fatalf("byte %d: found again: %+v", at, again)
+			}
+			continue
+		}
 		if len(found) != 1 || found[0].Kind != blockfile.Mended || found[0].Stream != "S" {
 			t.Fatalf("byte %d: found %+v, want one mended", at, found)
 		}

@@ -5,7 +5,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,14 +24,15 @@ const maxGap = 1 << 20
 type Kind int
 
 const (
-	Mended Kind = iota // one bit, or its sequence, was wrong and was put right: nothing is lost
-	Fenced             // its sequence would have filled the server's memory: the message is out of the count, and lost
-	Broken             // left as it is
-	Torn               // the end of the newest block: a write that a crash cut short, which the server drops
+	Mended   Kind = iota // one bit, or its sequence, was wrong and was put right: nothing is lost
+	Fenced               // its sequence would have filled the server's memory: the message is out of the count, and lost
+	Broken               // left as it is
+	Torn                 // the end of the newest block: a write that a crash cut short, which the server drops
+	Finished             // an erased message that a crash left half overwritten: it is wholly now
 )
 
 func (k Kind) String() string {
-	return [...]string{"mended", "fenced", "broken", "torn"}[k]
+	return [...]string{"mended", "fenced", "broken", "torn", "finished"}[k]
 }
 
 // Finding is a broken record.
@@ -53,7 +56,7 @@ type Report struct {
 // An error is one of the file system.
 func Check(ctx context.Context, dir string, until time.Time, found func(Finding)) (Report, error) {
 	var rep Report
-	blocks, err := list(dir)
+	blocks, err := list(dir, "*")
 	if err != nil {
 		return rep, err
 	}
@@ -77,9 +80,9 @@ type block struct {
 	changed      time.Time
 }
 
-// list finds the blocks of all accounts and streams that are neither encrypted nor of a kind we do not know.
-func list(dir string) ([]block, error) {
-	paths, err := filepath.Glob(filepath.Join(escape(dir), "jetstream", "*", "streams", "*", "msgs", "*.blk"))
+// list finds the blocks of a stream ("*": of all) in all accounts that are neither encrypted nor of a kind we do not know.
+func list(dir, stream string) ([]block, error) {
+	paths, err := filepath.Glob(filepath.Join(escape(dir), "jetstream", "*", "streams", stream, "msgs", "*.blk"))
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +97,9 @@ func list(dir string) ([]block, error) {
 			continue // encrypted
 		}
 		info, err := os.Stat(p)
-		if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // of a server that is running
+		} else if err != nil {
 			return nil, err
 		}
 		msgs := filepath.Dir(p)
@@ -134,11 +139,11 @@ func (b *block) check(rep *Report, found func(Finding)) error {
 		rest := buf[at:]
 		rec := s.intact(rest)
 		if rec == nil {
-			if i, n := s.mend(rest, last); n > 0 {
+			if kind, i, n := s.mend(rest, last); n > 0 {
 				if err := b.write(at+i, rest[i:i+n]); err != nil {
 					return err
 				}
-				find(Mended, at)
+				find(kind, at)
 				rec = s.intact(rest)
 			}
 		}

@@ -81,32 +81,40 @@ const mendWork = 256 << 20
 const nextTries = 256
 
 // mend looks for the one bit that makes the record at the start of b intact, or for its sequence if that is all that is wrong, and
-// puts it right. It answers the offset and the length of what was changed; 0 bytes: there is no such bit, or the record is too
-// large to try all of it. last is the sequence of the record before.
-func (s *summer) mend(b []byte, last uint64) (at, n int) {
-	if at = s.mendBit(b); at >= 0 {
-		return at, 1
-	}
+// puts it right; one that Wipe has begun with it finishes. It answers the offset and the length of what was changed; 0 bytes: there
+// is no such bit, or the record is too large to try all of it. last is the sequence of the record before.
+func (s *summer) mend(b []byte, last uint64) (kind Kind, at, n int) {
 	rec := shaped(b)
+	if s.halfWiped(rec, b) {
+		if at = s.mendBit(b, headSize); at >= 0 && hasWipedHead(rec) {
+			return Mended, at, 1
+		}
+		wipeHead(rec) // without header its checksum fits again when the mark of the erased is taken away
+		s.wipeBody(rec)
+		return Finished, headSize, len(rec) - headSize
+	}
+	if at = s.mendBit(b, maxRecord); at >= 0 {
+		return Mended, at, 1
+	}
 	if rec == nil {
-		return 0, 0
+		return Broken, 0, 0
 	}
 	was := binary.LittleEndian.Uint64(rec[4:])
 	for seq := last + 1; seq <= last+nextTries; seq++ {
 		binary.LittleEndian.PutUint64(rec[4:], seq)
 		if s.intact(b) != nil {
-			return 4, 8
+			return Mended, 4, 8
 		}
 		if len(rec)*int(seq-last) > mendWork {
 			break
 		}
 	}
 	binary.LittleEndian.PutUint64(rec[4:], was)
-	return 0, 0
+	return Broken, 0, 0
 }
 
-// mendBit answers the byte of the bit that it flipped, or -1.
-func (s *summer) mendBit(b []byte) (at int) {
+// mendBit answers the byte of the bit that it flipped, or -1. It tries the checksum and the first limit bytes.
+func (s *summer) mendBit(b []byte, limit int) (at int) {
 	if rec := shaped(b); rec != nil {
 		var diff int
 		sum := rec[len(rec)-sumSize:]
@@ -122,7 +130,7 @@ func (s *summer) mendBit(b []byte) (at int) {
 		}
 	}
 	work := 0
-	for at := 0; at < len(b) && at < maxRecord; at++ {
+	for at := 0; at < len(b) && at < limit; at++ {
 		for bit := range 8 {
 			b[at] ^= 1 << bit
 			rec := shaped(b)

@@ -104,6 +104,14 @@ func (s *Server) Stop() {
 	}
 }
 
+// Wipe overwrites deleted messages in the files, as the binary does for the server inside it: a stream.Wiper.
+func (s *Server) Wipe(ctx context.Context, stream string, dead func(subject []byte, seq uint64) bool) (messages int, err error) {
+	s.mu.Lock() // neither starts nor stops
+	defer s.mu.Unlock()
+	w, err := blockfile.Wipe(ctx, s.opts.StoreDir, stream, dead)
+	return w.Messages, err
+}
+
 // Running is the server itself, nil while it is stopped.
 func (s *Server) Running() *server.Server {
 	s.mu.Lock()

@@ -1,0 +1,194 @@
+package blockfile_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"yjet/internal/blockfile"
+	"yjet/internal/natstest"
+)
+
+// contents are the messages that a stream has, as "sequence subject user data".
+func contents(t testing.TB, js jetstream.JetStream) (list []string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	s, err := js.Stream(ctx, "S")
+	if err != nil {
+		t.Fatal(err)
+	}
+	info := s.CachedInfo().State
+	for seq := info.FirstSeq; seq <= info.LastSeq; seq++ {
+		m, err := s.GetMsg(ctx, seq)
+		if err != nil {
+			continue
+		}
+		list = append(list, fmt.Sprintf("%d %s %s %.40q", m.Sequence, m.Subject, m.Header.Get("Yjet-User"), m.Data))
+	}
+	if uint64(len(list)) != info.Msgs {
+		t.Errorf("%d messages can be read, the stream counts %d", len(list), info.Msgs)
+	}
+	return list
+}
+
+// TestWipeOfARunningServer: what was deleted goes from the files, while the server reads, writes and deletes on, and whatever becomes of
+// its index the rest is there afterwards.
+func TestWipeOfARunningServer(t *testing.T) {
+	dir := t.TempDir()
+	srv := natstest.Start(t, natstest.Process, natstest.StoreDir(dir))
+	js, err := jetstream.New(srv.Connect())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	s, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(subject string, data []byte) {
+		t.Helper()
+		m := nats.NewMsg(subject)
+		m.Data = data
+		if subject == "s.secret" && len(data)%2 == 0 {
+			m.Header.Set("Yjet-User", "SECRET")
+		}
+		if _, err := js.PublishMsg(ctx, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// 20 MB, three blocks: nine parts of ten are kept, so the server has no reason to write any of them anew.
+	for i := range 200 {
+		put("s.secret", fmt.Appendf(nil, "SECRET %0*d", i, i))
+		put("s.kept", bytes.Repeat([]byte("kept "), 20<<10))
+	}
+	put("s.secret", bytes.Repeat([]byte("SECRET "), 50<<10))
+	if err := s.Purge(ctx, jetstream.WithPurgeSubject("s.secret")); err != nil {
+		t.Fatal(err)
+	}
+	end := s.CachedInfo().State.LastSeq
+	if info, err := s.Info(ctx); err == nil {
+		end = info.State.LastSeq
+	}
+	put("s.secret", []byte("new, in the old name"+"."))
+	before := contents(t, js)
+	if len(before) != 201 {
+		t.Fatalf("%d messages before, want 201", len(before))
+	}
+	holding := func() (n int) {
+		blocks, _ := filepath.Glob(filepath.Join(dir, "jetstream", "*", "streams", "S", "msgs", "*.blk"))
+		for _, b := range blocks {
+			n += bytes.Count(read(t, b), []byte("SECRET"))
+		}
+		return n
+	}
+	if holding() == 0 {
+		t.Fatal("nothing is left by the purge: the test tests nothing")
+	}
+
+	busy, stop := context.WithCancel(ctx)
+	done := make(chan int)
+	go func() { // reads what is there, adds, and deletes what it added
+		n := 0
+		for ; busy.Err() == nil; n++ {
+			js.Publish(ctx, "s.busy", []byte("busy"))
+			s.GetMsg(ctx, uint64(2+n%400/2*2))
+			s.Purge(ctx, jetstream.WithPurgeSubject("s.busy"))
+		}
+		done <- n
+	}()
+	w, err := blockfile.Wipe(ctx, dir, "S", func(subject []byte, seq uint64) bool { return string(subject) == "s.secret" && seq <= end })
+	stop()
+	if n := <-done; n == 0 {
+		t.Error("the server was not busy meanwhile")
+	}
+	if err != nil || w.Messages != 201 || w.Files != 3 || w.Unread != 0 {
+		t.Errorf("Wipe = %+v, %v; want 201 messages of 3 files", w, err)
+	}
+	if n := holding(); n != 0 {
+		t.Errorf("%d times the text is left", n)
+	}
+	same := func(when string) {
+		t.Helper()
+		got := slices.DeleteFunc(contents(t, js), func(s string) bool { return bytes.Contains([]byte(s), []byte("s.busy")) })
+		if !slices.Equal(got, before) {
+			t.Errorf("%s: %d messages are there, want the %d from before", when, len(got), len(before))
+		}
+	}
+	same("at once")
+	if w, err := blockfile.Wipe(ctx, dir, "S", func(subject []byte, seq uint64) bool { return string(subject) == "s.secret" && seq <= end }); w.Messages != 0 || err != nil {
+		t.Errorf("a second time = %+v, %v; want nothing to do", w, err)
+	}
+	srv.Restart()
+	same("after a restart")
+	srv.Stop()
+	indexes, _ := filepath.Glob(filepath.Join(dir, "jetstream", "*", "streams", "S", "msgs", "index.db"))
+	for _, f := range indexes {
+		os.Remove(f)
+	}
+	if len(indexes) != 1 {
+		t.Errorf("%d indexes, want one", len(indexes))
+	}
+	srv.Restart()
+	same("after a restart without index")
+	put("s.kept", []byte("one more"))
+	if got := contents(t, js); len(got) != len(before)+1 {
+		t.Errorf("%d messages after one more, want %d", len(got), len(before)+1)
+	}
+}
+
+// TestWipeThatACrashCutShort: from the heads on the disk Check knows what the bodies are to be, however many of them were written.
+func TestWipeThatACrashCutShort(t *testing.T) {
+	dir, path := store(t)
+	whole := read(t, path)
+	if w, err := blockfile.Wipe(t.Context(), dir, "S", func(_ []byte, seq uint64) bool { return seq%3 == 0 || seq > 195 }); err != nil || w.Messages < 60 {
+		t.Fatalf("Wipe = %+v, %v", w, err)
+	}
+	wiped := read(t, path)
+	if _, found := check(t, dir); len(found) != 0 {
+		t.Fatalf("a whole wipe has %+v", found)
+	}
+	for _, every := range []int{1, 2, 5} {
+		half := slices.Clone(wiped)
+		n, torn := 0, 0
+		for at := 0; at < len(whole); {
+			size := int(binary.LittleEndian.Uint32(whole[at:]) &^ (1 << 31))
+			if !bytes.Equal(whole[at:at+size], wiped[at:at+size]) {
+				if n++; n%every == 0 { // its head was written, and the second half of its body at most
+					copy(half[at+22:at+22+(size-22)/2], whole[at+22:])
+					if every != 5 {
+						copy(half[at+22:at+size], whole[at+22:])
+					}
+					torn++
+				}
+			}
+			at += size
+		}
+		write(t, path, half)
+		_, found := check(t, dir)
+		if len(found) != torn {
+			t.Errorf("%d findings, want one for each of %d", len(found), torn)
+		}
+		for _, f := range found {
+			if f.Kind != blockfile.Finished {
+				t.Fatalf("found %+v, want it finished", f)
+			}
+		}
+		if _, again := check(t, dir); len(again) != 0 {
+			t.Errorf("found again: %+v", again)
+		}
+		if after := read(t, path); bytes.Contains(after, []byte("message 5")) && !bytes.Contains(wiped, []byte("message 5")) {
+			t.Error("a text is left")
+		}
+	}
+}
