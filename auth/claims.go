@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -21,7 +20,7 @@ type claimSet struct {
 }
 
 type member struct {
-	name string
+	name []byte // decoded
 	raw  []byte // a JSON value
 }
 
@@ -43,11 +42,23 @@ func room(data []byte) []member { return make([]member, 0, min(bytes.Count(data,
 // get answers the value of a claim, or nil. JSON null is a value.
 func (c *claimSet) get(name string) json.RawMessage {
 	for _, m := range c.list {
-		if m.name == name {
+		if string(m.name) == name {
 			return m.raw
 		}
 	}
 	return nil
+}
+
+// object reads a claim that is an object, false otherwise. It uses c's memory.
+func (c *claimSet) object(name string) (o claimSet, ok bool) {
+	if o.raw = c.get(name); o.raw == nil {
+		return o, false
+	}
+	// Its members go behind those of c: only one such object is looked at at a time.
+	n := len(c.list)
+	list, err := readObject(o.raw, c.list[n:])
+	o.list = list
+	return o, err == nil
 }
 
 func (c *claimSet) has(name string) bool { return c.get(name) != nil }
@@ -120,7 +131,7 @@ func readObject(data []byte, list []member) ([]member, error) {
 	if !utf8.Valid(data) {
 		return nil, errJSON
 	}
-	s := scanner{data: data, text: string(data)}
+	s := scanner{data: data}
 	s.space()
 	if s.peek() != '{' {
 		return nil, errJSON
@@ -139,7 +150,6 @@ func readObject(data []byte, list []member) ([]member, error) {
 // all else.
 type scanner struct {
 	data []byte
-	text string // the same, of which names are parts: they need no memory of their own
 	at   int
 }
 
@@ -184,7 +194,7 @@ func (s *scanner) object(list []member, keep bool, depth int) ([]member, error) 
 	if depth > maxDepth {
 		return nil, errJSON
 	}
-	mine, ok := len(list), false
+	mine := len(list)
 	s.at++ // the brace
 	for {
 		if s.space(); s.peek() == '}' && len(list) == mine {
@@ -196,14 +206,16 @@ func (s *scanner) object(list []member, keep bool, depth int) ([]member, error) 
 		if err != nil {
 			return nil, err
 		}
-		name := s.text[begin+1 : s.at-1]
-		if strings.IndexByte(name, '\\') >= 0 {
-			if name, ok = readText(quoted); !ok {
+		name := s.data[begin+1 : s.at-1]
+		if bytes.IndexByte(name, '\\') >= 0 {
+			text, ok := readText(quoted)
+			if !ok {
 				return nil, errJSON
 			}
+			name = []byte(text)
 		}
 		for _, m := range list[mine:] {
-			if m.name == name {
+			if bytes.Equal(m.name, name) {
 				return nil, errTwice
 			}
 		}

@@ -77,7 +77,7 @@ func FuzzClaimsAreReadAsTheStandardLibraryDoes(f *testing.F) {
 				if err := json.Unmarshal(m.raw, &v); err != nil {
 					t.Fatalf("%q: value %q: %v", data, m.raw, err)
 				}
-				got[m.name] = v
+				got[string(m.name)] = v
 			}
 			if !reflect.DeepEqual(got, want) {
 				t.Fatalf("%q: got %v, want %v", data, got, want)

@@ -57,7 +57,7 @@ func FuzzTokensAreJudgedAsTheLibraryDoes(f *testing.F) {
 			if err != nil || h.alg != c.k.alg || len(token) > maxToken {
 				continue
 			}
-			got, gotErr := v.judge(token, h, c.key)
+			got, gotErr := v.judge(&workspace{token: []byte(token)}, token, h, c.key)
 			want, wantErr := byLibrary(parser, token, c.key)
 			switch {
 			case (gotErr == nil) != (wantErr == nil) || gotErr != nil && Reason(gotErr) != Reason(wantErr):

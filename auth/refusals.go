@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"hash/maphash"
 	"sync"
 	"time"
 )
@@ -9,6 +10,7 @@ import (
 // was opened and then closed, but wait longer and longer when it was never opened: a client that does not learn is told by
 // HTTP. The zero value is not usable; see NewRefusals.
 type Refusals struct {
+	seed maphash.Seed
 	mu   sync.Mutex
 	seen *recent[refusalKey, [refusalsFree]time.Time]
 }
@@ -19,19 +21,20 @@ const (
 	maxRefusalKeys = 65_536
 )
 
+// refusalKey names the token by 64 bits that nobody outside can aim at: two of one address that share them are counted together.
 type refusalKey struct {
 	client string
-	token  tokenHash
+	token  uint64
 }
 
 // NewRefusals makes an empty count. It holds at most 65,536 pairs; above that the oldest are forgotten.
 func NewRefusals() *Refusals {
-	return &Refusals{seen: newRecent[refusalKey, [refusalsFree]time.Time](maxRefusalKeys)}
+	return &Refusals{seed: maphash.MakeSeed(), seen: newRecent[refusalKey, [refusalsFree]time.Time](maxRefusalKeys)}
 }
 
 // Refused counts a refusal.
 func (f *Refusals) Refused(ip, token string) {
-	k := refusalKey{ClientKey(ip), hashToken(token)}
+	k := refusalKey{ClientKey(ip), maphash.String(f.seed, token)}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	last, _ := f.seen.get(k) // newest first
@@ -43,7 +46,7 @@ func (f *Refusals) Refused(ip, token string) {
 // Many reports whether one more refusal would be the fourth or a later one within a minute, and so is to be told with HTTP 401
 // before the upgrade. It is no refusal itself: rights may have come meanwhile.
 func (f *Refusals) Many(ip, token string) bool {
-	k := refusalKey{ClientKey(ip), hashToken(token)}
+	k := refusalKey{ClientKey(ip), maphash.String(f.seed, token)}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	last, ok := f.seen.get(k)

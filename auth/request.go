@@ -6,14 +6,16 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 )
 
 // TokenFrom finds the token of a request: Authorization, Sec-WebSocket-Protocol (bearer.<jwt>), query token, access_token, yauth.
+// query is what r.URL.Query() said.
 //
 // protocol is the subprotocol to answer with: "yjs" where it is offered, else the first that is not a token, since a browser
 // drops a socket that answers none of those it offered; "" where none is left.
-func TokenFrom(r *http.Request) (token, protocol string) {
+func TokenFrom(r *http.Request, query url.Values) (token, protocol string) {
 	for _, line := range r.Header.Values("Sec-Websocket-Protocol") {
 		for _, p := range strings.Split(line, ",") {
 			p = strings.TrimSpace(p)
@@ -34,7 +36,6 @@ func TokenFrom(r *http.Request) (token, protocol string) {
 	if token != "" {
 		return token, protocol
 	}
-	query := r.URL.Query()
 	for _, name := range []string{"token", "access_token", "yauth"} {
 		if t := query.Get(name); t != "" {
 			return t, protocol

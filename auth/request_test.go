@@ -42,7 +42,7 @@ func TestTokenFromPlacesInTheirOrder(t *testing.T) {
 		if c.sub != "" {
 			r.Header.Set("Sec-WebSocket-Protocol", c.sub)
 		}
-		if token, protocol := TokenFrom(r); token != c.token || protocol != c.protocol {
+		if token, protocol := TokenFrom(r, r.URL.Query()); token != c.token || protocol != c.protocol {
 			t.Errorf("%s: got %q %q, want %q %q", c.name, token, protocol, c.token, c.protocol)
 		}
 	}

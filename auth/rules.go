@@ -208,19 +208,18 @@ type docsClaim []rule
 const maxDocsClaim = 1000
 
 // readDocsClaim finds the claim at path and reads its strings, "doc:<glob>:r" or "doc:<glob>:rw". What is neither grants
-// nothing. there is false where the token has no such claim.
+// nothing. there is false where the token has no such claim. path has a name at least.
 func readDocsClaim(claims *claimSet, path []string) (docs docsClaim, there bool) {
-	var raw json.RawMessage
-	for i, name := range path {
-		if i > 0 {
-			claims = &claimSet{}
-			if claims.UnmarshalJSON(raw) != nil {
-				return nil, false
-			}
-		}
-		if raw = claims.get(name); raw == nil {
+	for ; len(path) > 1; path = path[1:] {
+		inner, ok := claims.object(path[0])
+		if !ok {
 			return nil, false
 		}
+		claims = &inner
+	}
+	raw := claims.get(path[0])
+	if raw == nil {
+		return nil, false
 	}
 	var list []any
 	if s, ok := readText(raw); ok {

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -11,6 +12,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -114,9 +116,20 @@ type header struct {
 	hasKid   bool
 }
 
+// workspace is the memory that looking at one token takes. What is read of the token lies in it; an identity has copies.
+type workspace struct {
+	token, signature []byte
+	claims           claimSet
+}
+
+var workspaces = sync.Pool{New: func() any { return &workspace{claims: claimSet{list: make([]member, 0, 32)}} }}
+
 // verify checks a token and reads its claims. The error is ErrToken, ErrExpired or ErrUnavailable.
 func (a *Auth) verify(ctx context.Context, token string) (*identity, error) {
-	hash := hashToken(token)
+	w := workspaces.Get().(*workspace)
+	defer workspaces.Put(w)
+	w.token = append(w.token[:0], token...)
+	hash := tokenHash(sha256.Sum256(w.token))
 	if id := a.verified.get(hash); id != nil {
 		return id, nil
 	}
@@ -137,7 +150,7 @@ func (a *Auth) verify(ctx context.Context, token string) (*identity, error) {
 			return nil, err
 		}
 	} else {
-		claims, err := a.check(ctx, token, h)
+		claims, err := a.check(ctx, w, token, h)
 		if err != nil {
 			return nil, err
 		}
@@ -153,13 +166,13 @@ func (a *Auth) verify(ctx context.Context, token string) (*identity, error) {
 }
 
 // check tries the verifiers that know the token's algorithm: one, or two where two issuers sign alike. The best error wins.
-func (a *Auth) check(ctx context.Context, token string, h header) (*claimSet, error) {
+func (a *Auth) check(ctx context.Context, w *workspace, token string, h header) (*claimSet, error) {
 	var best error
 	for _, v := range a.verifiers {
 		if !slices.Contains(v.methods, h.alg) {
 			continue
 		}
-		claims, err := v.check(ctx, token, h)
+		claims, err := v.check(ctx, w, token, h)
 		if err == nil {
 			return claims, nil
 		}
@@ -173,7 +186,7 @@ func (a *Auth) check(ctx context.Context, token string, h header) (*claimSet, er
 	return nil, best
 }
 
-func (v *verifier) check(ctx context.Context, token string, h header) (*claimSet, error) {
+func (v *verifier) check(ctx context.Context, w *workspace, token string, h header) (*claimSet, error) {
 	var key any = v.secret
 	if v.keys != nil {
 		var err error
@@ -181,29 +194,30 @@ func (v *verifier) check(ctx context.Context, token string, h header) (*claimSet
 			return nil, err
 		}
 	}
-	return v.judge(token, h, key)
+	return v.judge(w, token, h, key)
 }
 
 // judge verifies a token that inspect has passed, whose algorithm is one of ours, with the key it names. Signature and claims
 // are the library's to judge. Taking the token apart is not: its parser would read the header a second time and the claims by
-// way of reflection.
-func (v *verifier) judge(token string, h header, key any) (*claimSet, error) {
+// way of reflection. The claims lie in w, which has the token's bytes.
+func (v *verifier) judge(w *workspace, token string, h header, key any) (_ *claimSet, err error) {
 	head, last := strings.IndexByte(token, '.'), strings.LastIndexByte(token, '.')
-	raw, err := base64url.DecodeString(token[head+1 : last])
-	if err != nil || !json.Valid(raw) {
+	claims := &w.claims
+	claims.raw, err = base64url.AppendDecode(claims.raw[:0], w.token[head+1:last])
+	if err != nil || !json.Valid(claims.raw) {
 		return nil, refuse("malformed")
 	}
-	claims := &claimSet{raw: raw}
-	if claims.list, err = readObject(raw, room(raw)); err == errTwice {
+	list, err := readObject(claims.raw, claims.list[:0])
+	if err == errTwice {
 		return nil, explain(err)
 	} else if err != nil {
 		return nil, refuse("malformed")
 	}
-	signature, err := base64url.DecodeString(token[last+1:])
-	if err != nil {
+	claims.list = list
+	if w.signature, err = base64url.AppendDecode(w.signature[:0], w.token[last+1:]); err != nil {
 		return nil, refuse("malformed")
 	}
-	if err := jwt.GetSigningMethod(h.alg).Verify(token[:last], signature, key); err != nil {
+	if err := jwt.GetSigningMethod(h.alg).Verify(token[:last], w.signature, key); err != nil {
 		return nil, refuse("signature")
 	}
 	err = v.rules.Validate(claims)
@@ -256,17 +270,23 @@ func inspect(token string) (header, error) {
 	return readHeader(first)
 }
 
+// tokenByte counts the bytes of a token: a dot is one, base64url nothing, and anything else more dots than a token has.
+var tokenByte = func() (t [256]uint16) {
+	for c := range t {
+		t[c] = 3
+	}
+	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") {
+		t[c] = 0
+	}
+	t['.'] = 1
+	return t
+}()
+
 // formOf answers the first part of a token that has the form.
 func formOf(token string) (first string, err error) {
 	dots := 0
-	for i := 0; i < len(token); i++ {
-		switch c := token[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
-		case c == '.':
-			dots++
-		default:
-			return "", refuse("malformed")
-		}
+	for i := range len(token) {
+		dots += int(tokenByte[token[i]])
 	}
 	first, rest, _ := strings.Cut(token, ".")
 	second, third, _ := strings.Cut(rest, ".")
@@ -355,7 +375,7 @@ func (a *Auth) read(claims *claimSet, hash tokenHash) (*identity, error) {
 	id.Name = displayName(claims)
 	id.docs, id.hasDocs = readDocsClaim(claims, a.claim)
 	if a.callback != nil {
-		id.claims = claims.raw
+		id.claims = bytes.Clone(claims.raw)
 	}
 	return id, nil
 }
@@ -385,12 +405,9 @@ func displayName(c *claimSet) string {
 		}
 		return ""
 	}
-	if raw := c.get("user_metadata"); raw != nil {
-		var own claimSet
-		if own.UnmarshalJSON(raw) == nil {
-			if s := pick(&own, "full_name", "name", "user_name", "preferred_username"); s != "" {
-				return s
-			}
+	if own, ok := c.object("user_metadata"); ok {
+		if s := pick(&own, "full_name", "name", "user_name", "preferred_username"); s != "" {
+			return s
 		}
 	}
 	return pick(c, "name", "preferred_username", "nickname")

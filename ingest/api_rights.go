@@ -14,7 +14,7 @@ import (
 
 // bearer answers the question of a request for rights on a document.
 func (s *Server) bearer(r *http.Request, doc string) auth.Request {
-	token, _ := auth.TokenFrom(r)
+	token, _ := auth.TokenFrom(r, r.URL.Query())
 	return auth.Request{Doc: doc, Token: token, IP: s.clientIP(r), Origin: r.Header.Get("Origin")}
 }
 

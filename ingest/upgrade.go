@@ -36,7 +36,8 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 		turnAway(causeDraining)
 		return
 	}
-	route, err := routeOf(r.URL.EscapedPath(), r.URL.Query())
+	query := r.URL.Query()
+	route, err := routeOf(r.URL.EscapedPath(), query)
 	if err != nil {
 		turnAway(causeOf(err))
 		return
@@ -53,7 +54,7 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ip := s.clientIP(r)
-	token, protocol := auth.TokenFrom(r)
+	token, protocol := auth.TokenFrom(r, query)
 	if cs := s.gate.enter(ip, now); cs != nil {
 		turnAway(cs)
 		return

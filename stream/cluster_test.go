@@ -3,6 +3,7 @@ package stream
 import (
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -111,5 +112,57 @@ func TestClusterLosesNothingWhenLeadersGo(t *testing.T) {
 			eventually(t, "all records", func() bool { return s.len() >= len(recs) })
 			sameAsLog(t, b, docName(d), s)
 		}
+	}
+}
+
+// TestReplicaThatBeginsEmptyFetchesNothingErased is what docs/operate.md says of a cluster whose files hold what was trimmed before it
+// was erased.
+func TestReplicaThatBeginsEmptyFetchesNothingErased(t *testing.T) {
+	if os.Getenv("YJET_LONG") != "1" {
+		t.Skip("waits until NATS has cut its Raft logs; YJET_LONG=1 does")
+	}
+	c := natstest.StartCluster(t, natstest.Process)
+	l := openAt(t, Config{Shards: 1, Durability: "unknown"}, c.URL())
+	ctx := within(t, 9*time.Minute)
+	secret, other := l.Writer("secret"), l.Writer("neighbour")
+	neighbour := strings.Repeat("neighbour ", 20<<10)
+	const n, kept = 60, 100 // 20 MB
+	var last Seq
+	for i := range kept {
+		if i < n {
+			last = mustAppend(t, secret, fmt.Sprintf("SECRET %d", i))[0]
+		}
+		mustAppend(t, other, neighbour)
+	}
+	if err := l.Trim(ctx, "secret", last); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Erase(ctx, "secret"); err != nil {
+		t.Fatal(err)
+	}
+	before := 0
+	for _, s := range c.Nodes {
+		before += len(filesWith(t, s.Dir(), "SECRET"))
+	}
+	if before == 0 {
+		t.Fatal("nothing is left in the files: the test tests nothing")
+	}
+	time.Sleep(5 * time.Minute) // NATS looks every two, and cuts a Raft log of more than 8 MB, which the erasure makes
+	for _, s := range c.Nodes {
+		s.Stop()
+		if err := os.RemoveAll(s.Dir()); err != nil {
+			t.Fatal(err)
+		}
+		s.Restart()
+		c.WaitLeader(t)
+		c.WaitCurrent(t, l.js)
+	}
+	for i, s := range c.Nodes {
+		if got := filesWith(t, s.Dir(), "SECRET"); len(got) != 0 {
+			t.Errorf("node %d has the text still in %q; %d files had it before", i, got, before)
+		}
+	}
+	if got := len(replay(t, l, "neighbour", 0, 0)); got != kept {
+		t.Errorf("the neighbour has %d records, want %d", got, kept)
 	}
 }

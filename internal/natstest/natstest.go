@@ -14,6 +14,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"yjet"
 	"yjet/internal/blockfile"
@@ -111,6 +112,9 @@ func (s *Server) Wipe(ctx context.Context, stream string, dead func(subject []by
 	w, err := blockfile.Wipe(ctx, s.opts.StoreDir, stream, dead)
 	return w.Messages, err
 }
+
+// Dir is where the data is.
+func (s *Server) Dir() string { return s.opts.StoreDir }
 
 // Running is the server itself, nil while it is stopped.
 func (s *Server) Running() *server.Server {
@@ -215,6 +219,37 @@ func (c *Cluster) URL() string {
 		u += fmt.Sprintf("nats://127.0.0.1:%d", s.opts.Port)
 	}
 	return u
+}
+
+// WaitCurrent waits until every replica of every stream has all of it.
+func (c *Cluster) WaitCurrent(t testing.TB, js jetstream.JetStream) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	for {
+		behind := ""
+		list := js.ListStreams(ctx)
+		for info := range list.Info() {
+			cl := info.Cluster
+			if cl == nil || cl.Leader == "" || len(cl.Replicas) != info.Config.Replicas-1 {
+				behind = info.Config.Name
+				continue
+			}
+			for _, r := range cl.Replicas {
+				if !r.Current || r.Offline || r.Lag > 0 {
+					behind = info.Config.Name
+				}
+			}
+		}
+		if behind == "" && list.Err() == nil {
+			return
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatalf("replicas of %s are not current after a minute: %v", behind, list.Err())
+		}
+	}
 }
 
 // StreamLeader is the node that leads a stream now, nil if none does.
