@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -196,9 +197,9 @@ func (e *embedded) lookThrough() error {
 	return nil
 }
 
-// wiper is nil where the store is not in this process.
+// wiper is nil where the store is not in this process, and on Windows, where the server cannot rename a file over one that we have open.
 func wiper(e *embedded) stream.Wiper {
-	if e == nil {
+	if e == nil || runtime.GOOS == "windows" {
 		return nil
 	}
 	return e.wipe
