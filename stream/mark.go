@@ -132,6 +132,19 @@ func (l *Log) markNow(ctx context.Context, s *shard) error {
 	return err
 }
 
+// caughtUp waits until the shard's leader knows of a sequence that was there, or has not come to it for shortDoubt: then it is lost.
+func (l *Log) caughtUp(ctx context.Context, s *shard, had Seq) error {
+	for doubt := time.Now(); ; {
+		last, err := l.end(ctx, s)
+		if err != nil || last >= had || l.cfg.Embedded || time.Since(doubt) > shortDoubt {
+			return err
+		}
+		if err := pause(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
 // verifyEnd compares the stream's end with what it was, and mends it. Appends to the shard wait meanwhile.
 func (l *Log) verifyEnd(ctx context.Context, s *shard) error {
 	m, err := l.raiseMark(ctx, s, func(*mark) bool { return false })

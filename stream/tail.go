@@ -315,6 +315,12 @@ func (t *Tail) fill(ctx context.Context) (done bool, err error) {
 		return false, err
 	}
 	got, err := t.filler.Fill(ctx, t.doc, have)
+	if err == nil && got.Head < have {
+		// Whoever has just become the leader may not have applied all that the one before has acknowledged.
+		if err = t.l.caughtUp(ctx, t.shard, have); err == nil {
+			got, err = t.filler.Fill(ctx, t.doc, have)
+		}
+	}
 	if err != nil {
 		return false, err
 	}

@@ -348,6 +348,36 @@ func TestAFillerThatFailsForGoodEndsTheTailAndOthersAreAskedAgain(t *testing.T) 
 	}
 }
 
+// TestALeaderThatCatchesUpIsAskedAgain: who has just become the leader answers for a moment as if the newest records, or all of a
+// document's, were not there.
+func TestALeaderThatCatchesUpIsAskedAgain(t *testing.T) {
+	l, _ := open(t, Config{})
+	w := l.Writer("d")
+	mustAppend(t, w, "1", "2")
+	for _, behind := range []Filled{{}, {Head: 1}} {
+		answered := 0
+		s := &sink{t: t}
+		tl, err := l.Tail(within(t, 10*time.Second), "d", scripted(func(have Seq) (Filled, error) {
+			if have > 0 {
+				if answered++; answered == 1 {
+					return behind, nil
+				}
+			}
+			return logOnly{l}.Fill(context.Background(), "d", have)
+		}), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tl.Check()
+		seq := mustAppend(t, w, "3")[0]
+		eventually(t, "the next record, or a failure", func() bool { return tl.Seq() == seq && answered > 1 || s.failed() != nil })
+		if s.failed() != nil {
+			t.Errorf("after the answer %+v: %v", behind, s.failed())
+		}
+		tl.Close()
+	}
+}
+
 func TestMoreLiveRecordsThanMayBeKeptAreReadFromTheLog(t *testing.T) {
 	l, _ := open(t, Config{Durability: "process"})
 	mustAppend(t, l.Writer("d"), "first")
