@@ -15,13 +15,15 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Two ways lead to stored messages.
+// Three ways lead to stored messages.
 //
 // leaderGet asks the leader of a stream ($JS.API.STREAM.MSG.GET) and is therefore never behind what was acknowledged. It
 // answers one message, in JSON.
 //
 // directGet asks any replica ($JS.API.DIRECT.GET, NATS decision record ADR-31) for many messages at once. A replica may lag;
 // whoever uses it compares with a head from the leader.
+//
+// A consumer (consumer.go) reads the rest of a long log; it may lag, too.
 
 const readWait = 5 * time.Second // for one answer
 
@@ -240,38 +242,9 @@ func (l *Log) newReader(depth int) (*reader, error) {
 func (r *reader) close() { r.sub.Unsubscribe() }
 
 // get makes one batched read and hands each message to f, until f says no more. It is not retried here: f may have seen some.
-func (r *reader) get(ctx context.Context, stream string, req getRequest, f func(m *nats.Msg) bool) (answer, error) {
-	select {
-	case r.l.reads <- struct{}{}:
-		defer func() { <-r.l.reads }()
-	case <-ctx.Done():
-		return answer{}, context.Cause(ctx)
-	}
-	body, err := json.Marshal(req)
-	if err != nil {
-		return answer{}, err
-	}
-	r.n++
-	reply := r.inbox + strconv.Itoa(r.n)
-	if err := r.l.bulk.PublishRequest("$JS.API.DIRECT.GET."+stream, reply, body); err != nil {
-		return answer{}, err
-	}
-	wait := time.NewTimer(readWait)
-	defer wait.Stop()
+func (r *reader) get(ctx context.Context, stream string, req getRequest, f func(m *nats.Msg) bool) (a answer, err error) {
 	more := true
-	for {
-		var m *nats.Msg
-		select {
-		case m = <-r.ch:
-		case <-ctx.Done():
-			return answer{}, context.Cause(ctx)
-		case <-wait.C:
-			return answer{}, nats.ErrTimeout
-		}
-		if m.Subject != reply {
-			continue // the rest of a read that was given up
-		}
-		wait.Reset(readWait)
+	err = r.ask(ctx, "$JS.API.DIRECT.GET."+stream, req, func(m *nats.Msg) (bool, error) {
 		status := get(m.Header, "Status")
 		if m.Header[hdrSubject] != nil {
 			status = "" // a stored message, whatever its publisher wrote
@@ -281,24 +254,64 @@ func (r *reader) get(ctx context.Context, stream string, req getRequest, f func(
 			if more {
 				more = f(m)
 			}
+			return false, nil
 		case "204":
-			var a answer
 			a.pending, _ = strconv.ParseUint(get(m.Header, "Nats-Num-Pending"), 10, 64)
 			last, _ := strconv.ParseUint(get(m.Header, hdrLast), 10, 64)
 			upTo, _ := strconv.ParseUint(get(m.Header, "Nats-UpTo-Sequence"), 10, 64)
 			a.last, a.upTo = Seq(last), Seq(upTo)
-			return a, nil
+			return true, nil
 		case "404":
 			if req.Multi != nil && get(m.Header, "Description") != "No Results" {
-				return answer{}, errUnreadable
+				return true, errUnreadable
 			}
-			return answer{none: true}, nil
+			a.none = true
+			return true, nil
 		case "413":
-			return answer{}, errTooMany
+			return true, errTooMany
 		case "503":
-			return answer{}, nats.ErrNoResponders
+			return true, nats.ErrNoResponders
 		default:
-			return answer{}, fmt.Errorf("%w: read from %s: %s %s", errRefused, stream, status, get(m.Header, "Description"))
+			return true, fmt.Errorf("%w: read from %s: %s %s", errRefused, stream, status, get(m.Header, "Description"))
+		}
+	})
+	return a, err
+}
+
+// ask makes one request and hands each message that comes back to f, until f says that it was the last.
+func (r *reader) ask(ctx context.Context, subject string, req any, f func(m *nats.Msg) (last bool, err error)) error {
+	select {
+	case r.l.reads <- struct{}{}:
+		defer func() { <-r.l.reads }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	body, err := json.Marshal(req)
+	if err != nil {
+		return err
+	}
+	r.n++
+	reply := r.inbox + strconv.Itoa(r.n)
+	if err := r.l.bulk.PublishRequest(subject, reply, body); err != nil {
+		return err
+	}
+	wait := time.NewTimer(readWait)
+	defer wait.Stop()
+	for {
+		var m *nats.Msg
+		select {
+		case m = <-r.ch:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-wait.C:
+			return nats.ErrTimeout
+		}
+		if m.Subject != reply && m.Reply == "" { // what a consumer delivers comes under its own subject, with a reply subject
+			continue // the rest of a read that was given up
+		}
+		wait.Reset(readWait)
+		if last, err := f(m); last || err != nil {
+			return err
 		}
 	}
 }

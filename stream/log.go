@@ -79,6 +79,8 @@ type Log struct {
 	compare chan struct{} // asks the keeper to compare all heads now
 	away    atomic.Bool   // the connection was away: presence, which NATS holds in memory, may be gone
 
+	noConsumer atomic.Int64 // unix nanoseconds until which none is asked for, since none could be made
+
 	repairMu sync.Mutex
 	repairQ  []*Tail
 	repairs  int // workers running

@@ -1,0 +1,165 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	replayBatch = 512     // records asked for at a time: writers wait while NATS reads them
+	replayBytes = 1 << 20 // and their bytes; one more record may come
+	lagWait     = 3 * time.Second
+)
+
+// Replay yields the stored records of doc with after < Seq ≤ upto, in order; upto 0 stands for the head at the call. Each
+// record is there that the leader holds; those that were trimmed are not, which only a snapshot can tell from damage. Prev is
+// not set. An error ends it.
+func (l *Log) Replay(ctx context.Context, doc Doc, after, upto Seq) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		if upto == 0 {
+			head, err := l.Head(ctx, doc)
+			if err != nil {
+				yield(Record{}, err)
+				return
+			}
+			upto = head
+		}
+		if after >= upto {
+			return
+		}
+		token := doc.Token()
+		s := l.shardOf(token)
+		p := replaying{l: l, doc: doc, s: s, subject: s.subject(kindLog, token), after: after, upto: upto, yield: yield}
+		if err := p.run(ctx); err != nil && !p.stopped {
+			yield(Record{}, err)
+		}
+	}
+}
+
+// replaying is one call of Replay under way.
+type replaying struct {
+	l       *Log
+	doc     Doc
+	s       *shard
+	subject string
+	after   Seq // the last record that was yielded, or where to begin
+	upto    Seq
+	yield   func(Record, error) bool
+	stopped bool // yield wants no more
+}
+
+// take yields the next record; false: no more are wanted.
+func (p *replaying) take(rec Record) (more bool) {
+	if rec.Seq > p.upto {
+		p.after = p.upto
+		return false
+	}
+	if rec.Seq <= p.after {
+		return true
+	}
+	p.after = rec.Seq
+	p.l.m.replayRecords.Inc()
+	if !rec.Intact() {
+		p.l.m.damaged.Inc()
+	}
+	p.stopped = !p.yield(rec, nil)
+	return p.more()
+}
+
+func (p *replaying) more() bool { return !p.stopped && p.after < p.upto }
+
+// run yields all records, or says why not. Batches of direct gets lead to the end by themselves; a consumer takes over where
+// much is left, as far as it comes.
+func (p *replaying) run(ctx context.Context) error {
+	r, err := p.l.newReader(replayBatch)
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	failures, lagging, consumed := 0, time.Time{}, false
+	for p.more() {
+		before := p.after
+		pending, broken, err := p.batch(ctx, r)
+		switch {
+		case p.stopped:
+			return nil
+		case broken != nil:
+			// Another program's headers hide those of NATS. The leader tells the sequence beside them.
+			m, ok, err := p.leader(ctx)
+			if err != nil {
+				return fmt.Errorf("%w: %w", broken, err)
+			}
+			if !ok {
+				return nil
+			}
+			p.take(m.record())
+			continue
+		case err != nil && !transient(err), err != nil && ctx.Err() != nil:
+			return p.failed(err)
+		case err != nil:
+			failures++
+			if cause := pause(ctx, backoff(failures)); cause != nil {
+				return p.failed(fmt.Errorf("%w (%w)", err, cause))
+			}
+			continue
+		case p.after > before || pending > 0:
+			failures, lagging = 0, time.Time{}
+			if pending >= manyLeft && p.upto-p.after >= manyLeft && !consumed {
+				consumed = true // if it fails, another would
+				if err := p.l.consume(ctx, p.s, p.subject, p.after, p.take); err != nil && p.more() {
+					p.l.log.Debug("a consumer did not read a log to its end", "doc", p.doc, "after", p.after, "err", err)
+				}
+			}
+			continue
+		}
+		// Nothing more here, and the head is not reached. The replica that answered may lag, or the record may have been
+		// trimmed meanwhile: the leader knows.
+		m, ok, err := p.leader(ctx)
+		if err != nil || !ok {
+			return err
+		}
+		if lagging.IsZero() {
+			lagging = time.Now()
+		}
+		if time.Since(lagging) < lagWait {
+			failures++
+			if cause := pause(ctx, backoff(failures)); cause != nil {
+				return cause
+			}
+			continue
+		}
+		// The replica does not come by it: go on with the leader, record by record.
+		p.take(m.record())
+	}
+	return nil
+}
+
+// batch yields what one direct get brings and tells how many records are left behind it. broken: what came could not be read
+// as a record.
+func (p *replaying) batch(ctx context.Context, r *reader) (pending uint64, broken, err error) {
+	req := getRequest{Seq: p.after + 1, NextFor: p.subject, Batch: replayBatch, MaxBytes: replayBytes}
+	a, err := r.get(ctx, p.s.stream, req, func(m *nats.Msg) bool {
+		rec, err := recordOf(m.Header, m.Data)
+		if err != nil {
+			broken = p.failed(err)
+			return false
+		}
+		rec.Prev = 0 // in such an answer the header tells something else
+		return p.take(rec)
+	})
+	return a.pending, broken, err
+}
+
+// leader reads the next record from the leader; false: there is none that is wanted.
+func (p *replaying) leader(ctx context.Context) (stored, bool, error) {
+	m, ok, err := p.l.leaderGet(ctx, p.s.stream, getRequest{Seq: p.after + 1, NextFor: p.subject})
+	return m, ok && m.seq <= p.upto, err
+}
+
+func (p *replaying) failed(err error) error {
+	return fmt.Errorf("read %q after %d: %w", p.doc, p.after, err)
+}
