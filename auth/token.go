@@ -365,12 +365,14 @@ func (a *Auth) read(claims *claimSet, hash tokenHash) (*identity, error) {
 		return nil, refuse("sub")
 	}
 
-	id.Session = hash.session()
 	for _, name := range []string{"session_id", "sid"} {
 		if s := claims.text(name); validName(s, 128) {
 			id.Session = s
 			break
 		}
+	}
+	if id.Session == "" {
+		id.Session = hash.session()
 	}
 	id.Name = displayName(claims)
 	id.docs, id.hasDocs = readDocsClaim(claims, a.claim)
