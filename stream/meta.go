@@ -104,19 +104,14 @@ func (l *Log) MetaDelete(ctx context.Context, key string) error {
 	return err
 }
 
-// MetaPurge removes all keys that begin with prefix, which ends with a dot, without the markers that MetaDelete leaves, and overwrites
-// them where they lie.
+// MetaPurge removes all keys that begin with prefix, which ends with a dot, without the markers that MetaDelete leaves. A bucket
+// allows no overwriting; a Wiper does it.
 func (l *Log) MetaPurge(ctx context.Context, prefix string) error {
 	subject, err := metaSubject(prefix + "_")
 	if err != nil || prefix == "" || prefix[len(prefix)-1] != '.' {
 		return fmt.Errorf("stream: bad prefix %q", prefix)
 	}
 	filter := strings.TrimSuffix(subject, "_") + ">"
-	if !l.CanWipe() { // else Erase does it
-		if _, err := l.overwrite(ctx, metaStream, filter, time.Now().Add(l.shred)); err != nil {
-			return err
-		}
-	}
 	return retry(ctx, func(ctx context.Context) error {
 		return l.request(ctx, "STREAM.PURGE."+metaStream, map[string]string{"filter": filter}, nil)
 	})
