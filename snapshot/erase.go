@@ -328,6 +328,10 @@ func (s *Store) sweepErased(ctx context.Context, doc stream.Doc) error {
 	if err := s.removeStaleHead(ctx, doc, erased); err != nil {
 		return err
 	}
+	blobs, err := s.log.Blobs(ctx, doc) // before the records: whoever folds new content has some
+	if err != nil {
+		return err
+	}
 	var stale []stream.Seq
 	fresh := 0
 	var u yjs.Update
@@ -350,6 +354,16 @@ func (s *Store) sweepErased(ctx context.Context, doc stream.Doc) error {
 	default:
 		if err := s.removeStale(ctx, doc, stale); err != nil {
 			return err
+		}
+	}
+	if fresh == 0 && len(stale) == 0 {
+		// What a fold under way at the time left behind: it was killed before it could look again. No other sweep comes by, since the
+		// log has no such document.
+		for _, subject := range blobs {
+			if err := s.log.RemoveBlob(ctx, subject); err != nil {
+				return err
+			}
+			s.metrics.orphans.Inc()
 		}
 	}
 	if len(stale) > 0 {

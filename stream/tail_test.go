@@ -355,11 +355,11 @@ func TestALeaderThatCatchesUpIsAskedAgain(t *testing.T) {
 	w := l.Writer("d")
 	mustAppend(t, w, "1", "2")
 	for _, behind := range []Filled{{}, {Head: 1}} {
-		answered := 0
+		var answered atomic.Int32
 		s := &sink{t: t}
 		tl, err := l.Tail(within(t, 10*time.Second), "d", scripted(func(have Seq) (Filled, error) {
 			if have > 0 {
-				if answered++; answered == 1 {
+				if answered.Add(1) == 1 {
 					return behind, nil
 				}
 			}
@@ -370,7 +370,7 @@ func TestALeaderThatCatchesUpIsAskedAgain(t *testing.T) {
 		}
 		tl.Check()
 		seq := mustAppend(t, w, "3")[0]
-		eventually(t, "the next record, or a failure", func() bool { return tl.Seq() == seq && answered > 1 || s.failed() != nil })
+		eventually(t, "the next record, or a failure", func() bool { return tl.Seq() == seq && answered.Load() > 1 || s.failed() != nil })
 		if s.failed() != nil {
 			t.Errorf("after the answer %+v: %v", behind, s.failed())
 		}

@@ -3,6 +3,7 @@ package stream
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -16,46 +17,80 @@ type Wiper func(ctx context.Context, stream string, dead func(subject []byte, se
 // CanWipe tells whether Wipe does anything.
 func (l *Log) CanWipe() bool { return l.cfg.Wiper != nil }
 
+// kin are subjects of one stream that belong to one document each: a prefix, the document's token, and then what the flags say.
+type kin struct {
+	stream, prefix string
+	alone          bool // the token may end the subject
+	more           bool // more may follow the token
+}
+
+// filters are the subjects of a document among them, as NATS writes filters.
+func (k kin) filters(token string) (list []string) {
+	if k.alone {
+		list = append(list, k.prefix+token)
+	}
+	if k.more {
+		list = append(list, k.prefix+token+".>")
+	}
+	return list
+}
+
+// token of the document that a subject belongs to, nil if it is none of them.
+func (k kin) token(subject []byte) []byte {
+	rest, ok := bytes.CutPrefix(subject, []byte(k.prefix))
+	token, _, more := bytes.Cut(rest, []byte("."))
+	if !ok || more && !k.more || !more && !k.alone {
+		return nil
+	}
+	return token
+}
+
+// kinds are all subjects that hold something of the documents of a shard. Tombstones, which are keys of ymeta too, are not among them.
+func (s *shard) kinds() []kin {
+	return []kin{
+		{stream: s.stream, prefix: s.subject(kindLog, ""), alone: true},
+		{stream: streamName(kindSnap, s.index()), prefix: s.subject(kindSnap, ""), alone: true, more: true},
+		{stream: streamName(kindHist, s.index()), prefix: s.subject(kindHist, ""), more: true},
+		{stream: metaStream, prefix: "$KV." + metaBucket + ".version.", more: true},
+	}
+}
+
 // Wipe overwrites in the store's files whatever the streams have held of the documents before the first message that they hold of
 // each now. Without a Config.Wiper it does nothing. messages is how many; beside an error it is what was done before it.
 func (l *Log) Wipe(ctx context.Context, docs ...Doc) (messages int, err error) {
 	if !l.CanWipe() {
 		return 0, nil
 	}
-	type part struct {
-		stream string
-		at     int // which part of the subject is the token
-	}
-	first := make(map[part]map[string]uint64) // by stream and token: what is dead lies below
+	first := make(map[kin]map[string]uint64) // by token: what is dead lies below
 	for _, doc := range docs {
 		token := doc.Token()
-		s := l.shardOf(token)
-		snap := part{streamName(kindSnap, s.index()), 2}
-		for _, p := range []struct {
-			part
-			filters []string
-		}{
-			{part{s.stream, 2}, []string{s.subject(kindLog, token)}},
-			{snap, []string{s.subject(kindSnap, token), s.subject(kindSnap, token) + ".>"}},
-			{part{streamName(kindHist, s.index()), 2}, []string{s.subject(kindHist, token) + ".>"}},
-			{part{metaStream, 3}, []string{"$KV." + metaBucket + ".*." + token + ".>"}},
-		} {
-			below, err := l.firstLive(ctx, p.stream, p.filters)
+		for _, k := range l.shardOf(token).kinds() {
+			below, err := l.firstLive(ctx, k.stream, k.filters(token))
 			if err != nil {
 				return 0, fmt.Errorf("wipe %q: %w", doc, err)
 			}
-			if first[p.part] == nil {
-				first[p.part] = make(map[string]uint64)
+			if first[k] == nil {
+				first[k] = make(map[string]uint64)
 			}
-			first[p.part][token] = uint64(below)
+			first[k][token] = uint64(below)
 		}
 	}
-	for p, tokens := range first {
-		n, err := l.cfg.Wiper(ctx, p.stream, func(subject []byte, seq uint64) bool {
-			return seq < tokens[string(tokenAt(subject, p.at))] // not there: 0
+	for k, tokens := range first {
+		var doubt error
+		n, err := l.cfg.Wiper(ctx, k.stream, func(subject []byte, seq uint64) bool {
+			if seq >= tokens[string(k.token(subject))] || doubt != nil { // not there: 0
+				return false
+			}
+			// What is overwritten cannot be had back: the leader has the last word on each.
+			_, live, err := l.leaderGet(ctx, k.stream, getRequest{Seq: Seq(seq)})
+			if err == nil && live {
+				err = fmt.Errorf("stream: message %d of %s is to be overwritten and is there", seq, k.stream)
+			}
+			doubt = err
+			return err == nil
 		})
 		messages += n
-		if err != nil {
+		if err = errors.Join(err, doubt); err != nil {
 			return messages, err
 		}
 	}
@@ -87,21 +122,6 @@ func (l *Log) wipeRecords(ctx context.Context, stream, subject string, seqs []Se
 		return string(s) == subject && slices.Contains(seqs, Seq(seq))
 	})
 	return err
-}
-
-// tokenAt is part i of a subject, from 0; empty when there are fewer.
-func tokenAt(subject []byte, i int) []byte {
-	for ; i > 0; i-- {
-		dot := bytes.IndexByte(subject, '.')
-		if dot < 0 {
-			return nil
-		}
-		subject = subject[dot+1:]
-	}
-	if dot := bytes.IndexByte(subject, '.'); dot >= 0 {
-		return subject[:dot]
-	}
-	return subject
 }
 
 // wipeTime is how long an erasure waits for it; the sweep goes on where that was not enough.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -126,17 +127,122 @@ func TestEraseThatCannotWipeYet(t *testing.T) {
 	}
 }
 
-func TestPartsOfASubject(t *testing.T) {
+func TestSubjectsOfADocument(t *testing.T) {
+	l, _ := open(t, Config{Shards: 2}, natstest.Process)
+	kinds := l.shards[1].kinds()
+	logs, snaps, hist, meta := kinds[0], kinds[1], kinds[2], kinds[3]
 	for _, c := range []struct {
+		k       kin
 		subject string
-		at      int
 		want    string
 	}{
-		{"ydoc.00.a-b", 2, "a-b"}, {"ysnap.01.doc.ATTEMPT.0", 2, "doc"}, {"$KV.ymeta.version.doc.name", 3, "doc"},
-		{"ydoc.00", 2, ""}, {"", 0, ""}, {"", 3, ""}, {"a..b", 1, ""},
+		{logs, "ydoc.01.a-b", "a-b"}, {logs, "ydoc.00.a-b", ""}, {logs, "ydoc.01.a.b", ""}, {logs, "ydoc.01.", ""}, {logs, "", ""},
+		{snaps, "ysnap.01.doc", "doc"}, {snaps, "ysnap.01.doc.ATTEMPT.0", "doc"}, {snaps, "yhist.01.doc", ""},
+		{hist, "yhist.01.doc.1.2.ATTEMPT", "doc"}, {hist, "yhist.01.doc", ""},
+		{meta, "$KV.ymeta.version.doc.name", "doc"}, {meta, "$KV.ymeta.erased.doc", ""}, {meta, "$KV.ymeta.version.doc", ""}, {meta, "$KV.ymeta.shard.01.mark", ""},
 	} {
-		if got := string(tokenAt([]byte(c.subject), c.at)); got != c.want {
-			t.Errorf("part %d of %q is %q, want %q", c.at, c.subject, got, c.want)
+		if got := string(c.k.token([]byte(c.subject))); got != c.want {
+			t.Errorf("%q is of %q, want %q", c.subject, got, c.want)
 		}
+	}
+}
+
+// everything is what all streams hold, message by message.
+func everything(t *testing.T, l *Log) map[string]string {
+	t.Helper()
+	ctx := within(t, 30*time.Second)
+	all := map[string]string{}
+	names := l.js.StreamNames(ctx)
+	for name := range names.Name() {
+		s, err := l.js.Stream(ctx, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		state := s.CachedInfo().State
+		n := uint64(0)
+		for seq := state.FirstSeq; seq <= state.LastSeq; seq++ {
+			if m, err := s.GetMsg(ctx, seq); err == nil {
+				n++
+				all[fmt.Sprintf("%s %d", name, seq)] = fmt.Sprintf("%s %v %q", m.Subject, m.Header, m.Data)
+			}
+		}
+		if n != state.Msgs {
+			t.Errorf("%s: %d messages can be read of %d", name, n, state.Msgs)
+		}
+	}
+	if err := names.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// TestWipeLeavesEverythingElse: whatever names the documents have, and whatever is stored about them, what the streams hold after an
+// erasure they hold after the next start too, with and without their index.
+func TestWipeLeavesEverythingElse(t *testing.T) {
+	dir := t.TempDir()
+	srv := natstest.Start(t, natstest.Process, natstest.StoreDir(dir))
+	l := openOn(t, srv, Config{Shards: 2, Wiper: srv.Wipe})
+	ctx := within(t, 2*time.Minute)
+	docs := []Doc{"a", "b", "a/b", "version", "erased", "ymeta", "ydoc", "00", "01", "mark", "shard", "probe", Doc(l.Node()), "ä ö", "A", "a.b", "heads"}
+	for i, doc := range docs {
+		token := doc.Token()
+		seq := mustAppend(t, l.Writer(doc), "SECRET 1", "SECRET 2", "SECRET 3")[2]
+		if i%2 == 0 {
+			if err := l.Trim(ctx, doc, seq); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := l.PutBlob(ctx, l.ChunkSubject(doc, NewAttempt(), 0), Blob{Data: []byte("SECRET")}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.PutBlob(ctx, l.SegmentSubject(doc, 1, seq, NewAttempt()), Blob{Data: []byte("SECRET")}); err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range []string{"version." + token + ".v1", "erased." + token, "other." + token + ".x", token} {
+			if _, err := l.MetaPut(ctx, key, []byte("of "+token), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for i, doc := range docs {
+		if i%3 == 2 {
+			continue
+		}
+		if err := l.MetaPurge(ctx, "version."+doc.Token()+"."); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Erase(ctx, doc); err != nil {
+			t.Fatal(err)
+		}
+		if i%3 == 1 {
+			mustAppend(t, l.Writer(doc), "fresh")
+		}
+	}
+	want := everything(t, l)
+	if n, err := l.Wipe(ctx, docs...); n == 0 || err != nil {
+		t.Errorf("Wipe = %d, %v; want those that were trimmed", n, err)
+	}
+	for _, index := range []bool{true, false} {
+		srv.Stop()
+		if !index {
+			list, err := filepath.Glob(filepath.Join(dir, "jetstream", "*", "streams", "*", "msgs", "index.db"))
+			if err != nil || len(list) == 0 {
+				t.Fatalf("indexes %q, %v", list, err)
+			}
+			for _, path := range list {
+				if err := os.Remove(path); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		srv.Restart()
+		again := openOn(t, srv, Config{})
+		got := everything(t, again)
+		for at, m := range want {
+			if got[at] != m && !strings.Contains(at, presBucket) {
+				t.Errorf("index %v: %s is %s, was %s", index, at, got[at], m)
+			}
+		}
+		again.Close()
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -23,7 +24,8 @@ import (
 )
 
 // TestKilledWhileItFoldsAndRestoresLosesNothing kills the server with -9 again and again, while documents are written, fall quiet
-// and are folded, and are restored. What was acknowledged must be there after each start; in the end the store is clean.
+// and are folded, are restored, and others between them are erased. What was acknowledged must be there after each start; in the end
+// the store is clean, and nothing erased is in its files.
 func TestKilledWhileItFoldsAndRestoresLosesNothing(t *testing.T) {
 	rounds := 6
 	if os.Getenv("YJET_LONG") != "" {
@@ -42,6 +44,7 @@ func TestKilledWhileItFoldsAndRestoresLosesNothing(t *testing.T) {
 		docs = append(docs, &killDoc{name: fmt.Sprintf("kill%d", i), client: uint64(100 + i), rnd: rand.New(rand.NewPCG(seed, uint64(i+1)))})
 	}
 	restores, acked := 0, uint64(0)
+	gone := &eraser{rnd: rand.New(rand.NewPCG(seed, 100))}
 	for round := range rounds {
 		cmd := exec.Command(bin, "serve", "--auth", "none", "--addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0", "--data", data,
 			"--durability", "process", "--compact-after", "15ms", "--log-level", "warn")
@@ -71,6 +74,7 @@ func TestKilledWhileItFoldsAndRestoresLosesNothing(t *testing.T) {
 		for _, d := range docs {
 			wg.Go(func() { d.work(ctx, url) })
 		}
+		wg.Go(func() { gone.work(ctx, url) })
 		time.Sleep(time.Duration(100+rnd.IntN(700)) * time.Millisecond) // the moment of the kill is what is random here
 		cmd.Process.Kill()
 		cancel()
@@ -92,17 +96,22 @@ func TestKilledWhileItFoldsAndRestoresLosesNothing(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	var down stack
 	defer down.run()
-	nc, bulk, _, err := connectNATS(&config{data: data, natsAddr: "off", durability: "process"}, false, log, &down)
+	nc, bulk, store, err := connectNATS(&config{data: data, natsAddr: "off", durability: "process"}, false, log, &down)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := stream.Open(t.Context(), nc, bulk, stream.Config{Embedded: true, Durability: "process", Log: log})
+	l, err := stream.Open(t.Context(), nc, bulk, stream.Config{Embedded: true, Durability: "process", Wiper: wiper(store), Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
 	down.add(func() { l.Close() })
-	s := snapshot.New(l, snapshot.Options{Log: log, OrphanAge: time.Nanosecond})
+	s := snapshot.New(l, snapshot.Options{Log: log, OrphanAge: time.Nanosecond, EraseWait: time.Nanosecond})
 	down.add(func() { s.Close(context.Background()) })
+	for _, name := range gone.cut {
+		if err := s.Erase(t.Context(), stream.Doc(name), ""); err != nil && !errors.Is(err, snapshot.ErrNotFound) {
+			t.Errorf("erase %s: %v", name, err)
+		}
+	}
 	v, err := s.Verify(t.Context(), "", nil)
 	if err != nil {
 		t.Errorf("verify: %v", err)
@@ -118,6 +127,53 @@ func TestKilledWhileItFoldsAndRestoresLosesNothing(t *testing.T) {
 	t.Logf("%d records, %d packed, %d snapshots; %d orphans swept", v.Records, v.Packed, v.Snapshots, did.Orphans)
 	if v.Snapshots == 0 {
 		t.Error("nothing was folded: the test proves nothing")
+	}
+	t.Logf("%d documents erased, %d cut short by a kill", gone.erased, len(gone.cut))
+	if gone.erased == 0 {
+		t.Error("nothing was erased: the test proves nothing")
+	}
+	if files := filesWith(t, data, "SECRET"); len(files) > 0 && wiper(store) != nil {
+		t.Errorf("what was erased is still in %q", files)
+	}
+}
+
+// eraser writes documents and has them erased.
+type eraser struct {
+	rnd    *rand.Rand
+	n      int
+	erased int
+	cut    []string // a kill came before the answer
+}
+
+func (e *eraser) work(ctx context.Context, url string) {
+	for ctx.Err() == nil {
+		e.n++
+		d := &killDoc{name: fmt.Sprintf("gone%d", e.n), client: 1000 + uint64(e.n)}
+		e.cut = append(e.cut, d.name)
+		for range 1 + e.rnd.IntN(12) {
+			text := strings.Repeat("SECRET ", 1+e.rnd.IntN(300))
+			resp, err := post(ctx, url+"/api/docs/"+d.name, d.insertion(text))
+			if err != nil || resp.StatusCode != http.StatusNoContent {
+				return
+			}
+			d.acked += uint64(len(text))
+			if e.rnd.IntN(4) == 0 {
+				time.Sleep(20 * time.Millisecond) // and is folded
+			}
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodDelete, url+"/api/docs/"+d.name, nil)
+		if err != nil {
+			return
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return
+		}
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusOK {
+			e.cut = e.cut[:len(e.cut)-1]
+			e.erased++
+		}
 	}
 }
 
