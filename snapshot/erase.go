@@ -304,13 +304,21 @@ func (s *Store) wipeErased(ctx context.Context, docs ...stream.Doc) error {
 			continue
 		}
 		t.Wiped = true
-		js, err := json.Marshal(t)
-		if err != nil {
+		if err := s.amendTombstone(ctx, t, rev); err != nil {
 			return err
 		}
-		if _, err := s.log.MetaPut(ctx, erasedKey(doc), js, &rev); err != nil && !errors.Is(err, stream.ErrConflict) {
-			return err
-		}
+	}
+	return nil
+}
+
+// amendTombstone writes what was done since; an erasure that came in between has the word.
+func (s *Store) amendTombstone(ctx context.Context, t *tombstone, rev uint64) error {
+	js, err := json.Marshal(t)
+	if err != nil {
+		return err
+	}
+	if _, err := s.log.MetaPut(ctx, erasedKey(t.Doc), js, &rev); err != nil && !errors.Is(err, stream.ErrConflict) {
+		return err
 	}
 	return nil
 }
@@ -370,14 +378,7 @@ func (s *Store) sweepErased(ctx context.Context, doc stream.Doc) error {
 		s.lg.Warn("removed what stale clients had stored in an erased document", "doc", doc, "records", len(stale))
 	}
 	t.Swept = true
-	js, err := json.Marshal(t)
-	if err != nil {
-		return err
-	}
-	if _, err := s.log.MetaPut(ctx, erasedKey(doc), js, &rev); err != nil && !errors.Is(err, stream.ErrConflict) {
-		return err
-	}
-	return nil
+	return s.amendTombstone(ctx, t, rev)
 }
 
 // removeStale removes single records of stale clients: they hold nothing that the new content needs, for their clients are

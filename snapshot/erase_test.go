@@ -4,9 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -34,14 +31,14 @@ func TestErasedDocumentIsNowhereInTheStoresFiles(t *testing.T) {
 	a.types("LATE-SECRET in the tail", strings.Repeat("CHUNK-SECRET ", 60<<10))
 	mustFold(t, s, a.doc)
 	mustFold(t, s, other.doc)
-	if got := filesWith(t, dir, "SECRET"); len(got) == 0 {
+	if got := natstest.FilesWith(t, dir, "SECRET"); len(got) == 0 {
 		t.Fatal("the text is in no file before it is erased: the test looks in the wrong place")
 	}
 
 	if err := s.Erase(h.ctx, a.doc, "ada"); err != nil {
 		t.Fatal(err)
 	}
-	if got := filesWith(t, dir, "SECRET"); len(got) != 0 {
+	if got := natstest.FilesWith(t, dir, "SECRET"); len(got) != 0 {
 		t.Errorf("the text is still in %v", got)
 	}
 	if f, err := s.Fill(h.ctx, a.doc, 0); err != nil || f.Base != nil || len(f.Records) != 0 {
@@ -101,7 +98,7 @@ func TestErasedDocumentIsWipedFromAmongLivingNeighbours(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := filesWith(t, dir, "SECRET"); len(got) != 0 {
+	if got := natstest.FilesWith(t, dir, "SECRET"); len(got) != 0 {
 		t.Errorf("the text is still in %v", got)
 	}
 	if v, err := s.Verify(h.ctx, "", nil); err != nil {
@@ -122,7 +119,7 @@ func TestErasedDocumentIsWipedFromAmongLivingNeighbours(t *testing.T) {
 	if err := without.Erase(h.ctx, a.doc, "ada"); err != nil {
 		t.Fatal(err)
 	}
-	if len(filesWith(t, dir, "SECRET")) == 0 {
+	if len(natstest.FilesWith(t, dir, "SECRET")) == 0 {
 		t.Fatal("NATS left nothing: this part tests nothing")
 	}
 	s.opt.EraseWait = 0
@@ -130,7 +127,7 @@ func TestErasedDocumentIsWipedFromAmongLivingNeighbours(t *testing.T) {
 		if _, err := s.Sweep(h.ctx); err != nil {
 			t.Fatal(err)
 		}
-		if got := filesWith(t, dir, "SECRET"); len(got) != 0 {
+		if got := natstest.FilesWith(t, dir, "SECRET"); len(got) != 0 {
 			t.Errorf("the text is still in %v", got)
 		}
 	}
@@ -142,27 +139,6 @@ func TestErasedDocumentIsWipedFromAmongLivingNeighbours(t *testing.T) {
 	if v, err := s.Verify(h.ctx, "", nil); err != nil || v.Records != 120 {
 		t.Errorf("verify = %+v, %v; want the neighbour's 120 records", v, err)
 	}
-}
-
-func filesWith(t *testing.T, dir, text string) (names []string) {
-	t.Helper()
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		b, err := os.ReadFile(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if bytes.Contains(b, []byte(text)) {
-			names = append(names, strings.TrimPrefix(path, dir))
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return names
 }
 
 func TestErasedDocumentStaysGoneAndItsNameMayBeUsedAgain(t *testing.T) {

@@ -142,7 +142,7 @@ func TestReplicaThatBeginsEmptyFetchesNothingErased(t *testing.T) {
 	}
 	before := 0
 	for _, s := range c.Nodes {
-		before += len(filesWith(t, s.Dir(), "SECRET"))
+		before += len(natstest.FilesWith(t, s.Dir(), "SECRET"))
 	}
 	if before == 0 {
 		t.Fatal("nothing is left in the files: the test tests nothing")
@@ -158,7 +158,7 @@ func TestReplicaThatBeginsEmptyFetchesNothingErased(t *testing.T) {
 		c.WaitCurrent(t, l.js)
 	}
 	for i, s := range c.Nodes {
-		if got := filesWith(t, s.Dir(), "SECRET"); len(got) != 0 {
+		if got := natstest.FilesWith(t, s.Dir(), "SECRET"); len(got) != 0 {
 			t.Errorf("node %d has the text still in %q; %d files had it before", i, got, before)
 		}
 	}

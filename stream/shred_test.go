@@ -97,13 +97,13 @@ func TestEraseOverwritesScatteredRecords(t *testing.T) {
 			mustAppend(t, other, string(neighbour))
 		}
 	}
-	if len(filesWith(t, dir, "SECRET")) == 0 {
+	if len(natstest.FilesWith(t, dir, "SECRET")) == 0 {
 		t.Fatal("the text is in no file before it is erased: the test looks in the wrong place")
 	}
 	if err := l.Erase(within(t, 2*time.Minute), "secret"); err != nil {
 		t.Fatal(err)
 	}
-	if got := filesWith(t, dir, "SECRET"); len(got) != 0 {
+	if got := natstest.FilesWith(t, dir, "SECRET"); len(got) != 0 {
 		t.Errorf("the text is still in %q", got)
 	}
 	if got := len(replay(t, l, "neighbour", 0, 0)); got != kept {

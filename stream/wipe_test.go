@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,28 +13,6 @@ import (
 
 	"yjet/internal/natstest"
 )
-
-// filesWith are the files of a directory that hold a text.
-func filesWith(t *testing.T, dir, text string) (files []string) {
-	t.Helper()
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		b, err := os.ReadFile(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err == nil && bytes.Contains(b, []byte(text)) {
-			files = append(files, path)
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return files
-}
 
 // TestEraseWipesWhatWasTrimmedBefore: the records went out of the log before the document was erased, and lie in blocks that NATS has
 // no reason to write anew, because most of each is another document's and alive.
@@ -66,7 +43,7 @@ func TestEraseWipesWhatWasTrimmedBefore(t *testing.T) {
 	if _, err := l.MetaPut(ctx, "version.secret.SECRET", []byte(`{"is":"SECRET"}`), nil); err != nil {
 		t.Fatal(err)
 	}
-	if len(filesWith(t, dir, "SECRET")) < 3 {
+	if len(natstest.FilesWith(t, dir, "SECRET")) < 3 {
 		t.Fatal("the text is in no file before it is erased: the test looks in the wrong place")
 	}
 	if err := l.MetaPurge(ctx, "version.secret."); err != nil {
@@ -77,7 +54,7 @@ func TestEraseWipesWhatWasTrimmedBefore(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("erased in %v", time.Since(start))
-	if got := filesWith(t, dir, "SECRET"); len(got) != 0 {
+	if got := natstest.FilesWith(t, dir, "SECRET"); len(got) != 0 {
 		t.Errorf("the text is still in %q", got)
 	}
 	if n, err := l.Wipe(ctx, "secret", "neighbour"); n != 0 || err != nil {
@@ -92,7 +69,7 @@ func TestEraseWipesWhatWasTrimmedBefore(t *testing.T) {
 	if err := l.Remove(ctx, "secret", fresh[1]); err != nil {
 		t.Fatal(err)
 	}
-	if got := filesWith(t, dir, "fresh 1"); len(got) != 0 {
+	if got := natstest.FilesWith(t, dir, "fresh 1"); len(got) != 0 {
 		t.Errorf("the removed record is still in %q", got)
 	}
 	if n, err := l.Wipe(ctx, "secret", "neighbour"); n != 0 || err != nil {

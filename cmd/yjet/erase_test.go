@@ -1,16 +1,13 @@
 package main
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
-	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
+
+	"yjet/internal/natstest"
 )
 
 // TestRemovedDocumentIsInNoFile: what folds had taken out of the log before is not left either, between other documents' records,
@@ -35,7 +32,7 @@ func TestRemovedDocumentIsInNoFile(t *testing.T) {
 			t.Fatalf("doc %v = %d: %s%s", args, code, out, errs)
 		}
 	}
-	holding := func() []string { t.Helper(); return filesWith(t, data, "SECRET") }
+	holding := func() []string { t.Helper(); return natstest.FilesWith(t, data, "SECRET") }
 	var neighbours []*killDoc
 	for i := range 6 { // in both shards
 		neighbours = append(neighbours, &killDoc{name: fmt.Sprint("neighbour", i), client: uint64(100 + i)})
@@ -67,28 +64,4 @@ func TestRemovedDocumentIsInNoFile(t *testing.T) {
 	if got := holding(); len(got) != 0 {
 		t.Errorf("after another start the text is in %q", got)
 	}
-}
-
-// filesWith are the files of a directory that hold a text.
-func filesWith(t *testing.T, dir, text string) (files []string) {
-	t.Helper()
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) || err == nil && d.IsDir() {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		b, err := os.ReadFile(path)
-		if bytes.Contains(b, []byte(text)) {
-			files = append(files, path)
-		}
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return files
 }

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"yjet/internal/natstest"
 	"yjet/internal/yjs"
 	"yjet/snapshot"
 	"yjet/stream"
@@ -132,7 +133,7 @@ func TestKilledWhileItFoldsAndRestoresLosesNothing(t *testing.T) {
 	if gone.erased == 0 {
 		t.Error("nothing was erased: the test proves nothing")
 	}
-	if files := filesWith(t, data, "SECRET"); len(files) > 0 && wiper(store) != nil {
+	if files := natstest.FilesWith(t, data, "SECRET"); len(files) > 0 && wiper(store) != nil {
 		t.Errorf("what was erased is still in %q", files)
 	}
 }
