@@ -192,3 +192,33 @@ func TestWipeThatACrashCutShort(t *testing.T) {
 		}
 	}
 }
+
+// What an erasure has to look through: a stream of 64 MB in messages of 1 KiB, in which one document of a thousand is to be overwritten the
+// first time, and nothing after.
+func BenchmarkWipe(b *testing.B) {
+	dir := b.TempDir()
+	srv := natstest.Start(b, natstest.Process, natstest.StoreDir(dir))
+	nc := srv.Connect()
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(1000))
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := js.CreateStream(b.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}}); err != nil {
+		b.Fatal(err)
+	}
+	const n = 64 << 10
+	data := make([]byte, 1<<10)
+	for i := range n {
+		if _, err := js.PublishAsync(fmt.Sprint("s.", i%1000), data); err != nil {
+			b.Fatal(err)
+		}
+	}
+	<-js.PublishAsyncComplete()
+	b.SetBytes(n << 10)
+	for b.Loop() {
+		w, err := blockfile.Wipe(b.Context(), dir, "S", func(subject []byte, seq uint64) bool { return string(subject) == "s.77" })
+		if err != nil || w.Files == 0 {
+			b.Fatal(w, err)
+		}
+	}
+}
