@@ -147,6 +147,13 @@ func (b *block) check(rep *Report, found func(Finding)) error {
 				rec = s.intact(rest)
 			}
 		}
+		if rec != nil && half(rec) {
+			s.wipe(rec)
+			if err := b.write(at, rec); err != nil {
+				return err
+			}
+			find(Finished, at)
+		}
 		if rec == nil {
 			if rec = shaped(rest); rec == nil || at+len(rec) < len(buf) && s.intact(rest[len(rec):]) == nil {
 				// Where the next record begins is not known.

@@ -19,6 +19,8 @@ const (
 	hasHeader   = 1 << 31 // in the length
 	isErased    = 1 << 63 // in the sequence
 	isTombstone = 1 << 62
+
+	markAt, markBit = 11, 1 << 7 // isErased, as a byte of the record
 )
 
 // summer computes the checksums of one block.
@@ -85,13 +87,18 @@ const nextTries = 256
 // is no such bit, or the record is too large to try all of it. last is the sequence of the record before.
 func (s *summer) mend(b []byte, last uint64) (kind Kind, at, n int) {
 	rec := shaped(b)
+	if rec != nil && (!marked(rec) || half(rec)) { // what mark writes in two places, of which a crash took one
+		if rec[markAt] ^= markBit; s.intact(rec) != nil {
+			return Mended, markAt, 1
+		}
+		rec[markAt] ^= markBit
+	}
 	if s.halfWiped(rec, b) {
-		if at = s.mendBit(b, headSize); at >= 0 && hasWipedHead(rec) {
+		if at = s.mendBit(b, headSize); at >= 0 && marked(rec) {
 			return Mended, at, 1
 		}
-		wipeHead(rec) // without header its checksum fits again when the mark of the erased is taken away
-		s.wipeBody(rec)
-		return Finished, headSize, len(rec) - headSize
+		s.wipe(rec)
+		return Finished, 0, len(rec)
 	}
 	if at = s.mendBit(b, maxRecord); at >= 0 {
 		return Mended, at, 1

@@ -27,8 +27,10 @@ type Wiped struct {
 //
 // A message becomes what the server's own secure delete makes of one (filestore.go, eraseMsg): of the same length, marked as
 // erased, without subject, random inside, with a checksum that is right; only the time stays. It is written in place. The server adds to a
-// file behind what is there, or renames a new one over it, which holds no deleted message: neither is disturbed. The heads are on
-// the disk before the bodies are touched, so that Check knows after a power cut what it finds, and finishes it.
+// file behind what is there, or renames a new one over it, which holds no deleted message: neither is disturbed. Where it reads a file anew
+// because a write failed, it cuts it off at the first checksum that is wrong, with all that is alive behind. So none is wrong for longer
+// than one write takes: first the mark and a checksum that fits it, which the disk has before anything else is touched, then the rest.
+// Check finishes what a crash left between the two, and so does the next Wipe.
 func Wipe(ctx context.Context, dir, stream string, dead func(subject []byte, seq uint64) bool) (Wiped, error) {
 	var w Wiped
 	blocks, err := list(dir, stream)
@@ -80,7 +82,13 @@ func (b *block) wipe(w *Wiped, buf *bytes.Buffer, dead func(subject []byte, seq 
 		}
 		seq := binary.LittleEndian.Uint64(rec[4:])
 		subject := rec[headSize:][:binary.LittleEndian.Uint16(rec[20:])]
-		if seq&(isErased|isTombstone) == 0 && dead(subject, seq) && s.intact(rec) != nil {
+		switch {
+		case seq&isTombstone != 0:
+		case seq&isErased != 0:
+			if half(rec) || s.intact(rec) == nil { // the one before did not come to its end
+				found = append(found, at)
+			}
+		case dead(subject, seq) && s.intact(rec) != nil:
 			found = append(found, at)
 		}
 		at += len(rec)
@@ -88,53 +96,54 @@ func (b *block) wipe(w *Wiped, buf *bytes.Buffer, dead func(subject []byte, seq 
 	if len(found) == 0 {
 		return nil
 	}
-	for _, at := range found {
-		rec := shaped(data[at:])
-		wipeHead(rec)
-		if _, err := f.WriteAt(rec[:headSize], int64(at)); err != nil {
-			return err
+	for _, step := range []func(rec []byte){s.mark, s.wipe} {
+		for _, at := range found {
+			rec := shaped(data[at:])
+			step(rec)
+			if _, err := f.WriteAt(rec, int64(at)); err != nil {
+				return err
+			}
 		}
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	for _, at := range found {
-		rec := shaped(data[at:])
-		s.wipeBody(rec)
-		if _, err := f.WriteAt(rec[headSize:], int64(at)+headSize); err != nil {
+		if err := f.Sync(); err != nil {
 			return err
 		}
 	}
 	w.Messages += len(found)
-	return f.Sync()
+	return nil
 }
 
-// wipeHead marks a record as erased, without subject and header. Its checksum is wrong until wipeBody.
-func wipeHead(rec []byte) {
+// mark makes a record one that is erased, with all that it holds: one bit, and the checksum. Either alone is what mend looks for.
+func (s *summer) mark(rec []byte) {
+	rec[markAt] |= markBit
+	copy(rec[len(rec)-sumSize:], s.sum(rec))
+}
+
+// wipe overwrites what such a record holds.
+func (s *summer) wipe(rec []byte) {
 	le := binary.LittleEndian
 	le.PutUint32(rec, uint32(len(rec)))
-	le.PutUint64(rec[4:], le.Uint64(rec[4:])|isErased)
+	rec[markAt] |= markBit
 	le.PutUint16(rec[20:], 0)
-}
-
-// hasWipedHead tells what wipeHead left, or a secure delete of the server.
-func hasWipedHead(rec []byte) bool {
-	le := binary.LittleEndian
-	return le.Uint32(rec)&hasHeader == 0 && le.Uint64(rec[4:])&isErased != 0 && le.Uint16(rec[20:]) == 0
-}
-
-// wipeBody overwrites what such a record held, and puts its checksum right.
-func (s *summer) wipeBody(rec []byte) {
 	rand.Read(rec[headSize : len(rec)-sumSize])
 	copy(rec[len(rec)-sumSize:], s.sum(rec))
 }
 
-// halfWiped tells a record that begins rest and that a crash kept from its wipeBody: what follows is whole, or another of the kind.
+// half tells what mark left and wipe has not come to. What the server erases has neither subject nor header.
+func half(rec []byte) bool {
+	le := binary.LittleEndian
+	return marked(rec) && (le.Uint32(rec)&hasHeader != 0 || le.Uint16(rec[20:]) != 0)
+}
+
+func marked(rec []byte) bool {
+	return binary.LittleEndian.Uint64(rec[4:])&(isErased|isTombstone) == isErased
+}
+
+// halfWiped tells a record that begins rest and that a crash kept from its end of wipe: what follows is whole, or another of the kind.
 func (s *summer) halfWiped(rec, rest []byte) bool {
-	if rec == nil || !hasWipedHead(rec) {
+	if rec == nil || !marked(rec) {
 		return false
 	}
 	rest = rest[len(rec):]
 	next := shaped(rest)
-	return len(rest) == 0 || next != nil && (hasWipedHead(next) || s.intact(next) != nil)
+	return len(rest) == 0 || next != nil && (marked(next) || s.intact(next) != nil)
 }

@@ -3,14 +3,17 @@ package blockfile_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/minio/highwayhash"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -220,5 +223,84 @@ func BenchmarkWipe(b *testing.B) {
 		if err != nil || w.Files == 0 {
 			b.Fatal(w, err)
 		}
+	}
+}
+
+// TestWipeThatStoppedAtAnyWrite: of a mark, which is two places of a record, either may have reached the disk, and the rest of a wipe in part.
+func TestWipeThatStoppedAtAnyWrite(t *testing.T) {
+	dir, path := store(t)
+	whole := read(t, path)
+	dead := func(_ []byte, seq uint64) bool { return seq%3 == 0 || seq > 195 }
+	if _, err := blockfile.Wipe(t.Context(), dir, "S", dead); err != nil {
+		t.Fatal(err)
+	}
+	wiped := read(t, path)
+	key := sha256.Sum256([]byte("S-1"))
+	const head, sum, mark = 22, 8, 1 << 7
+	half := slices.Clone(whole)
+	n, kinds := 0, map[blockfile.Kind]int{}
+	for at := 0; at < len(whole); {
+		length := binary.LittleEndian.Uint32(whole[at:])
+		size := int(length &^ (1 << 31))
+		rec, end := half[at:at+size], wiped[at:at+size]
+		at += size
+		if bytes.Equal(rec, end) {
+			continue
+		}
+		rec[11] |= mark
+		body := rec[head : size-sum]
+		h, err := highwayhash.New64(key[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.Write(rec[4:20])
+		subject := binary.LittleEndian.Uint16(rec[20:])
+		h.Write(body[:subject])
+		if body = body[subject:]; length&(1<<31) != 0 {
+			body = body[4:]
+		}
+		h.Write(body)
+		marked := h.Sum(nil)
+		switch n++; n % 5 {
+		case 0: // the mark
+			kinds[blockfile.Mended]++
+		case 1: // the checksum
+			rec[11] &^= mark
+			copy(rec[size-sum:], marked)
+			kinds[blockfile.Mended]++
+			kinds[blockfile.Finished]++
+		case 2: // both
+			copy(rec[size-sum:], marked)
+			kinds[blockfile.Finished]++
+		case 3: // and the first half of what followed
+			copy(rec[size-sum:], marked)
+			copy(rec, end[:size/2])
+			kinds[blockfile.Finished]++
+		case 4: // or the second
+			copy(rec[size/2:], end[size/2:])
+			kinds[blockfile.Finished]++
+		}
+	}
+	write(t, path, half)
+	if w, err := blockfile.Wipe(t.Context(), dir, "S", dead); err != nil || w.Messages < n/2 {
+		t.Errorf("the next Wipe = %+v, %v", w, err)
+	}
+	write(t, path, half)
+	_, found := check(t, dir)
+	got := map[blockfile.Kind]int{}
+	for _, f := range found {
+		got[f.Kind]++
+	}
+	if !maps.Equal(got, kinds) {
+		t.Errorf("found %v, want %v", got, kinds)
+	}
+	if _, again := check(t, dir); len(again) != 0 {
+		t.Errorf("found again: %+v", again)
+	}
+	if w, err := blockfile.Wipe(t.Context(), dir, "S", dead); err != nil || w.Messages != n/5 {
+		t.Errorf("Wipe afterwards = %+v, %v; want the %d of which the disk had the mark alone", w, err, n/5)
+	}
+	if after := read(t, path); bytes.Contains(after, []byte("message 5")) != bytes.Contains(wiped, []byte("message 5")) {
+		t.Error("a text is left")
 	}
 }
