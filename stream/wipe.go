@@ -105,7 +105,7 @@ func (l *Log) firstLive(ctx context.Context, stream string, filters []string) (S
 	}
 	first := last + 1
 	for _, f := range filters {
-		m, ok, err := l.leaderGet(ctx, stream, getRequest{Seq: 1, NextFor: f})
+		m, ok, err := l.firstOf(ctx, stream, f)
 		if err != nil {
 			return 0, err
 		}
@@ -114,6 +114,22 @@ func (l *Log) firstLive(ctx context.Context, stream string, filters []string) (S
 		}
 	}
 	return first, nil
+}
+
+// firstOf reads the first message of a filter. NATS answers that there is none also where it cannot read the files just now, or closes
+// the store since the disk is full. What it counts it has in memory.
+func (l *Log) firstOf(ctx context.Context, stream, filter string) (m stored, ok bool, err error) {
+	for range 2 { // one may be stored between the two questions
+		m, ok, err = l.leaderGet(ctx, stream, getRequest{Seq: 1, NextFor: filter})
+		if err != nil || ok {
+			return m, ok, err
+		}
+		found, err := l.subjects(ctx, stream, filter)
+		if err != nil || len(found) == 0 {
+			return m, false, err
+		}
+	}
+	return m, false, fmt.Errorf("%w: none of the messages on %s can be read", ErrDamaged, filter)
 }
 
 // wipeRecords does it to single records of a document, which were deleted.
