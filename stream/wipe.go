@@ -82,6 +82,9 @@ func (l *Log) Wipe(ctx context.Context, docs ...Doc) (messages int, err error) {
 				return false
 			}
 			// What is overwritten cannot be had back: the leader has the last word on each.
+			// A server that is to be restarted is waited for by nobody, and waits for the Wiper.
+			ctx, cancel := context.WithTimeout(ctx, readWait)
+			defer cancel()
 			_, live, err := l.leaderGet(ctx, k.stream, getRequest{Seq: Seq(seq)})
 			if err == nil && live {
 				err = fmt.Errorf("stream: message %d of %s is to be overwritten and is there", seq, k.stream)
