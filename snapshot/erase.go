@@ -288,14 +288,11 @@ func (s *Store) wipeErased(ctx context.Context, docs ...stream.Doc) error {
 		return nil
 	}
 	start := time.Now()
-	n, err := s.log.Wipe(ctx, docs...)
-	if err != nil {
-		return err
-	}
+	wiped, n, failed := s.log.Wipe(ctx, docs...)
 	if n > 0 {
 		s.lg.Info("overwrote in the store's files what was left of erased documents", "documents", len(docs), "messages", n)
 	}
-	for _, doc := range docs {
+	for _, doc := range wiped {
 		t, rev, err := s.tombstone(ctx, doc)
 		if err != nil {
 			return err
@@ -308,7 +305,7 @@ func (s *Store) wipeErased(ctx context.Context, docs ...stream.Doc) error {
 			return err
 		}
 	}
-	return nil
+	return failed
 }
 
 // amendTombstone writes what was done since; an erasure that came in between has the word.

@@ -81,7 +81,7 @@ func (l *Log) Remove(ctx context.Context, doc Doc, seqs ...Seq) error {
 		}
 	}
 	if l.CanWipe() {
-		if err := l.wipeRecords(ctx, s.stream, s.subject(kindLog, token), seqs); err != nil {
+		if err := l.wipeRecords(ctx, s.stream, s.subject(kindLog, token), s.subject(kindLog, filler), seqs); err != nil {
 			return fmt.Errorf("overwrite records of %q: %w", doc, err)
 		}
 	}
@@ -97,7 +97,7 @@ func (l *Log) deleteMsg(ctx context.Context, stream string, seq Seq, overwrite b
 		err := l.request(ctx, "STREAM.MSG.DELETE."+stream, req, nil)
 		var api *apiError
 		if errors.As(err, &api) && (api.ErrCode == errCodeNoMessage || api.ErrCode == errCodeNoSequence ||
-			api.ErrCode == errCodeDeleteFailed && (strings.Contains(api.Description, "no message") || strings.Contains(api.Description, "EOF") ||
+			api.ErrCode == errCodeDeleteFailed && (strings.Contains(api.Description, "no message found") || strings.Contains(api.Description, "store EOF") ||
 				strings.Contains(api.Description, "deleted message"))) { // the store's ways to say that it is not there
 			return nil
 		}
@@ -148,20 +148,25 @@ func (l *Log) overwrite(ctx context.Context, stream, filter string, until time.T
 
 // rewrite makes NATS begin a new block and write the former one without what is deleted.
 func (l *Log) rewrite(ctx context.Context, stream, subject string) error {
-	m := nats.NewMsg(subject)
-	m.Data = make([]byte, min(1<<20, l.MaxUpdate()))
-	var seqs []Seq
-	for n := 0; n <= blockSize; n += len(m.Data) {
-		seq, err := publish(ctx, l.bulk, m)
-		if err != nil {
-			return err
-		}
-		seqs = append(seqs, seq)
-	}
+	seqs, err := l.fill(ctx, stream, subject)
 	for _, seq := range seqs {
 		if err := l.deleteMsg(ctx, stream, seq, false); err != nil {
 			return err
 		}
 	}
-	return nil
+	return err
+}
+
+// fill stores as much nothing as a block holds, and answers its sequences, beside an error too.
+func (l *Log) fill(ctx context.Context, stream, subject string) (seqs []Seq, err error) {
+	m := nats.NewMsg(subject)
+	m.Data = make([]byte, min(1<<20, l.MaxUpdate()))
+	for n := 0; n <= blockSize; n += len(m.Data) {
+		seq, err := publish(ctx, l.bulk, m)
+		if err != nil {
+			return seqs, fmt.Errorf("fill the newest block of %s: %w", stream, err)
+		}
+		seqs = append(seqs, seq)
+	}
+	return seqs, nil
 }

@@ -5,14 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
 
 // A Wiper overwrites messages that a stream has no longer in the files where their bytes still are. dead is called with the subject,
-// valid during the call, and the sequence of every message in them. It is given to Open by who has the files at hand, which is the process
-// that NATS runs in; everybody else has only what NATS offers (shred.go).
-type Wiper func(ctx context.Context, stream string, dead func(subject []byte, seq uint64) bool) (messages int, err error)
+// valid during the call, and the sequence of every message in them. messages is how many it has overwritten; left are those in the
+// file that NATS adds to, which it must not touch. It is given to Open by who has the files at hand, which is the process that NATS
+// runs in; everybody else has only what NATS offers (shred.go).
+type Wiper func(ctx context.Context, stream string, dead func(ctx context.Context, subject []byte, seq uint64) (bool, error)) (messages, left int, err error)
 
 // CanWipe tells whether Wipe does anything.
 func (l *Log) CanWipe() bool { return l.cfg.Wiper != nil }
@@ -56,65 +58,116 @@ func (s *shard) kinds() []kin {
 }
 
 // Wipe overwrites in the store's files whatever the streams have held of the documents before the first message that they hold of
-// each now. Without a Config.Wiper it does nothing. messages is how many; beside an error it is what was done before it.
-func (l *Log) Wipe(ctx context.Context, docs ...Doc) (messages int, err error) {
+// each now, and answers of which of them nothing is left there, and how many messages that were. err says why of the others
+// something may be. Without a Config.Wiper it does nothing.
+func (l *Log) Wipe(ctx context.Context, docs ...Doc) (wiped []Doc, messages int, err error) {
 	if !l.CanWipe() {
-		return 0, nil
+		return nil, 0, nil
 	}
+	var errs []error
+	ends := make(map[string]Seq)             // of the streams, before what may be stored meanwhile
 	first := make(map[kin]map[string]uint64) // by token: what is dead lies below
+	ready := make(map[Doc][]kin)             // where each is looked for
 	for _, doc := range docs {
 		token := doc.Token()
-		for _, k := range l.shardOf(token).kinds() {
-			below, err := l.firstLive(ctx, k.stream, k.filters(token))
-			if err != nil {
-				return 0, fmt.Errorf("wipe %q: %w", doc, err)
-			}
+		kinds := l.shardOf(token).kinds()
+		below, err := l.firstLive(ctx, kinds, token, ends)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("wipe %q: %w", doc, err))
+			continue
+		}
+		for i, k := range kinds {
 			if first[k] == nil {
 				first[k] = make(map[string]uint64)
 			}
-			first[k][token] = uint64(below)
+			first[k][token] = uint64(below[i])
 		}
+		ready[doc] = kinds
 	}
 	for k, tokens := range first {
-		var doubt error
-		n, err := l.cfg.Wiper(ctx, k.stream, func(subject []byte, seq uint64) bool {
-			if seq >= tokens[string(k.token(subject))] || doubt != nil { // not there: 0
-				return false
+		n, err := l.wipe(ctx, k.stream, k.prefix+filler, func(ctx context.Context, subject []byte, seq uint64) (bool, error) {
+			if seq >= tokens[string(k.token(subject))] { // not there: 0
+				return false, nil
 			}
-			// What is overwritten cannot be had back: the leader has the last word on each.
-			// A server that is to be restarted is waited for by nobody, and waits for the Wiper.
-			ctx, cancel := context.WithTimeout(ctx, readWait)
-			defer cancel()
-			_, live, err := l.leaderGet(ctx, k.stream, getRequest{Seq: Seq(seq)})
-			if err == nil && live {
-				err = fmt.Errorf("stream: message %d of %s is to be overwritten and is there", seq, k.stream)
-			}
-			doubt = err
-			return err == nil
+			return l.notThere(ctx, k.stream, Seq(seq))
 		})
 		messages += n
-		if err = errors.Join(err, doubt); err != nil {
-			return messages, err
+		if err != nil {
+			errs = append(errs, err)
+			for doc, kinds := range ready {
+				if slices.Contains(kinds, k) {
+					delete(ready, doc)
+				}
+			}
 		}
 	}
-	return messages, nil
+	return slices.Sorted(maps.Keys(ready)), messages, errors.Join(errs...)
 }
 
-// firstLive is the lowest sequence that a stream has of any of the filters, or the one after its end.
-func (l *Log) firstLive(ctx context.Context, stream string, filters []string) (Seq, error) {
-	last, err := l.lastSeq(ctx, stream) // before what may be stored meanwhile
-	if err != nil {
-		return 0, err
+// wipe has a stream wiped, the file that NATS adds to as well: NATS is made to begin another.
+func (l *Log) wipe(ctx context.Context, stream, nothing string, dead func(context.Context, []byte, uint64) (bool, error)) (messages int, err error) {
+	messages, left, err := l.cfg.Wiper(ctx, stream, dead)
+	if err != nil || left == 0 {
+		return messages, err
 	}
-	first := last + 1
-	for _, f := range filters {
-		m, ok, err := l.firstOf(ctx, stream, f)
-		if err != nil {
-			return 0, err
+	if err := l.roll(ctx, stream, nothing); err != nil {
+		return messages, fmt.Errorf("begin a new file of %s: %w", stream, err)
+	}
+	n, left, err := l.cfg.Wiper(ctx, stream, dead)
+	if err == nil && left > 0 {
+		err = fmt.Errorf("stream: %d erased messages of %s are in the file that NATS adds to", left, stream)
+	}
+	return messages + n, err
+}
+
+// roll fills what is left of a stream's newest file, and takes that away again.
+func (l *Log) roll(ctx context.Context, stream, nothing string) error {
+	if stream != metaStream {
+		return l.rewrite(ctx, stream, nothing)
+	}
+	if _, err := l.fill(ctx, stream, nothing); err != nil {
+		return err
+	}
+	// A bucket allows purges alone. What they take out can be back after a crash (nats-server 2.15: PurgeEx writes no tombstones for a block
+	// that it empties, and keeps the block where it holds those of others).
+	return retry(ctx, func(ctx context.Context) error {
+		return l.request(ctx, "STREAM.PURGE."+stream, map[string]string{"filter": nothing}, nil)
+	})
+}
+
+// notThere asks the leader whether it has a message: what is overwritten cannot be had back. A server that is to be restarted answers nobody,
+// and waits for the Wiper, so nothing is asked for long.
+func (l *Log) notThere(ctx context.Context, stream string, seq Seq) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, readWait)
+	defer cancel()
+	m, live, err := l.leaderGet(ctx, stream, getRequest{Seq: seq})
+	if live {
+		l.log.Error("a message that is alive was taken for one that is erased, and is left alone", "stream", stream, "seq", seq, "subject", m.subject)
+	}
+	return err == nil && !live, err
+}
+
+// firstLive is for each of the kinds the lowest sequence that its stream has of the token, or the one after its end.
+func (l *Log) firstLive(ctx context.Context, kinds []kin, token string, ends map[string]Seq) (first []Seq, err error) {
+	for _, k := range kinds {
+		last, ok := ends[k.stream]
+		if !ok {
+			if last, err = l.lastSeq(ctx, k.stream); err != nil {
+				return nil, err
+			}
+			ends[k.stream] = last
 		}
-		if ok {
-			first = min(first, m.seq)
+		below := last + 1
+		for _, f := range k.filters(token) {
+			m, ok, err := l.firstOf(ctx, k.stream, f)
+			if err != nil {
+				return nil, err
+			}
+			if ok {
+				below = min(below, m.seq)
+			}
 		}
+		first = append(first, below)
 	}
 	return first, nil
 }
@@ -136,9 +189,12 @@ func (l *Log) firstOf(ctx context.Context, stream, filter string) (m stored, ok 
 }
 
 // wipeRecords does it to single records of a document, which were deleted.
-func (l *Log) wipeRecords(ctx context.Context, stream, subject string, seqs []Seq) error {
-	_, err := l.cfg.Wiper(ctx, stream, func(s []byte, seq uint64) bool {
-		return string(s) == subject && slices.Contains(seqs, Seq(seq))
+func (l *Log) wipeRecords(ctx context.Context, stream, subject, nothing string, seqs []Seq) error {
+	_, err := l.wipe(ctx, stream, nothing, func(ctx context.Context, s []byte, seq uint64) (bool, error) {
+		if string(s) != subject || !slices.Contains(seqs, Seq(seq)) {
+			return false, nil
+		}
+		return l.notThere(ctx, stream, Seq(seq))
 	})
 	return err
 }
@@ -150,7 +206,7 @@ const wipeTime = 20 * time.Second
 func (l *Log) wipeNow(ctx context.Context, doc Doc) {
 	ctx, cancel := context.WithTimeout(ctx, wipeTime)
 	defer cancel()
-	if n, err := l.Wipe(ctx, doc); err != nil {
+	if _, n, err := l.Wipe(ctx, doc); err != nil {
 		l.log.Warn("erased, but not all of it is overwritten in the store's files yet; that is tried again", "doc", doc, "messages", n, "err", err)
 	}
 }

@@ -26,12 +26,12 @@ func TestWipeOfWhatNATSCannotRead(t *testing.T) {
 	t.Cleanup(func() { files(limit.Cur) })
 	dir := t.TempDir()
 	srv := natstest.Start(t, natstest.Process, natstest.StoreDir(dir))
-	l := openOn(t, srv, Config{Shards: 1, Wiper: func(ctx context.Context, stream string, dead func([]byte, uint64) bool) (int, error) {
+	l := openOn(t, srv, Config{Shards: 1, Wiper: func(ctx context.Context, stream string, dead func(context.Context, []byte, uint64) (bool, error)) (int, int, error) {
 		files(limit.Cur)
-		return srv.Wipe(ctx, stream, func(subject []byte, seq uint64) bool {
+		return srv.Wipe(ctx, stream, func(ctx context.Context, subject []byte, seq uint64) (bool, error) {
 			files(0)
 			defer files(limit.Cur)
-			return dead(subject, seq)
+			return dead(ctx, subject, seq)
 		})
 	}})
 	ctx := within(t, 30*time.Second)
@@ -45,7 +45,7 @@ func TestWipeOfWhatNATSCannotRead(t *testing.T) {
 	srv.Restart()
 	mustAppend(t, l.Writer("neighbour"), "connected")
 	files(0)
-	n, err := l.Wipe(ctx, "secret")
+	_, n, err := l.Wipe(ctx, "secret")
 	files(limit.Cur)
 	if n != 0 || err == nil {
 		t.Errorf("Wipe = %d, %v; want an error, and nothing overwritten", n, err)
@@ -53,7 +53,7 @@ func TestWipeOfWhatNATSCannotRead(t *testing.T) {
 	if got := replay(t, l, "secret", 0, 0); len(got) != 2 {
 		t.Errorf("%d records are left of what was stored since the erasure, want 2", len(got))
 	}
-	if n, err := l.Wipe(ctx, "secret"); n != 0 || err != nil {
+	if _, n, err := l.Wipe(ctx, "secret"); n != 0 || err != nil {
 		t.Errorf("Wipe with files = %d, %v; want nothing to do", n, err)
 	}
 }

@@ -57,7 +57,7 @@ func TestEraseWipesWhatWasTrimmedBefore(t *testing.T) {
 	if got := natstest.FilesWith(t, dir, "SECRET"); len(got) != 0 {
 		t.Errorf("the text is still in %q", got)
 	}
-	if n, err := l.Wipe(ctx, "secret", "neighbour"); n != 0 || err != nil {
+	if _, n, err := l.Wipe(ctx, "secret", "neighbour"); n != 0 || err != nil {
 		t.Errorf("Wipe afterwards = %d, %v; want nothing to do", n, err)
 	}
 
@@ -72,7 +72,7 @@ func TestEraseWipesWhatWasTrimmedBefore(t *testing.T) {
 	if got := natstest.FilesWith(t, dir, "fresh 1"); len(got) != 0 {
 		t.Errorf("the removed record is still in %q", got)
 	}
-	if n, err := l.Wipe(ctx, "secret", "neighbour"); n != 0 || err != nil {
+	if _, n, err := l.Wipe(ctx, "secret", "neighbour"); n != 0 || err != nil {
 		t.Errorf("Wipe with new content = %d, %v; want nothing to do", n, err)
 	}
 	for range 2 {
@@ -90,7 +90,9 @@ func TestEraseWipesWhatWasTrimmedBefore(t *testing.T) {
 func TestEraseThatCannotWipeYet(t *testing.T) {
 	l, srv := open(t, Config{}, natstest.Process)
 	broken := errors.New("disk on fire")
-	l = openOn(t, srv, Config{Wiper: func(context.Context, string, func([]byte, uint64) bool) (int, error) { return 0, broken }})
+	l = openOn(t, srv, Config{Wiper: func(context.Context, string, func(context.Context, []byte, uint64) (bool, error)) (int, int, error) {
+		return 0, 0, broken
+	}})
 	ctx := within(t, 20*time.Second)
 	seq := mustAppend(t, l.Writer("secret"), "SECRET")[0]
 	if err := l.Erase(ctx, "secret"); err != nil {
@@ -99,7 +101,7 @@ func TestEraseThatCannotWipeYet(t *testing.T) {
 	if head, err := l.Head(ctx, "secret"); head != 0 || err != nil {
 		t.Errorf("head %d, %v; want none, it was %d", head, err, seq)
 	}
-	if _, err := l.Wipe(ctx, "secret"); !errors.Is(err, broken) {
+	if _, _, err := l.Wipe(ctx, "secret"); !errors.Is(err, broken) {
 		t.Errorf("Wipe = %v, want the Wiper's error", err)
 	}
 }
@@ -196,8 +198,8 @@ func TestWipeLeavesEverythingElse(t *testing.T) {
 		}
 	}
 	want := everything(t, l)
-	if n, err := l.Wipe(ctx, docs...); n == 0 || err != nil {
-		t.Errorf("Wipe = %d, %v; want those that were trimmed", n, err)
+	if wiped, _, err := l.Wipe(ctx, docs...); len(wiped) != len(docs) || err != nil {
+		t.Errorf("Wipe = %q, %v; want all %d", wiped, err, len(docs))
 	}
 	for _, index := range []bool{true, false} {
 		srv.Stop()

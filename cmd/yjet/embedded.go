@@ -206,19 +206,19 @@ func wiper(e *embedded) stream.Wiper {
 }
 
 // wipe is the stream.Wiper of this store.
-func (e *embedded) wipe(ctx context.Context, name string, dead func(subject []byte, seq uint64) bool) (messages int, err error) {
+func (e *embedded) wipe(ctx context.Context, name string, dead blockfile.Dead) (messages, left int, err error) {
 	e.wiping.RLock()
 	defer e.wiping.RUnlock()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(e.running, cancel)()
 	start := time.Now()
-	w, err := blockfile.Wipe(ctx, e.opts.StoreDir, name, dead)
-	if w.Unread > 0 {
-		e.log.Error("files of the store could not be read to their end, and may hold what was erased; `yjet verify` tells what is damaged", "stream", name, "files", w.Unread)
+	w, err := blockfile.Wipe(ctx, e.opts.StoreDir, name, true, dead)
+	if err == nil && w.Unread > 0 {
+		err = fmt.Errorf("%d of %d files of %s could not be read to their end, and may hold what was erased; `yjet verify` tells what is damaged", w.Unread, w.Files, name)
 	}
-	e.log.Debug("wiped", "stream", name, "files", w.Files, "messages", w.Messages, "took", time.Since(start), "err", err)
-	return w.Messages, err
+	e.log.Debug("wiped", "stream", name, "files", w.Files, "messages", w.Messages, "newest", w.Newest, "took", time.Since(start), "err", err)
+	return w.Messages, w.Newest, err
 }
 
 // stop ends the server, which writes what it holds, and then lets go of the directory.

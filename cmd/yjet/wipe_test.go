@@ -31,13 +31,13 @@ func TestRestartDoesNotWaitForAWipeThatAsksInVain(t *testing.T) {
 	}
 	asking := make(chan struct{}, 1)
 	docs, err := stream.Open(ctx, connect(), connect(), stream.Config{Shards: 1, Embedded: true, Log: slog.New(slog.DiscardHandler),
-		Wiper: func(ctx context.Context, name string, dead func([]byte, uint64) bool) (int, error) {
-			return e.wipe(ctx, name, func(subject []byte, seq uint64) bool {
+		Wiper: func(ctx context.Context, name string, dead func(context.Context, []byte, uint64) (bool, error)) (int, int, error) {
+			return e.wipe(ctx, name, func(ctx context.Context, subject []byte, seq uint64) (bool, error) {
 				if err := e.server.Load().DisableJetStream(); err != nil {
 					t.Error(err)
 				}
 				asking <- struct{}{}
-				return dead(subject, seq)
+				return dead(ctx, subject, seq)
 			})
 		}})
 	if err != nil {
@@ -60,7 +60,7 @@ func TestRestartDoesNotWaitForAWipeThatAsksInVain(t *testing.T) {
 	}
 	wiped := make(chan error, 1)
 	go func() { // as a sweep, which takes the time that it takes
-		_, err := docs.Wipe(ctx, "doc")
+		_, _, err := docs.Wipe(ctx, "doc")
 		wiped <- err
 	}()
 	select {

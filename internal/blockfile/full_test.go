@@ -21,7 +21,7 @@ import (
 )
 
 // TestWipeWhileADiskGetsFull: the server reads the file anew that it could not write to, and cuts it off at the first checksum that is
-// wrong.
+// wrong. So nothing is written into that file.
 func TestWipeWhileADiskGetsFull(t *testing.T) {
 	dir := t.TempDir()
 	srv := natstest.Start(t, natstest.Process, natstest.StoreDir(dir))
@@ -76,7 +76,7 @@ func TestWipeWhileADiskGetsFull(t *testing.T) {
 		}
 		done <- acked
 	}()
-	w, err := blockfile.Wipe(ctx, dir, "S", func(subject []byte, seq uint64) bool {
+	w, err := blockfile.Wipe(ctx, dir, "S", true, func(_ context.Context, subject []byte, seq uint64) (bool, error) {
 		if seq == 2*n-1 { // of those that are dead the last that it comes to
 			info, err := os.Stat(blocks[0])
 			if err == nil {
@@ -86,10 +86,10 @@ func TestWipeWhileADiskGetsFull(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		return string(subject) == "s.secret"
+		return string(subject) == "s.secret", nil
 	})
-	if err != nil || w.Messages != n {
-		t.Errorf("Wipe = %+v, %v; want %d messages", w, err, n)
+	if err != nil || w.Messages != 0 || w.Newest != n {
+		t.Errorf("Wipe = %+v, %v; want %d messages left alone", w, err, n)
 	}
 	acked := <-done
 	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {

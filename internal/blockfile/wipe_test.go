@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -110,26 +111,50 @@ func TestWipeOfARunningServer(t *testing.T) {
 		}
 		done <- n
 	}()
-	w, err := blockfile.Wipe(ctx, dir, "S", func(subject []byte, seq uint64) bool { return string(subject) == "s.secret" && seq <= end })
+	dead := func(_ context.Context, subject []byte, seq uint64) (bool, error) {
+		return string(subject) == "s.secret" && seq <= end, nil
+	}
+	w, err := blockfile.Wipe(ctx, dir, "S", true, dead)
+	if err != nil || w.Messages+w.Newest != 201 || w.Newest == 0 || w.Messages == 0 || w.Files != 3 || w.Unread != 0 {
+		t.Errorf("Wipe = %+v, %v; want 201 messages of 3 files, some in the newest left alone", w, err)
+	}
+	newest := w.Newest
+	var fill []uint64
+	for range 9 {
+		ack, err := js.Publish(ctx, "s.fill", make([]byte, 1<<20))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fill = append(fill, ack.Sequence)
+	}
+	w, err = blockfile.Wipe(ctx, dir, "S", true, dead)
 	stop()
 	if n := <-done; n == 0 {
 		t.Error("the server was not busy meanwhile")
 	}
-	if err != nil || w.Messages != 201 || w.Files != 3 || w.Unread != 0 {
-		t.Errorf("Wipe = %+v, %v; want 201 messages of 3 files", w, err)
+	if err != nil || w.Messages != newest || w.Newest != 0 || w.Unread != 0 {
+		t.Errorf("with another block begun Wipe = %+v, %v; want the %d that were in the newest", w, err, newest)
+	}
+	for _, seq := range fill { // a purge would leave more to come back without the index
+		if err := s.DeleteMsg(ctx, seq); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if n := holding(); n != 0 {
 		t.Errorf("%d times the text is left", n)
 	}
 	same := func(when string) {
 		t.Helper()
-		got := slices.DeleteFunc(contents(t, js), func(s string) bool { return bytes.Contains([]byte(s), []byte("s.busy")) })
+		got := slices.DeleteFunc(contents(t, js), func(s string) bool {
+			// What was deleted as the last of a block can come back without the index, which is the server's affair.
+			return strings.Contains(s, "s.busy") || strings.Contains(s, "s.fill")
+		})
 		if !slices.Equal(got, before) {
 			t.Errorf("%s: %d messages are there, want the %d from before", when, len(got), len(before))
 		}
 	}
 	same("at once")
-	if w, err := blockfile.Wipe(ctx, dir, "S", func(subject []byte, seq uint64) bool { return string(subject) == "s.secret" && seq <= end }); w.Messages != 0 || err != nil {
+	if w, err := blockfile.Wipe(ctx, dir, "S", true, dead); w.Messages != 0 || err != nil {
 		t.Errorf("a second time = %+v, %v; want nothing to do", w, err)
 	}
 	srv.Restart()
@@ -145,16 +170,16 @@ func TestWipeOfARunningServer(t *testing.T) {
 	srv.Restart()
 	same("after a restart without index")
 	put("s.kept", []byte("one more"))
-	if got := contents(t, js); len(got) != len(before)+1 {
-		t.Errorf("%d messages after one more, want %d", len(got), len(before)+1)
-	}
+	after := contents(t, js)
+	before = append(before, after[len(after)-1])
+	same("with one more")
 }
 
 // TestWipeThatACrashCutShort: from the heads on the disk Check knows what the bodies are to be, however many of them were written.
 func TestWipeThatACrashCutShort(t *testing.T) {
 	dir, path := store(t)
 	whole := read(t, path)
-	if w, err := blockfile.Wipe(t.Context(), dir, "S", func(_ []byte, seq uint64) bool { return seq%3 == 0 || seq > 195 }); err != nil || w.Messages < 60 {
+	if w, err := blockfile.Wipe(t.Context(), dir, "S", false, func(_ context.Context, _ []byte, seq uint64) (bool, error) { return seq%3 == 0 || seq > 195, nil }); err != nil || w.Messages < 60 {
 		t.Fatalf("Wipe = %+v, %v", w, err)
 	}
 	wiped := read(t, path)
@@ -219,7 +244,9 @@ func BenchmarkWipe(b *testing.B) {
 	<-js.PublishAsyncComplete()
 	b.SetBytes(n << 10)
 	for b.Loop() {
-		w, err := blockfile.Wipe(b.Context(), dir, "S", func(subject []byte, seq uint64) bool { return string(subject) == "s.77" })
+		w, err := blockfile.Wipe(b.Context(), dir, "S", false, func(_ context.Context, subject []byte, seq uint64) (bool, error) {
+			return string(subject) == "s.77", nil
+		})
 		if err != nil || w.Files == 0 {
 			b.Fatal(w, err)
 		}
@@ -230,8 +257,8 @@ func BenchmarkWipe(b *testing.B) {
 func TestWipeThatStoppedAtAnyWrite(t *testing.T) {
 	dir, path := store(t)
 	whole := read(t, path)
-	dead := func(_ []byte, seq uint64) bool { return seq%3 == 0 || seq > 195 }
-	if _, err := blockfile.Wipe(t.Context(), dir, "S", dead); err != nil {
+	dead := func(_ context.Context, _ []byte, seq uint64) (bool, error) { return seq%3 == 0 || seq > 195, nil }
+	if _, err := blockfile.Wipe(t.Context(), dir, "S", false, dead); err != nil {
 		t.Fatal(err)
 	}
 	wiped := read(t, path)
@@ -282,7 +309,7 @@ func TestWipeThatStoppedAtAnyWrite(t *testing.T) {
 		}
 	}
 	write(t, path, half)
-	if w, err := blockfile.Wipe(t.Context(), dir, "S", dead); err != nil || w.Messages < n/2 {
+	if w, err := blockfile.Wipe(t.Context(), dir, "S", false, dead); err != nil || w.Messages < n/2 {
 		t.Errorf("the next Wipe = %+v, %v", w, err)
 	}
 	write(t, path, half)
@@ -297,7 +324,7 @@ func TestWipeThatStoppedAtAnyWrite(t *testing.T) {
 	if _, again := check(t, dir); len(again) != 0 {
 		t.Errorf("found again: %+v", again)
 	}
-	if w, err := blockfile.Wipe(t.Context(), dir, "S", dead); err != nil || w.Messages != n/5 {
+	if w, err := blockfile.Wipe(t.Context(), dir, "S", false, dead); err != nil || w.Messages != n/5 {
 		t.Errorf("Wipe afterwards = %+v, %v; want the %d of which the disk had the mark alone", w, err, n/5)
 	}
 	if after := read(t, path); bytes.Contains(after, []byte("message 5")) != bytes.Contains(wiped, []byte("message 5")) {

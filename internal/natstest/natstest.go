@@ -110,11 +110,11 @@ func (s *Server) Stop() {
 }
 
 // Wipe overwrites deleted messages in the files, as the binary does for the server inside it: a stream.Wiper.
-func (s *Server) Wipe(ctx context.Context, stream string, dead func(subject []byte, seq uint64) bool) (messages int, err error) {
+func (s *Server) Wipe(ctx context.Context, stream string, dead blockfile.Dead) (messages, left int, err error) {
 	s.mu.Lock() // neither starts nor stops
 	defer s.mu.Unlock()
-	w, err := blockfile.Wipe(ctx, s.opts.StoreDir, stream, dead)
-	return w.Messages, err
+	w, err := blockfile.Wipe(ctx, s.opts.StoreDir, stream, s.srv != nil, dead)
+	return w.Messages, w.Newest, err
 }
 
 // Dir is where the data is.
