@@ -326,6 +326,40 @@ func testStaleNewest(t *testing.T, folded bool) {
 	}
 }
 
+// TestErasedDocumentThatComesBackIsRemovedAgain: a nats-server that has lost its index can have deleted records again, below all that the
+// tombstone has seen.
+func TestErasedDocumentThatComesBackIsRemovedAgain(t *testing.T) {
+	h := newHouse(t)
+	s := h.store(Options{EraseWait: time.Nanosecond})
+	old := h.author("phoenix", "ada")
+	old.types("gone")
+	if err := s.Erase(h.ctx, old.doc, "ada"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Sweep(h.ctx); err != nil {
+		t.Fatal(err)
+	}
+	old.types("back")
+	head, err := h.log.Head(h.ctx, old.doc)
+	if err != nil || head == 0 {
+		t.Fatal(head, err)
+	}
+	tomb, rev, err := s.tombstone(h.ctx, old.doc)
+	if err != nil || tomb == nil || !tomb.Swept {
+		t.Fatalf("the tombstone is %+v, %v; want it swept", tomb, err)
+	}
+	tomb.Upto = head // as if it had been stored before
+	if err := s.amendTombstone(h.ctx, tomb, rev); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Sweep(h.ctx); err != nil {
+		t.Fatal(err)
+	}
+	if head, err := h.log.Head(h.ctx, old.doc); head != 0 || err != nil {
+		t.Errorf("head %d, %v after the sweep; want none", head, err)
+	}
+}
+
 // A restore that was computed before its document was erased must not write what was there into the new one.
 func TestRestoreUnderWayDoesNotBringAnErasedDocumentBack(t *testing.T) {
 	h := newHouse(t)

@@ -65,9 +65,6 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 		if !t.Wiped {
 			unwiped = append(unwiped, t.Doc)
 		}
-		if t.Swept {
-			continue
-		}
 		if err := s.sweepErased(ctx, t.Doc); err != nil {
 			s.lg.Warn("erased document not swept", "doc", t.Doc, "err", err)
 		}
