@@ -54,8 +54,13 @@ type Report struct {
 // Check looks through the block files of a store directory (nats-server's store_dir), the newest first, until the time is over
 // or ctx ends, and puts right what it can, in place. Nobody else may have the store open. found is called for each broken record.
 // An error is one of the file system.
+//
+// It removes what a kill left of a block that was being written anew: the server neither reads nor removes it, and no Wipe looks there.
 func Check(ctx context.Context, dir string, until time.Time, found func(Finding)) (Report, error) {
 	var rep Report
+	if err := tidy(dir); err != nil {
+		return rep, err
+	}
 	blocks, err := list(dir, "*")
 	if err != nil {
 		return rep, err
@@ -71,6 +76,23 @@ func Check(ctx context.Context, dir string, until time.Time, found func(Finding)
 		}
 	}
 	return rep, nil
+}
+
+// tidy removes the new files that the server had not renamed yet (filestore.go, compactWithFloor and atomicOverwriteFile): the block
+// itself is whole as long as they are there.
+func tidy(dir string) error {
+	for _, name := range []string{"[0-9]*.new", "[0-9]*.blk.tmp"} {
+		paths, err := filepath.Glob(filepath.Join(escape(dir), "jetstream", "*", "streams", "*", "msgs", name))
+		if err != nil {
+			return err
+		}
+		for _, p := range paths {
+			if err := os.Remove(p); err != nil {
+				return fmt.Errorf("remove what was left half written: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 type block struct {

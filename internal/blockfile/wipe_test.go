@@ -223,6 +223,25 @@ func TestWipeThatACrashCutShort(t *testing.T) {
 
 // What an erasure has to look through: a stream of 64 MB in messages of 1 KiB, in which one document of a thousand is to be overwritten the
 // first time, and nothing after.
+// TestLeftoversOfABlockWrittenAnew: a kill leaves the server's new file beside the block, with all that was in it.
+func TestLeftoversOfABlockWrittenAnew(t *testing.T) {
+	dir, block := store(t)
+	was := read(t, block)
+	left := []string{strings.TrimSuffix(block, ".blk") + ".new", block + ".tmp"}
+	for _, path := range left {
+		write(t, path, was[:len(was)/2])
+	}
+	check(t, dir)
+	for _, path := range left {
+		if _, err := os.Stat(path); !os.IsNotExist(err) {
+			t.Errorf("%s is still there: %v", path, err)
+		}
+	}
+	if !bytes.Equal(read(t, block), was) {
+		t.Error("the block is another one")
+	}
+}
+
 func BenchmarkWipe(b *testing.B) {
 	dir := b.TempDir()
 	srv := natstest.Start(b, natstest.Process, natstest.StoreDir(dir))
