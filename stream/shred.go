@@ -149,12 +149,24 @@ func (l *Log) overwrite(ctx context.Context, stream, filter string, until time.T
 // rewrite makes NATS begin a new block and write the former one without what is deleted.
 func (l *Log) rewrite(ctx context.Context, stream, subject string) error {
 	seqs, err := l.fill(ctx, stream, subject)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readWait) // nobody else takes the nothing away
+	defer cancel()
 	for _, seq := range seqs {
 		if err := l.deleteMsg(ctx, stream, seq, false); err != nil {
 			return err
 		}
 	}
+	// And what others left who did not come to it, or had no answer. Not that alone: see roll.
+	if e := l.purgeNothing(ctx, stream, subject); err == nil {
+		err = e
+	}
 	return err
+}
+
+func (l *Log) purgeNothing(ctx context.Context, stream, subject string) error {
+	return retry(ctx, func(ctx context.Context) error {
+		return l.request(ctx, "STREAM.PURGE."+stream, map[string]string{"filter": subject}, nil)
+	})
 }
 
 // fill stores as much nothing as a block holds, and answers its sequences, beside an error too.

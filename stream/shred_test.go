@@ -2,9 +2,12 @@ package stream
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"yjet/internal/natstest"
 )
@@ -108,5 +111,41 @@ func TestEraseOverwritesScatteredRecords(t *testing.T) {
 	}
 	if got := len(replay(t, l, "neighbour", 0, 0)); got != kept {
 		t.Errorf("the neighbour has %d records, want %d", got, kept)
+	}
+}
+
+// TestNothingIsLeftOfTheFilling: who comes next takes away what was left by one that was killed, or had no answer.
+func TestNothingIsLeftOfTheFilling(t *testing.T) {
+	l, srv := open(t, Config{Shards: 1}, natstest.Process)
+	s := l.shards[0]
+	subject := s.subject(kindLog, filler)
+	stored := func() int {
+		t.Helper()
+		n, err := l.count(within(t, 10*time.Second), s.stream, subject)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return int(n)
+	}
+	ctx, cancel := context.WithCancel(within(t, 20*time.Second))
+	seen := 0
+	if _, err := srv.Connect().Subscribe(subject, func(*nats.Msg) {
+		if seen++; seen == 3 {
+			cancel()
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.fill(ctx, s.stream, subject); err == nil {
+		t.Fatal("filled in spite of all")
+	}
+	if stored() == 0 {
+		t.Fatal("nothing is stored: the test tests nothing")
+	}
+	if err := l.rewrite(within(t, 20*time.Second), s.stream, subject); err != nil {
+		t.Fatal(err)
+	}
+	if n := stored(); n != 0 {
+		t.Errorf("%d messages are left of a fill that was killed", n)
 	}
 }
