@@ -320,18 +320,21 @@ func (s *Store) amendTombstone(ctx context.Context, t *tombstone, rev uint64) er
 	return nil
 }
 
-// cameBack tells whether the log has records again of what was erased and swept: a nats-server whose index was lost, as by a power cut,
-// can have back what it had deleted (2.15: PurgeEx writes no tombstones for a block that it empties, and keeps the block where it
-// holds those of others).
-func (s *Store) cameBack(ctx context.Context, t *tombstone) bool {
+// settled tells whether nothing of an erased document is to be looked for any more. A nats-server whose index was lost, as by a power cut or
+// by a stop while something is stored, can have back what it had deleted (2.15: PurgeEx writes no tombstones for a block that it empties,
+// and keeps the block where it holds those of others). So it is looked for until it is overwritten, and its log after that too.
+func (s *Store) settled(ctx context.Context, t *tombstone) bool {
+	if !t.Swept || !t.Wiped && s.log.CanWipe() {
+		return false
+	}
 	r, ok, err := s.log.RecordAt(ctx, t.Doc, 1)
-	return err == nil && ok && r.Seq <= t.Upto
+	return err == nil && (!ok || r.Seq > t.Upto)
 }
 
 // sweepErased removes what stale clients managed to store in an erased document after all, and what came back of it. New content stays.
 func (s *Store) sweepErased(ctx context.Context, doc stream.Doc) error {
 	t, rev, err := s.tombstone(ctx, doc)
-	if err != nil || t == nil || time.Since(t.At) < s.opt.EraseWait || t.Swept && !s.cameBack(ctx, t) {
+	if err != nil || t == nil || time.Since(t.At) < s.opt.EraseWait || s.settled(ctx, t) {
 		return err
 	}
 	erased, err := s.Erased(ctx, doc)
@@ -381,6 +384,9 @@ func (s *Store) sweepErased(ctx context.Context, doc stream.Doc) error {
 	}
 	if len(stale) > 0 {
 		s.lg.Warn("removed what was stored of an erased document all the same", "doc", doc, "records", len(stale))
+	}
+	if t.Swept {
+		return nil
 	}
 	t.Swept = true
 	return s.amendTombstone(ctx, t, rev)
