@@ -17,7 +17,8 @@ func TestRemovedDocumentIsInNoFile(t *testing.T) {
 		t.Skip("there the files are left to NATS")
 	}
 	data := t.TempDir()
-	r := start(t, "serve", "--auth", "none", "--addr", "127.0.0.1:0", "--data", data, "--durability", "process", "--compact-after", "1h")
+	r := start(t, "serve", "--auth", "none", "--addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0", "--data", data,
+		"--durability", "process", "--compact-after", "1h")
 	write := func(d *killDoc, text string) {
 		t.Helper()
 		resp, err := post(t.Context(), r.url+"/api/docs/"+d.name, d.insertion(text))
