@@ -1,0 +1,206 @@
+package snapshot
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"time"
+
+	"yjet/internal/yjs"
+	"yjet/stream"
+)
+
+// What is done about an erased document after the erasure: what was on its way then, what stale clients stored, and what NATS has back.
+
+// eraseLater looks again when no append from before can be under way any more.
+func (s *Store) eraseLater(doc stream.Doc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	s.work.Add(1)
+	s.late[doc] = time.AfterFunc(s.opt.EraseWait, func() {
+		defer s.work.Done()
+		s.mu.Lock()
+		delete(s.late, doc)
+		closed := s.closed
+		s.mu.Unlock()
+		if closed {
+			return
+		}
+		ctx, cancel := context.WithTimeout(s.ctx, time.Minute)
+		defer cancel()
+		err := s.sweepErased(ctx, doc)
+		if err == nil {
+			err = s.wipeErased(ctx, doc)
+		}
+		if err != nil && s.ctx.Err() == nil {
+			s.lg.Warn("erased document not looked at again; the sweep will", "doc", doc, "err", err)
+		}
+	})
+}
+
+// wipeErased looks once more that nothing of erased documents is left in the store's files, if this server has them at hand: NATS may have
+// held a block in memory since before the erasure, and have written the file from there; and another server may have erased.
+func (s *Store) wipeErased(ctx context.Context, docs ...stream.Doc) error {
+	if !s.log.CanWipe() || len(docs) == 0 {
+		return nil
+	}
+	start := time.Now()
+	wiped, n, failed := s.log.Wipe(ctx, docs...)
+	if n > 0 {
+		s.lg.Info("overwrote in the store's files what was left of erased documents", "documents", len(docs), "messages", n)
+	}
+	for _, doc := range wiped {
+		t, rev, err := s.tombstone(ctx, doc)
+		if err != nil {
+			return err
+		}
+		if t == nil || t.Wiped || !t.Swept || t.At.After(start) {
+			continue
+		}
+		t.Wiped = true
+		if err := s.amendTombstone(ctx, t, rev); err != nil {
+			return err
+		}
+	}
+	return failed
+}
+
+// amendTombstone writes what was done since; an erasure that came in between has the word.
+func (s *Store) amendTombstone(ctx context.Context, t *tombstone, rev uint64) error {
+	js, err := json.Marshal(t)
+	if err != nil {
+		return err
+	}
+	if _, err := s.log.MetaPut(ctx, erasedKey(t.Doc), js, &rev); err != nil && !errors.Is(err, stream.ErrConflict) {
+		return err
+	}
+	return nil
+}
+
+// settled tells whether nothing of an erased document is to be looked for any more. A nats-server whose index was lost, as by a power cut or
+// by a stop while something is stored, can have back what it had deleted (2.15: PurgeEx writes no tombstones for a block that it empties,
+// and keeps the block where it holds those of others). So it is looked for until it is overwritten, and its log after that too.
+func (s *Store) settled(ctx context.Context, t *tombstone) bool {
+	if !t.Swept || !t.Wiped && s.log.CanWipe() {
+		return false
+	}
+	r, ok, err := s.log.RecordAt(ctx, t.Doc, 1)
+	return err == nil && (!ok || r.Seq > t.Upto)
+}
+
+// sweepErased removes what stale clients managed to store in an erased document after all, and what came back of it. New content stays.
+func (s *Store) sweepErased(ctx context.Context, doc stream.Doc) error {
+	t, rev, err := s.tombstone(ctx, doc)
+	if err != nil || t == nil || time.Since(t.At) < s.opt.EraseWait || s.settled(ctx, t) {
+		return err
+	}
+	erased, err := s.Erased(ctx, doc)
+	if err != nil {
+		return err
+	}
+	if err := s.removeStaleHead(ctx, doc, erased); err != nil {
+		return err
+	}
+	blobs, err := s.log.Blobs(ctx, doc) // before the records: whoever folds new content has some
+	if err != nil {
+		return err
+	}
+	var stale []stream.Seq
+	fresh := 0
+	var u yjs.Update
+	for r, err := range s.Records(ctx, doc, 0, 0) {
+		if err != nil {
+			return err
+		}
+		if u.Parse(r.Update, stored) == nil && erased.Refuses(&u) {
+			stale = append(stale, r.Seq)
+		} else {
+			fresh++
+		}
+	}
+	switch {
+	case len(stale) == 0:
+	case fresh == 0:
+		if err := s.removeAll(ctx, doc); err != nil {
+			return err
+		}
+	default:
+		if err := s.removeStale(ctx, doc, stale); err != nil {
+			return err
+		}
+	}
+	if fresh == 0 && len(stale) == 0 {
+		// What a fold under way at the time left behind: it was killed before it could look again. No other sweep comes by, since the
+		// log has no such document.
+		for _, subject := range blobs {
+			if err := s.log.RemoveBlob(ctx, subject); err != nil {
+				return err
+			}
+			s.metrics.orphans.Inc()
+		}
+	}
+	if len(stale) > 0 {
+		s.lg.Warn("removed what was stored of an erased document all the same", "doc", doc, "records", len(stale))
+	}
+	if t.Swept {
+		return nil
+	}
+	t.Swept = true
+	return s.amendTombstone(ctx, t, rev)
+}
+
+// removeStale removes single records of stale clients: they hold nothing that the new content needs, for their clients are
+// refused. Where the newest is among them an empty one follows it first: the log must not end before what was folded of it, and
+// a document that is there has a record.
+func (s *Store) removeStale(ctx context.Context, doc stream.Doc, stale []stream.Seq) error {
+	head, err := s.log.Head(ctx, doc)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(stale, head) {
+		if _, err := s.Append(ctx, doc, "", "erase", empty); err != nil {
+			return err
+		}
+	}
+	return s.log.Remove(ctx, doc, stale...)
+}
+
+// removeStaleHead removes the snapshot of an erased document that a fold under way at the time left behind, because it ended
+// before it could look again. Its blobs go with it.
+func (s *Store) removeStaleHead(ctx context.Context, doc stream.Doc, erased *Erased) error {
+	h, rev, err := s.snapHead(ctx, doc)
+	if errors.Is(err, errDamaged) || err == nil && h == nil {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	base, err := s.state(ctx, h)
+	switch {
+	case errors.Is(err, errDamaged):
+		// Its chunks went and it stayed. A document of which there is anything but that has a log.
+		if head, err := s.log.Head(ctx, doc); err != nil || head > 0 {
+			return err
+		}
+	case err != nil:
+		return err
+	default:
+		var u yjs.Update
+		if u.Parse(base, stored) != nil || !erased.covers(&u) {
+			return nil
+		}
+	}
+	if err := s.log.RemoveSnapHead(ctx, doc, rev); err != nil {
+		return err
+	}
+	for name := range h.names() {
+		if err := s.log.RemoveBlob(ctx, name); err != nil {
+			return err
+		}
+	}
+	s.lg.Warn("removed the snapshot of an erased document", "doc", doc, "seq", h.upto)
+	return nil
+}
