@@ -21,20 +21,27 @@ import (
 
 const messages = 200
 
-// store fills a stream, stops the server, and answers the store's directory and its one block file.
-func store(t testing.TB) (dir, block string) {
+// running is a server with an empty stream S for s.>, and its directory.
+func running(t testing.TB) (dir string, srv *natstest.Server, js jetstream.JetStream, s jetstream.Stream) {
 	t.Helper()
 	dir = t.TempDir()
-	srv := natstest.Start(t, natstest.Process, natstest.StoreDir(dir))
+	srv = natstest.Start(t, natstest.Process, natstest.StoreDir(dir))
 	js, err := jetstream.New(srv.Connect())
+	if err == nil {
+		s, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}})
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
+	return dir, srv, js, s
+}
+
+// store fills a stream, stops the server, and answers the store's directory and its one block file.
+func store(t testing.TB) (dir, block string) {
+	t.Helper()
+	dir, srv, js, s := running(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}}); err != nil {
-		t.Fatal(err)
-	}
 	for i := range messages {
 		m := nats.NewMsg(fmt.Sprintf("s.%d", i%7))
 		m.Data = fmt.Appendf(nil, "message %d", i)
@@ -48,10 +55,7 @@ func store(t testing.TB) (dir, block string) {
 			t.Fatal(err)
 		}
 		if i == 20 { // leaves an erased record, and a tombstone or a hole
-			s, err := js.Stream(ctx, "S")
-			if err == nil {
-				err = s.SecureDeleteMsg(ctx, 5)
-			}
+			err := s.SecureDeleteMsg(ctx, 5)
 			if err == nil {
 				err = s.DeleteMsg(ctx, 7)
 			}

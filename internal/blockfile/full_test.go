@@ -17,24 +17,14 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"yjet/internal/blockfile"
-	"yjet/internal/natstest"
 )
 
 // TestWipeWhileADiskGetsFull: the server reads the file anew that it could not write to, and cuts it off at the first checksum that is
 // wrong. So nothing is written into that file.
 func TestWipeWhileADiskGetsFull(t *testing.T) {
-	dir := t.TempDir()
-	srv := natstest.Start(t, natstest.Process, natstest.StoreDir(dir))
-	js, err := jetstream.New(srv.Connect())
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir, srv, js, s := running(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	s, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}})
-	if err != nil {
-		t.Fatal(err)
-	}
 	const n = 3000
 	for i := range n {
 		for _, m := range []*nats.Msg{{Subject: "s.secret", Data: fmt.Appendf(nil, "SECRET %d", i)}, {Subject: "s.kept", Data: bytes.Repeat([]byte("kept "), 50)}} {

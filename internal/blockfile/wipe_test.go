@@ -19,7 +19,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"yjet/internal/blockfile"
-	"yjet/internal/natstest"
 )
 
 // contents are the messages that a stream has, as "sequence subject user data".
@@ -48,18 +47,9 @@ func contents(t testing.TB, js jetstream.JetStream) (list []string) {
 // TestWipeOfARunningServer: what was deleted goes from the files, while the server reads, writes and deletes on, and whatever becomes of
 // its index the rest is there afterwards.
 func TestWipeOfARunningServer(t *testing.T) {
-	dir := t.TempDir()
-	srv := natstest.Start(t, natstest.Process, natstest.StoreDir(dir))
-	js, err := jetstream.New(srv.Connect())
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir, srv, js, s := running(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	s, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}})
-	if err != nil {
-		t.Fatal(err)
-	}
 	put := func(subject string, data []byte) {
 		t.Helper()
 		m := nats.NewMsg(subject)
@@ -243,27 +233,21 @@ func TestLeftoversOfABlockWrittenAnew(t *testing.T) {
 }
 
 func BenchmarkWipe(b *testing.B) {
-	dir := b.TempDir()
-	srv := natstest.Start(b, natstest.Process, natstest.StoreDir(dir))
-	nc := srv.Connect()
-	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(1000))
-	if err != nil {
-		b.Fatal(err)
-	}
-	if _, err := js.CreateStream(b.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}}); err != nil {
-		b.Fatal(err)
-	}
+	dir, _, js, _ := running(b)
 	const n = 64 << 10
 	data := make([]byte, 1<<10)
 	for i := range n {
 		if _, err := js.PublishAsync(fmt.Sprint("s.", i%1000), data); err != nil {
 			b.Fatal(err)
 		}
+		if i%500 == 499 {
+			<-js.PublishAsyncComplete()
+		}
 	}
 	<-js.PublishAsyncComplete()
 	b.SetBytes(n << 10)
 	for b.Loop() {
-		w, err := blockfile.Wipe(b.Context(), dir, "S", false, func(_ context.Context, subject []byte, seq uint64) (bool, error) {
+		w, err := blockfile.Wipe(b.Context(), dir, "S", true, func(_ context.Context, subject []byte, seq uint64) (bool, error) {
 			return string(subject) == "s.77", nil
 		})
 		if err != nil || w.Files == 0 {
