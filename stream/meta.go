@@ -111,10 +111,7 @@ func (l *Log) MetaPurge(ctx context.Context, prefix string) error {
 	if err != nil || prefix == "" || prefix[len(prefix)-1] != '.' {
 		return fmt.Errorf("stream: bad prefix %q", prefix)
 	}
-	filter := strings.TrimSuffix(subject, "_") + ">"
-	return retry(ctx, func(ctx context.Context) error {
-		return l.request(ctx, "STREAM.PURGE."+metaStream, map[string]string{"filter": filter}, nil)
-	})
+	return l.purgeSubject(ctx, metaStream, strings.TrimSuffix(subject, "_")+">")
 }
 
 // put publishes to a stream beside the log, on the bulk connection, and tries again until ctx ends. With an expected sequence

@@ -105,6 +105,15 @@ func (l *Log) purge(ctx context.Context, s *shard, stream, filter string, below 
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	return l.purgeBelow(ctx, stream, filter, below)
+}
+
+// purgeSubject removes all messages of a filter, without waiting for a turn: for what is small.
+func (l *Log) purgeSubject(ctx context.Context, stream, filter string) error {
+	return l.purgeBelow(ctx, stream, filter, 0)
+}
+
+func (l *Log) purgeBelow(ctx context.Context, stream, filter string, below Seq) error {
 	req := struct {
 		Filter string `json:"filter"`
 		Seq    Seq    `json:"seq,omitempty"`

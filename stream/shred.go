@@ -157,16 +157,10 @@ func (l *Log) rewrite(ctx context.Context, stream, subject string) error {
 		}
 	}
 	// And what others left who did not come to it, or had no answer. Not that alone: see roll.
-	if e := l.purgeNothing(ctx, stream, subject); err == nil {
+	if e := l.purgeSubject(ctx, stream, subject); err == nil {
 		err = e
 	}
 	return err
-}
-
-func (l *Log) purgeNothing(ctx context.Context, stream, subject string) error {
-	return retry(ctx, func(ctx context.Context) error {
-		return l.request(ctx, "STREAM.PURGE."+stream, map[string]string{"filter": subject}, nil)
-	})
 }
 
 // fill stores as much nothing as a block holds, and answers its sequences, beside an error too.

@@ -130,7 +130,7 @@ func (l *Log) roll(ctx context.Context, stream, nothing string) error {
 	}
 	// A bucket allows purges alone. What they take out can be back after a crash (nats-server 2.15: PurgeEx writes no tombstones for a block
 	// that it empties, and keeps the block where it holds those of others).
-	return l.purgeNothing(ctx, stream, nothing)
+	return l.purgeSubject(ctx, stream, nothing)
 }
 
 // notThere asks the leader whether it has a message: what is overwritten cannot be had back. A server that is to be restarted answers nobody,
