@@ -1,6 +1,19 @@
 package ingest
 
-import "net/http"
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+	"unicode/utf8"
+	"yjet/auth"
+	"yjet/snapshot"
+	"yjet/stream"
+)
 
 // serveAPI answers /api; segments are those behind it, unescaped.
 func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request, segments []string) {
@@ -14,4 +27,198 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request, segments []str
 	default:
 		writeError(w, http.StatusNotFound, "not-found", "no such route")
 	}
+}
+
+func writeJSON(w http.ResponseWriter, code int, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		http.Error(w, "", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(code)
+	w.Write(append(b, '\n'))
+}
+
+// writeError answers an error as all of /api does.
+func writeError(w http.ResponseWriter, status int, code, message string) {
+	if status == 0 {
+		status = http.StatusInternalServerError
+	}
+	writeJSON(w, status, map[string]any{"error": map[string]string{"code": code, "message": message}})
+}
+
+// serveRequest answers what is not a socket.
+func (s *Server) serveRequest(w http.ResponseWriter, r *http.Request, segments []string) {
+	first := ""
+	if len(segments) > 0 {
+		first = segments[0]
+	}
+	sweet, isSweet := sweetPath(segments)
+	if len(segments) == 1 && r.Method != http.MethodGet && r.Method != http.MethodHead {
+		switch first {
+		case "health", "healthz", "readyz", "metrics":
+			notAllowed(w, "GET, HEAD")
+			return
+		}
+	}
+	switch {
+	case len(segments) == 1 && first == "health":
+		s.serveHealth(w, r)
+	case len(segments) == 1 && first == "healthz":
+		s.serveAlive(w, r)
+	case len(segments) == 1 && first == "readyz":
+		s.serveReady(w, r)
+	case first == "metrics" || first == "debug":
+		if s.o.Admin == nil {
+			http.NotFound(w, r)
+			return
+		}
+		s.o.Admin.ServeHTTP(w, r)
+	case first == "api":
+		s.o.Auth.CORS(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serveAPI(w, r, segments[1:]) })).ServeHTTP(w, r)
+	case isSweet:
+		s.o.Auth.CORS(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serveSweet(w, r, sweet) })).ServeHTTP(w, r)
+	case s.o.Page != nil:
+		s.o.Page.ServeHTTP(w, r)
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+// refuse answers a request that a socket would have been closed for.
+func refuse(w http.ResponseWriter, cs *cause) {
+	if cs.http == http.StatusServiceUnavailable || cs.http == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", "5")
+	}
+	writeError(w, cs.http, cs.reason, cs.message())
+}
+
+func notAllowed(w http.ResponseWriter, allow string) {
+	w.Header().Set("Allow", allow)
+	writeError(w, http.StatusMethodNotAllowed, "method-not-allowed", "this route takes "+allow)
+}
+
+// withDoc checks a document's name and the caller's rights before f.
+func (s *Server) withDoc(w http.ResponseWriter, r *http.Request, name string, need auth.Mode, f func(http.ResponseWriter, *http.Request, stream.Doc, auth.Grant)) {
+	doc, err := docOf(name)
+	if err != nil {
+		refuse(w, causeOf(err))
+		return
+	}
+	grant, err := s.o.Auth.Grant(r.Context(), s.bearer(r, name))
+	if err != nil {
+		s.denyRequest(w, err)
+		return
+	}
+	if need == auth.ReadWrite && grant.Mode != auth.ReadWrite {
+		refuse(w, causeReadOnly)
+		return
+	}
+	if r.Method != http.MethodDelete && s.memory.tight() { // what answers holds a document or two in memory
+		refuse(w, causeOverloaded)
+		return
+	}
+	f(w, r, doc, grant)
+}
+
+// fail answers an error of the rooms below.
+func (s *Server) fail(w http.ResponseWriter, doc stream.Doc, err error) {
+	var gone *snapshot.GoneError
+	var more *needsMore
+	switch {
+	case errors.As(err, &more):
+		writeJSON(w, http.StatusConflict, map[string]any{
+			"error":       map[string]string{"code": "missing-dependencies", "message": "the update depends on what the document does not have: send all that is missing from stateVector"},
+			"stateVector": base64.StdEncoding.EncodeToString(more.vector),
+		})
+	case errors.As(err, &gone):
+		writeJSON(w, http.StatusGone, map[string]any{
+			"error":  map[string]string{"code": "history-dropped", "message": gone.Error()},
+			"oldest": map[string]any{"seq": gone.Oldest, "time": gone.OldestTime.UTC().Format(time.RFC3339)},
+		})
+	case errors.Is(err, snapshot.ErrNotFound), errors.Is(err, stream.ErrErased):
+		writeError(w, http.StatusNotFound, "not-found", "there is no such document")
+	case errors.Is(err, stream.ErrConflict), errors.Is(err, snapshot.ErrNotNew):
+		writeError(w, http.StatusPreconditionFailed, "exists", "the document is not new")
+	case errors.Is(err, context.Canceled):
+		writeError(w, 499, "canceled", "the request was given up")
+	case errors.Is(err, context.DeadlineExceeded):
+		refuse(w, causeStorage)
+	default:
+		cs := causeOf(err)
+		if cs.http >= 500 {
+			s.log.Error("request failed", "doc", string(doc), "err", err)
+		}
+		if cs == causeReadOnly || cs == causeForbidden {
+			s.metrics.rejected(cs.reason)
+		}
+		refuse(w, cs)
+	}
+}
+
+// bearer answers the question of a request for rights on a document.
+func (s *Server) bearer(r *http.Request, doc string) auth.Request {
+	token, _ := auth.TokenFrom(r, r.URL.Query())
+	return auth.Request{Doc: doc, Token: token, IP: s.clientIP(r), Origin: r.Header.Get("Origin")}
+}
+
+// mayAdminister answers who asks for something that concerns the whole server. Others than administrators may ask it for
+// themselves alone, which the caller checks.
+func (s *Server) mayAdminister(w http.ResponseWriter, r *http.Request) (auth.Grant, bool) {
+	g, err := s.o.Auth.Identity(r.Context(), s.bearer(r, ""))
+	if err != nil {
+		s.denyRequest(w, err)
+		return g, false
+	}
+	return g, true
+}
+
+// denyRequest answers a request that is refused.
+func (s *Server) denyRequest(w http.ResponseWriter, err error) {
+	cs := causeOf(err)
+	s.metrics.refused(cs.reason)
+	if cs.http == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
+	refuse(w, cs)
+}
+
+// patient gives each write of a long answer its own time.
+type patient struct{ w http.ResponseWriter }
+
+func (p *patient) Write(b []byte) (int, error) {
+	// Where the connection has no deadline there is none to move.
+	_ = http.NewResponseController(p.w).SetWriteDeadline(time.Now().Add(time.Minute))
+	return p.w.Write(b)
+}
+
+// eager gives each read of a long body its own time.
+type eager struct {
+	io.Reader
+	c *http.ResponseController
+}
+
+func (e *eager) Read(p []byte) (int, error) {
+	_ = e.c.SetReadDeadline(time.Now().Add(time.Minute))
+	return e.Reader.Read(p)
+}
+
+func isTrue(v string) bool { return v == "1" || v == "true" || v == "yes" }
+
+// readBody reads a small JSON body; false: it was answered.
+func readBody(w http.ResponseWriter, r *http.Request, into any, example string) bool {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 16<<10))
+	if err == nil && !utf8.Valid(body) { // encoding/json would put U+FFFD into the name
+		err = errors.New("not UTF-8")
+	}
+	if err == nil && len(strings.TrimSpace(string(body))) > 0 {
+		err = json.Unmarshal(body, into)
+	}
+	if err != nil {
+		writeError(w, http.StatusBadRequest, "malformed", "want JSON such as "+example)
+		return false
+	}
+	return true
 }

@@ -40,26 +40,3 @@ func (s *Server) tickConns(now time.Time) {
 		c.tick(now)
 	}
 }
-
-// pingFrame is shared by all.
-var pingFrame = []byte{framePing, 0}
-
-// tick is called about once a second.
-func (c *conn) tick(now time.Time) {
-	l, sec := &c.srv.limits, c.srv.secondsAt(now)
-	d := c.dialect()
-	if c.waiting.Load() == 0 && sec-c.lastIn.Load() > int64(l.DeadAfter/time.Second) {
-		c.fail(causeDead)
-		return
-	}
-	if sec-c.lastPing.Load() >= int64(l.PingEvery/time.Second) {
-		c.lastPing.Store(sec)
-		c.send(pingFrame)
-	}
-	// A tick early, and one for the rounding of the clock.
-	if sec-c.lastOut.Load() >= int64(l.SilenceMax/time.Second)-2 {
-		c.send(d.keepAlive(c))
-	}
-	d.tick(c, now)
-	c.tickRights(now)
-}

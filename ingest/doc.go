@@ -11,17 +11,20 @@
 //     on. What brings nothing new is not appended.
 //   - Nothing a connection does slows another one down: queues are bounded,
 //     writes do not wait in the goroutines that deliver records.
-//   - Bad input gets a close code of the table in close.go and changes nothing.
+//   - Bad input gets a close code of the table in cause.go and changes nothing.
 //
 // The words: a conn is one socket; a session is one visit of one document over a
 // conn (Hocuspocus has many on one conn, the others have one); a room is the
 // fan-out of one open document in this process; a dialect is the way a provider
 // speaks.
 //
-// Where to read on: server.go routes; upgrade.go takes a socket in; conn.go is its
-// life; dialect.go and a file for each dialect say how a provider speaks; room.go,
-// commit.go and sync.go are the way of an update from one socket through the log to
-// the others; awareness.go judges who is here; close.go has every reason to end.
+// Files are named by family. conn_* is the life of a socket: upgrade, admission,
+// reading, queue, close. dialect_* says how each provider speaks. session_* is one
+// visit: its edits, answers, acknowledgements and rights. room_* is one document:
+// room_accept.go decides what enters the log, room_commit.go appends it,
+// room_tail.go takes in what the log delivers, room_send.go writes it to the
+// sessions, room_presence.go keeps who is here. api_* is HTTP. cause.go lists every
+// reason to end or refuse.
 //
 // Goroutines: one reader for each conn, which ends with it; a writer for a conn
 // only while its socket does not take bytes at once; one clock for keep-alives,

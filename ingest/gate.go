@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"net/http"
 	"net/netip"
 	"sync"
 	"time"
@@ -88,15 +87,6 @@ func (g *gate) leave(ip string) {
 	}
 }
 
-// strikeKey is what refusals are counted by beside the address: the token, or the room of one who has none, so that those who
-// bring theirs in a message are not counted with him.
-func strikeKey(token, room string) string {
-	if token == "" {
-		return "room " + room
-	}
-	return token
-}
-
 // open counts a document that a user has open, unless there are too many already. Who has no name is not counted.
 func (g *gate) open(user string, doc stream.Doc) bool {
 	if user == "" {
@@ -141,10 +131,4 @@ func (g *gate) tick(now time.Time) {
 			delete(g.byIP, ip)
 		}
 	}
-}
-
-// clientIP is the address a request comes from: the peer's, or what a trusted
-// proxy says it was.
-func (s *Server) clientIP(r *http.Request) string {
-	return auth.Proxies(s.o.TrustedProxies).ClientIP(r)
 }

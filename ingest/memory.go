@@ -1,15 +1,12 @@
 package ingest
 
 import (
-	"context"
 	"math"
 	"runtime"
 	"runtime/debug"
 	rtm "runtime/metrics"
 	"sync"
 	"time"
-
-	"yjet/stream"
 )
 
 // A memory tells how near the process is to the limit it was given (GOMEMLIMIT; without one it never is). Go keeps to it as long
@@ -119,27 +116,4 @@ func (m *memory) inUseLocked() (all, live int64) {
 	v := func(i int) int64 { return int64(m.samples[i].Value.Uint64()) }
 	all = v(0) - v(1) - v(2) - v(3)
 	return all, all - v(4) + v(5)
-}
-
-// roomFor sees to it that there is memory to load a document, at the cost of rooms that nobody uses. The caller owes a release of
-// what it answers.
-func (rs *rooms) roomFor(ctx context.Context, doc stream.Doc) (n int64, err error) {
-	m := rs.srv.memory
-	if m.limit() == 0 {
-		return 0, nil
-	}
-	sum, err := rs.srv.o.Snapshots.Summary(ctx, doc)
-	if err != nil {
-		return 0, nil // loading will tell
-	}
-	n = int64(sum.Bytes)*loadCost + 1<<20
-	if m.reserve(n) {
-		return n, nil
-	}
-	rs.unload(time.Now().Add(rs.srv.limits.IdleUnload))
-	wait(ctx, ctx, collectEvery+collectEvery/10) // until it is known what is garbage by now
-	if m.reserve(n) {
-		return n, nil
-	}
-	return 0, causeOverloaded
 }

@@ -1,9 +1,12 @@
 package ingest
 
 import (
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 )
 
 // metrics of the door. No document, user or address is ever a label.
@@ -103,4 +106,37 @@ func (m *metrics) appended(updates, bytes int, took time.Duration) {
 	m.updateBytes.Add(float64(bytes))
 	m.appendTime.Observe(took.Seconds())
 	m.appendRecent.add(took)
+}
+
+// latencies keeps the last commits' times.
+type latencies struct {
+	mu   sync.Mutex
+	ring [512]time.Duration
+	n    int
+}
+
+func (l *latencies) add(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ring[l.n%len(l.ring)] = d
+	l.n++
+}
+
+func (l *latencies) p99() time.Duration {
+	l.mu.Lock()
+	all := slices.Clone(l.ring[:min(l.n, len(l.ring))])
+	l.mu.Unlock()
+	if len(all) == 0 {
+		return 0
+	}
+	slices.Sort(all)
+	return all[len(all)*99/100]
+}
+
+func read(c prometheus.Counter) uint64 {
+	var m dto.Metric
+	if c.Write(&m) != nil {
+		return 0
+	}
+	return uint64(m.GetCounter().GetValue())
 }

@@ -2,11 +2,9 @@ package ingest
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"yjet/internal/yjs"
 	"yjet/snapshot"
@@ -58,309 +56,7 @@ type room struct {
 	since    tally     // what came since the snapshot that was loaded
 }
 
-// A rec is a record after the base.
-type rec struct {
-	seq    stream.Seq
-	update []byte
-}
-
-// A tally counts a document's log after a snapshot.
-type tally struct{ bytes, records int }
-
 func (r *room) logger() *slog.Logger { return r.srv.log.With("doc", string(r.doc)) }
-
-// unlock unlocks the room and writes what was queued meanwhile.
-func (r *room) unlock() {
-	dirty, outbox := r.dirty, r.outbox
-	r.dirty, r.outbox = nil, nil
-	r.mu.Unlock()
-	flushAll(dirty)
-	for _, p := range outbox {
-		if err := r.srv.o.Log.PublishAware(r.doc, p); err != nil {
-			r.srv.metrics.dropped("awareness-publish")
-		}
-	}
-	putDirty(dirty)
-}
-
-// flushAll writes every listed connection, above a number with the help of other
-// cores.
-func flushAll(conns []*conn) {
-	const share = 64
-	if len(conns) <= share {
-		for _, c := range conns {
-			c.flush()
-		}
-		return
-	}
-	var wg sync.WaitGroup
-	for half := len(conns) / 2; len(conns) > 0; {
-		part := conns[:min(half+1, len(conns))]
-		conns = conns[len(part):]
-		if len(conns) == 0 {
-			flushPart(part)
-			break
-		}
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			flushPart(part)
-		}()
-	}
-	wg.Wait()
-}
-
-func flushPart(conns []*conn) {
-	for _, c := range conns {
-		c.flush()
-	}
-}
-
-var dirtyPool = sync.Pool{New: func() any { s := make([]*conn, 0, 8); return &s }}
-
-func putDirty(s []*conn) {
-	if cap(s) == 0 || cap(s) > 1024 {
-		return
-	}
-	clear(s)
-	s = s[:0]
-	dirtyPool.Put(&s)
-}
-
-// list notes that c has something to write. Callers hold the lock.
-func (r *room) list(c *conn) {
-	if r.dirty == nil {
-		r.dirty = *dirtyPool.Get().(*[]*conn)
-	}
-	r.dirty = append(r.dirty, c)
-}
-
-// put queues a frame for a session. Callers hold the lock.
-func (r *room) put(s *session, frame []byte) {
-	if frame == nil {
-		return
-	}
-	if list, _ := s.c.put(frame, false); list {
-		r.list(s.c)
-	}
-}
-
-// A broadcast is one message to all sessions, encoded once for each encoder.
-type broadcast struct {
-	payload []byte
-	make    func(e *encoder, payload []byte) []byte
-	frames  []encoded
-	buf     [2]encoded
-}
-
-type encoded struct {
-	e     *encoder
-	frame []byte
-}
-
-func (b *broadcast) frame(e *encoder) []byte {
-	for i := range b.frames {
-		if b.frames[i].e == e {
-			return b.frames[i].frame
-		}
-	}
-	if b.frames == nil {
-		b.frames = b.buf[:0]
-	}
-	f := b.make(e, b.payload)
-	b.frames = append(b.frames, encoded{e, f})
-	return f
-}
-
-// send queues a broadcast for all sessions that keep up. Callers hold the lock.
-func (r *room) send(b *broadcast) {
-	for s := range r.sessions {
-		if s.lag != nil {
-			continue
-		}
-		frame := b.frame(s.enc)
-		if frame == nil {
-			continue
-		}
-		list, over := s.c.put(frame, false)
-		if list {
-			r.list(s.c)
-		}
-		if over {
-			r.fallBehind(s, len(frame))
-		}
-	}
-}
-
-// fallBehind takes a session whose connection does not keep up out of the
-// broadcasts: when its queue is empty it gets all it missed at once. Callers hold
-// the lock. last is the size of the frame that was too much: it alone is no reason to close, since a message may be larger than
-// the queue's hard limit.
-func (r *room) fallBehind(s *session, last int) {
-	s.lag = &lag{seq: r.seq, vector: r.stored.Vector()}
-	if s.c.fellBehind() {
-		r.list(s.c)
-	}
-	r.srv.metrics.lagged.Inc()
-	if s.c.overfull(last) {
-		go s.c.close(causeSlow)
-	}
-}
-
-// Base takes in a folded state: the document as it was loaded, or the middle of
-// it when what we had missed was folded away meanwhile. Part of stream.Sink.
-func (r *room) Base(update []byte, upto stream.Seq) {
-	r.mu.Lock()
-	defer r.unlock()
-	defer r.failOnPanic()
-	u := new(yjs.Update) // large, and not seen again soon
-	if err := u.Parse(update, recordLimits); err != nil {
-		r.failLocked(because(causeDamaged, err))
-		return
-	}
-	fresh := r.seq == 0
-	r.stored.Add(u)
-	r.commit.add(u)
-	r.seq = max(r.seq, upto)
-	r.since = tally{}
-	if fresh {
-		r.base = fold{seq: upto, update: update}
-		return
-	}
-	// A jump over records that are no longer in the log: it is one record to us,
-	// and to the sessions.
-	r.addRecord(upto, update)
-	r.send(&broadcast{payload: update, make: (*encoder).update})
-}
-
-// Record takes in one record and queues it for everybody. Part of stream.Sink.
-func (r *room) Record(record stream.Record) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	defer r.failOnPanic()
-	r.seq, r.at = record.Seq, record.Time
-	r.since.records++
-	r.since.bytes += len(record.Update)
-	u := updatePool.Get().(*yjs.Update)
-	defer updatePool.Put(u)
-	if err := u.Parse(record.Update, recordLimits); err != nil {
-		// Somebody wrote it past us. It stays in the log, and out of the document.
-		r.srv.metrics.quarantined.Inc()
-		r.logger().Error("record does not decode, left out", "seq", record.Seq, "user", record.User, "err", err)
-	} else {
-		r.stored.Add(u)
-		r.commit.add(u)
-		r.addRecord(record.Seq, record.Update)
-		if len(r.sessions) > 0 {
-			r.send(&broadcast{payload: record.Update, make: (*encoder).update})
-		}
-	}
-	r.delivered()
-}
-
-func (r *room) addRecord(seq stream.Seq, update []byte) {
-	r.recs = append(r.recs, rec{seq, update})
-	r.recBytes += len(update)
-}
-
-// recordLimits bound what is read from the log: what is stored is bounded by the
-// size of a message; the limits of a stranger's update were checked at the door.
-var recordLimits = yjs.Limits{Structs: 1 << 30, DeleteRanges: 1 << 30, Clients: 1 << 30, Roots: 1 << 30, SubDocs: 1 << 30, Stored: true}
-
-// Flush ends a burst: now is the time to write. Part of stream.Sink.
-func (r *room) Flush() {
-	r.mu.Lock()
-	func() {
-		defer r.failOnPanic()
-		if r.holders > 0 {
-			r.retryHeld()
-		}
-	}()
-	g := r.next()
-	grown := tally{r.since.bytes - r.hinted.bytes, r.since.records - r.hinted.records}
-	hint := r.tail != nil && (grown.bytes > 64<<10 || grown.records > 500)
-	if hint {
-		r.hinted = r.since
-	}
-	seq, since := r.seq, r.since
-	// What nobody is here to see came over HTTP or past us: no session will leave and tell.
-	alone := r.tail != nil && len(r.sessions) == 0 && since.records > 0
-	fold := r.foldDue()
-	r.unlock()
-	r.launch(g)
-	if hint || alone {
-		r.srv.o.Snapshots.Hint(r.doc, seq, since.bytes, since.records, alone)
-	}
-	if fold {
-		r.startFold()
-	}
-}
-
-// failOnPanic ends the room, not the process, when what the log brings breaks us.
-// Deferred with the lock held.
-func (r *room) failOnPanic() {
-	if p := recover(); p != nil {
-		var err error
-		func() { defer r.recovered(&err); panic(p) }()
-		r.failLocked(err)
-	}
-}
-
-// Failed ends the room: its document can be followed no longer. Part of stream.Sink.
-func (r *room) Failed(err error) {
-	if (errors.Is(err, stream.ErrErased) || errors.Is(err, stream.ErrRewound)) && r.srv.ctx.Err() == nil {
-		r.srv.wg.Add(1)
-		go r.vanished(err)
-		return
-	}
-	r.fail(err)
-}
-
-func (r *room) fail(err error) {
-	r.mu.Lock()
-	defer r.unlock()
-	r.failLocked(err)
-}
-
-func (r *room) failLocked(err error) {
-	if r.failed != nil {
-		return
-	}
-	r.failed = err
-	r.commit.letGo()
-	level := slog.LevelError
-	if errors.Is(err, stream.ErrErased) {
-		level = slog.LevelInfo // somebody meant it
-	}
-	r.logger().Log(r.srv.ctx, level, "document can be followed no longer", "seq", r.seq, "err", err)
-	for s := range r.sessions {
-		go s.end(err)
-	}
-	go r.srv.rooms.discard(r)
-}
-
-// Message relays a custom message of another server or program. Part of stream.Sink.
-func (r *room) Message(node string, payload []byte, header map[string]string) {
-	if node == r.srv.node {
-		return
-	}
-	if !utf8.Valid(payload) {
-		r.srv.metrics.dropped("message-not-text") // a provider reads it as a string, and throws
-		return
-	}
-	r.relay(nil, payload, header)
-}
-
-// relay queues a custom message for every session but its sender's.
-func (r *room) relay(from *session, payload []byte, header map[string]string) {
-	r.mu.Lock()
-	defer r.unlock()
-	for s := range r.sessions {
-		if s != from && s.lag == nil {
-			r.put(s, s.d.custom(s, payload, header))
-		}
-	}
-}
 
 // quiet reports whether the room can be forgotten. Callers hold rooms.mu.
 func (r *room) quiet(now time.Time) bool {
@@ -418,4 +114,39 @@ func (r *room) load(ctx context.Context) error {
 	r.tail, r.erased = tail, erased
 	r.idle = time.Now()
 	return r.failed
+}
+
+// shut ends a room that nobody uses.
+func (r *room) shut() {
+	r.mu.Lock()
+	tail := r.tail
+	if r.commit.cancel != nil {
+		r.commit.cancel()
+	}
+	if r.aware.timer != nil {
+		r.aware.timer.Stop()
+	}
+	r.mu.Unlock()
+	if tail != nil {
+		tail.Close()
+	}
+}
+
+// tick is called about once a second.
+func (r *room) tick(now time.Time) {
+	r.mu.Lock()
+	r.tickPresence(now)
+	if r.holders > 0 {
+		r.tickHeld(now)
+	}
+	for s := range r.commit.ackers {
+		s.settle()
+		s.reassure(now)
+	}
+	if g := r.commit.inflight; g != nil && now.Sub(g.started) > r.srv.limits.AppendWait && r.commit.cancel != nil {
+		r.commit.cancel() // the append answers with an error
+	}
+	g := r.next()
+	r.unlock()
+	r.launch(g)
 }

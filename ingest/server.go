@@ -185,52 +185,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.serveRequest(w, r, segments)
 }
 
-// serveRequest answers what is not a socket.
-func (s *Server) serveRequest(w http.ResponseWriter, r *http.Request, segments []string) {
-	first := ""
-	if len(segments) > 0 {
-		first = segments[0]
-	}
-	sweet, isSweet := sweetPath(segments)
-	if len(segments) == 1 && r.Method != http.MethodGet && r.Method != http.MethodHead {
-		switch first {
-		case "health", "healthz", "readyz", "metrics":
-			notAllowed(w, "GET, HEAD")
-			return
-		}
-	}
-	switch {
-	case len(segments) == 1 && first == "health":
-		s.serveHealth(w, r)
-	case len(segments) == 1 && first == "healthz":
-		s.serveAlive(w, r)
-	case len(segments) == 1 && first == "readyz":
-		s.serveReady(w, r)
-	case first == "metrics" || first == "debug":
-		if s.o.Admin == nil {
-			http.NotFound(w, r)
-			return
-		}
-		s.o.Admin.ServeHTTP(w, r)
-	case first == "api":
-		s.o.Auth.CORS(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serveAPI(w, r, segments[1:]) })).ServeHTTP(w, r)
-	case isSweet:
-		s.o.Auth.CORS(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serveSweet(w, r, sweet) })).ServeHTTP(w, r)
-	case s.o.Page != nil:
-		s.o.Page.ServeHTTP(w, r)
-	default:
-		http.NotFound(w, r)
-	}
-}
-
-// refuse answers a request that a socket would have been closed for.
-func refuse(w http.ResponseWriter, cs *cause) {
-	if cs.http == http.StatusServiceUnavailable || cs.http == http.StatusTooManyRequests {
-		w.Header().Set("Retry-After", "5")
-	}
-	writeError(w, cs.http, cs.reason, cs.message())
-}
-
 // forget takes a connection that has ended out of the server and logs it.
 func (s *Server) forget(c *conn, d dialect) {
 	s.mu.Lock()

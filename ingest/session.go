@@ -2,13 +2,11 @@ package ingest
 
 import (
 	"bytes"
-	"context"
 	"sync/atomic"
 	"time"
 
 	"yjet/auth"
 	"yjet/internal/yjs"
-	"yjet/stream"
 )
 
 const writeMode = auth.ReadWrite
@@ -48,12 +46,6 @@ type session struct {
 	durable  []byte // the last question after what is saved that was answered
 	updates  int    // taken from it
 	left     bool
-}
-
-// lag is what a session had when it fell behind.
-type lag struct {
-	seq    stream.Seq
-	vector yjs.StateVector
 }
 
 // newSession makes a session of a document; it enters the room with enter or
@@ -157,134 +149,6 @@ func (s *session) publish(payload []byte, kind string) {
 	s.room.relay(s, p, h)
 }
 
-// sync answers a step 1 with what the vector lacks, in the form that was asked
-// in. The step 2 is queued under the room's lock, together with entering, so that
-// every later update follows it.
-func (s *session) sync(vector []byte, form *encoder) error {
-	v := yjs.StateVector{}
-	if len(vector) > 0 {
-		var err error
-		if v, err = yjs.DecodeStateVector(vector); err != nil {
-			return because(causeMalformed, err)
-		}
-	}
-	return s.c.await(func(<-chan struct{}) {
-		if err := s.answer(v, form); err != nil {
-			s.end(err)
-		}
-	})
-}
-
-func (s *session) answer(v yjs.StateVector, form *encoder) error {
-	r := s.room
-	for {
-		f, err := r.current(s.c.ctx)
-		if err != nil {
-			return err
-		}
-		payload := f.update
-		if payload == nil {
-			payload = emptyUpdate
-		} else if len(v) > 0 {
-			if payload, err = yjs.Diff(payload, v); err != nil {
-				return because(causeInternal, err)
-			}
-		}
-		r.mu.Lock()
-		if r.base.seq > f.seq {
-			r.mu.Unlock()
-			continue // folded on meanwhile: what lies between is no longer at hand
-		}
-		first := !s.entered
-		s.enter()
-		var head, rest []byte
-		if form.json {
-			head = jsonStored(payload, f.seq)
-		} else {
-			head, rest = form.split(yjs.SyncStep2, payload)
-		}
-		if list, _ := s.c.put2(head, rest, true); list {
-			r.list(s.c)
-		}
-		for _, rec := range r.recs {
-			if rec.seq > f.seq {
-				r.put(s, s.enc.update(rec.update))
-			}
-		}
-		if first {
-			s.greet()
-		}
-		r.unlock()
-		return nil
-	}
-}
-
-// emptyUpdate says nothing: no structs, no deletes.
-var emptyUpdate = []byte{0, 0}
-
-// catchUp gives a session that fell behind all it missed, in one update. It runs
-// beside the reader, when the connection's queue has become empty.
-func (s *session) catchUp() {
-	r := s.room
-	for {
-		r.mu.Lock()
-		l := s.lag
-		if l == nil || s.left {
-			r.mu.Unlock()
-			return
-		}
-		base, seq := r.base, r.seq
-		var parts [][]byte
-		for _, rec := range r.recs {
-			if rec.seq > l.seq {
-				parts = append(parts, rec.update)
-			}
-		}
-		r.mu.Unlock()
-		var payload []byte
-		var err error
-		switch {
-		case base.seq > l.seq:
-			var f fold
-			if f, err = r.current(s.c.ctx); err == nil {
-				seq = f.seq
-				payload, err = yjs.Diff(f.update, l.vector)
-			}
-		case len(parts) > 0:
-			payload, err = yjs.Merge(parts...)
-		}
-		if err != nil {
-			s.end(err)
-			return
-		}
-		r.mu.Lock()
-		if r.base.seq > seq {
-			r.mu.Unlock()
-			continue
-		}
-		if payload != nil {
-			head, rest := s.enc.split(yjs.SyncUpdate, payload)
-			if list, _ := s.c.put2(head, rest, true); list {
-				r.list(s.c)
-			}
-		}
-		for _, rec := range r.recs {
-			if rec.seq > seq {
-				r.put(s, s.enc.update(rec.update))
-			}
-		}
-		if p := r.everybody(); p != nil {
-			r.put(s, s.enc.awareness(p))
-		}
-		if p := r.departed(); p != nil {
-			r.put(s, s.enc.awareness(p))
-		}
-		s.lag = nil
-		r.unlock()
-		return
-	}
-}
-
 // end ends the session for a reason, and the connection with it unless the
 // dialect can say goodbye to one document alone. It may be called from anywhere
 // but under a lock.
@@ -340,15 +204,13 @@ func (s *session) leaveFor(cs *cause, clean bool) {
 	srv.rooms.release(r)
 }
 
-// drainSessions waits a moment until what the connection's sessions sent is
-// stored and acknowledged.
-func (c *conn) drainSessions(ctx context.Context, until time.Time) {
-	ctx, cancel := context.WithDeadline(ctx, until)
-	defer cancel()
+// catchUp brings sessions that missed broadcasts up to date.
+func (c *conn) catchUp() {
+	defer c.srv.wg.Done()
 	c.mu.Lock()
 	sessions := append([]*session(nil), c.sessions...)
 	c.mu.Unlock()
 	for _, s := range sessions {
-		s.room.reaches(ctx, func() bool { return s.group <= s.room.commit.reached && len(s.acks) == 0 })
+		s.catchUp()
 	}
 }

@@ -61,37 +61,6 @@ const (
 	tombFor        = time.Minute
 )
 
-// awareness takes an awareness update of the client. b is only lent.
-func (s *session) awareness(b []byte) error {
-	var buf [4]yjs.AwarenessEntry
-	entries, err := yjs.ReadAwareness(buf[:0], b)
-	if err != nil {
-		return because(causeMalformed, err)
-	}
-	if len(entries) == 0 {
-		return nil // a sign of life
-	}
-	first := !s.announced
-	s.announced = true
-	r := s.room
-	now := time.Now()
-	r.mu.Lock()
-	defer r.unlock()
-	if s.left {
-		return nil
-	}
-	for _, e := range entries {
-		if s.c.srv.o.StampPresence && e.State != nil {
-			e.State = stamp(e.State, s.grant)
-		}
-		if !r.aware.take(r, s, e, first && len(entries) == 1, now) {
-			r.srv.metrics.dropped("awareness")
-		}
-	}
-	r.sendPresence(now)
-	return nil
-}
-
 // take judges one entry of a session. It answers false for what is dropped.
 func (a *presences) take(r *room, s *session, e yjs.AwarenessEntry, first bool, now time.Time) bool {
 	if len(e.State) > r.srv.limits.AwarenessState {
@@ -319,15 +288,6 @@ func (r *room) departed() []byte {
 	return yjs.AppendAwareness(nil, entries)
 }
 
-// tellEverybody answers a question for all awareness.
-func (s *session) tellEverybody() {
-	s.room.mu.Lock()
-	defer s.room.unlock()
-	if p := s.room.everybody(); p != nil && !s.left {
-		s.room.put(s, s.enc.awareness(p))
-	}
-}
-
 // absent sees a session off: if it is gone for certain its ids vanish now, else
 // they wait a little for it. Callers hold the lock.
 func (r *room) absent(s *session, clean bool) {
@@ -344,25 +304,6 @@ func (r *room) absent(s *session, clean bool) {
 		p.owner, p.until = nil, now.Add(r.srv.limits.LeaveWait)
 	}
 	s.ids = nil
-}
-
-// Aware takes in another server's awareness update. Part of stream.Sink.
-func (r *room) Aware(node string, payload []byte) {
-	if node == r.srv.node {
-		return
-	}
-	entries, err := yjs.ReadAwareness(nil, payload)
-	if err != nil {
-		r.srv.metrics.dropped("awareness-malformed")
-		return
-	}
-	now := time.Now()
-	r.mu.Lock()
-	defer r.unlock()
-	for _, e := range entries {
-		r.aware.takeRemote(r, node, e, now)
-	}
-	r.sendPresence(now)
 }
 
 // takeRemote judges an entry of another server, which speaks only of ids that its
@@ -444,4 +385,20 @@ func (r *room) tickPresence(now time.Time) {
 			delete(a.gone, id)
 		}
 	}
+}
+
+// present lists who is here.
+func (r *room) present() []stream.Presence {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	list := make([]stream.Presence, 0, len(r.aware.byID))
+	for id, p := range r.aware.byID {
+		v := stream.Presence{User: p.user, Client: id, Clock: p.clock, Node: p.node, Since: p.since, State: p.state}
+		if p.owner != nil {
+			v.Node = r.srv.node
+		}
+		v.Name, v.Color = nameAndColor(p.state)
+		list = append(list, v)
+	}
+	return list
 }

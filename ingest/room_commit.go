@@ -2,15 +2,11 @@ package ingest
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"yjet/internal/yjs"
 	"yjet/stream"
 )
-
-// because says which cause err is.
-func because(cs *cause, err error) error { return fmt.Errorf("%w: %w", cs, err) }
 
 // commits is the writing side of a room: one group of updates on its way to the
 // log, and the next one, which gathers meanwhile. Groups are numbered from 1, and
@@ -310,29 +306,6 @@ func (c *commits) letGo() {
 	c.awaited = nil
 }
 
-// unsettled answers a channel to wait for while something of a session is not stored and delivered, else nil.
-func (r *room) unsettled(s *session) <-chan struct{} {
-	if r == nil {
-		return nil
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.commit.reached >= s.group || r.failed != nil || s.left {
-		return nil
-	}
-	ch := make(chan struct{})
-	r.commit.watch = append(r.commit.watch, ch)
-	return ch
-}
-
-// tell wakes who waits for a group.
-func (c *commits) tell() {
-	for _, ch := range c.watch {
-		close(ch)
-	}
-	c.watch = nil
-}
-
 // settle sends the acknowledgements that are due. Callers hold the lock.
 func (r *room) settle() {
 	for s := range r.commit.ackers {
@@ -394,5 +367,24 @@ func (r *room) givenUp(g *group, err error) {
 	}
 	for _, s := range away {
 		s.end(because(cs, err))
+	}
+}
+
+// reconsider makes anew what is accepted: what is stored and what is under way.
+func (r *room) reconsider() {
+	r.commit.accepted = r.stored.Clone()
+	groups := [][]pending{r.commit.gather}
+	if g := r.commit.inflight; g != nil {
+		groups = append(groups, g.updates)
+	}
+	var u yjs.Update
+	for _, updates := range groups {
+		for _, p := range updates {
+			for _, b := range p.updates {
+				if u.Parse(b, recordLimits) == nil {
+					r.commit.accepted.Add(&u)
+				}
+			}
+		}
 	}
 }

@@ -2,12 +2,10 @@ package ingest
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"time"
 
 	"yjet/auth"
-	"yjet/stream"
 )
 
 // What becomes of rights while a session is open:
@@ -187,12 +185,6 @@ func (s *session) hand(g auth.Grant) {
 	}
 }
 
-// withdrawn reports whether a revocation has taken back what g allowed when it was asked for: a request may have been under way
-// for long since then.
-func (s *Server) withdrawn(doc stream.Doc, g auth.Grant) bool {
-	return !s.o.Auth.Open() && s.o.Auth.Limit(string(doc), g) != writeMode
-}
-
 // disarm drops what a session that may no longer write has sent and the log does not have: only what is on its way there
 // already will be stored. Callers hold the room's lock.
 func (s *session) disarm() {
@@ -257,87 +249,4 @@ func (s *session) admitted() bool {
 	}
 	r.unlock()
 	return limit != auth.None
-}
-
-// cut takes rights away from everybody here whom a revocation names, and answers how many sessions that were.
-func (s *Server) cut(rev auth.Revocation) (n int) {
-	for _, t := range s.sessionsOf(stream.Doc(rev.Doc)) {
-		r := t.room
-		r.mu.Lock()
-		// Who came in before it is meant whenever his token was issued; who came later may have a newer one.
-		hit := !t.left && rev.Leave < t.grant.Mode && rev.Names(string(r.doc), t.grant) && (t.came.Before(rev.At) || rev.Matches(string(r.doc), t.grant))
-		if hit {
-			g := t.grant
-			g.Mode = rev.Leave
-			t.hand(g) // from here on nothing it sends is taken
-			if rev.Leave != auth.None {
-				t.tell(false)
-			}
-			n++
-		}
-		r.unlock()
-		if hit && rev.Leave == auth.None {
-			t.end(causeRevoked)
-		}
-	}
-	return n
-}
-
-// recheckAll asks for the rights of a user's sessions again, on a document or all; "" stands for any.
-func (s *Server) recheckAll(user, doc string) {
-	s.o.Auth.Recheck(user, doc)
-	now := time.Now()
-	for _, t := range s.sessionsOf(stream.Doc(doc)) {
-		if user != "" && t.user != user {
-			continue
-		}
-		t.room.mu.Lock()
-		t.term.recheck = now
-		t.plan()
-		t.room.mu.Unlock()
-		t.upkeep(now)
-	}
-}
-
-// sessionsOf lists the open sessions of a document, or all where doc is "".
-func (s *Server) sessionsOf(doc stream.Doc) (list []*session) {
-	s.mu.Lock()
-	conns := make([]*conn, 0, len(s.conns))
-	for c := range s.conns {
-		conns = append(conns, c)
-	}
-	s.mu.Unlock()
-	for _, c := range conns {
-		c.mu.Lock()
-		for _, t := range c.sessions {
-			if doc == "" || t.room.doc == doc {
-				list = append(list, t)
-			}
-		}
-		c.mu.Unlock()
-	}
-	return list
-}
-
-// stamp writes who somebody is, by the token, into the user field of an awareness state; what else a client says of itself
-// there, its colour say, stays. A state that is no object is as it was.
-func stamp(state []byte, g auth.Grant) []byte {
-	var fields map[string]json.RawMessage
-	if g.User == "" || json.Unmarshal(state, &fields) != nil || fields == nil {
-		return state
-	}
-	var user map[string]json.RawMessage
-	if json.Unmarshal(fields["user"], &user) != nil || user == nil {
-		user = map[string]json.RawMessage{}
-	}
-	user["id"], _ = json.Marshal(g.User)
-	if g.Name != "" {
-		user["name"], _ = json.Marshal(g.Name)
-	}
-	fields["user"], _ = json.Marshal(user)
-	stamped, err := json.Marshal(fields)
-	if err != nil {
-		return state
-	}
-	return stamped
 }

@@ -202,14 +202,3 @@ func (c *conn) drain(rest [][]byte) {
 		c.wire.SetWriteDeadline(time.Time{})
 	}
 }
-
-// catchUp brings sessions that missed broadcasts up to date.
-func (c *conn) catchUp() {
-	defer c.srv.wg.Done()
-	c.mu.Lock()
-	sessions := append([]*session(nil), c.sessions...)
-	c.mu.Unlock()
-	for _, s := range sessions {
-		s.catchUp()
-	}
-}

@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"strconv"
 	"sync"
@@ -11,7 +10,6 @@ import (
 	"github.com/gorilla/websocket"
 
 	"yjet/auth"
-	"yjet/stream"
 )
 
 // upgrader makes sockets. Buffers are small: a conn keeps what it reads only
@@ -97,77 +95,4 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 		c.close(causeDraining)
 	}
 	go c.run() // not in this goroutine: net/http keeps buffers for it
-}
-
-// stillRefused answers why somebody who was refused again and again is not let in this time either; nil for all others, and
-// for him once he has become welcome.
-func (s *Server) stillRefused(r *http.Request, ip, token, room string) error {
-	key := strikeKey(token, room)
-	if !s.gate.refusals.Many(ip, key) {
-		return nil
-	}
-	_, err := s.o.Auth.Grant(r.Context(), auth.Request{Doc: room, Token: token, IP: ip, Origin: r.Header.Get("Origin")})
-	if err != nil && !errors.Is(err, auth.ErrUnavailable) {
-		s.gate.refusals.Refused(ip, key)
-	}
-	return err
-}
-
-// wait lasts d, or until one of the two is over.
-func wait(request, server context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-request.Done():
-	case <-server.Done():
-	}
-}
-
-// pick chooses a dialect by the route; where that does not tell, the first
-// message does.
-func pick(c *conn) dialect {
-	switch c.route.place {
-	case partyPlace, prefixPlace:
-		return newParty(c)
-	case sweetPlace:
-		return newSweet(c)
-	}
-	return &undecided{yws: newYWS(c)}
-}
-
-// authorize asks what the connection may do with a document.
-func (c *conn) authorize(room, token string) (stream.Doc, auth.Grant, error) {
-	doc, err := docOf(room)
-	if err != nil {
-		return "", auth.Grant{}, err
-	}
-	grant, err := c.srv.o.Auth.Grant(c.ctx, auth.Request{Doc: string(doc), Token: token, IP: c.ip, Origin: c.origin})
-	return doc, grant, err
-}
-
-// hold keeps a refused socket for a while before it is closed: providers that
-// come back at once after a close would do so without a pause. It answers err.
-// The refusal is counted by the token that was refused: one that came in a message
-// says nothing about the next that begins without.
-func (c *conn) hold(err error, token string, say []byte) error {
-	cs := causeOf(err)
-	c.srv.metrics.refused(cs.reason)
-	c.log.Info("refused", "path", clip(c.route.path), "reason", cs.reason, "conn", c.id, "ip", c.ip)
-	if cs.http == http.StatusUnauthorized || cs.http == http.StatusForbidden {
-		c.srv.gate.refusals.Refused(c.ip, strikeKey(token, c.route.room))
-	}
-	c.send(say)
-	if werr := c.sleep(jitter(c.srv.limits.RefusalHold)); werr != nil {
-		return werr
-	}
-	return err
-}
-
-// clip makes what a stranger sent fit for a log line.
-func clip(s string) string {
-	if len(s) > 200 {
-		return s[:200] + "…"
-	}
-	return s
 }

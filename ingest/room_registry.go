@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"yjet/snapshot"
 	"yjet/stream"
 )
 
@@ -141,22 +140,6 @@ func (rs *rooms) erased(payload []byte) {
 	}
 }
 
-// shut ends a room that nobody uses.
-func (r *room) shut() {
-	r.mu.Lock()
-	tail := r.tail
-	if r.commit.cancel != nil {
-		r.commit.cancel()
-	}
-	if r.aware.timer != nil {
-		r.aware.timer.Stop()
-	}
-	r.mu.Unlock()
-	if tail != nil {
-		tail.Close()
-	}
-}
-
 // all lists the rooms that are loaded.
 func (rs *rooms) all() []*room {
 	rs.mu.Lock()
@@ -227,60 +210,6 @@ func (rs *rooms) unload(now time.Time) {
 	}
 }
 
-// tick is called about once a second.
-func (r *room) tick(now time.Time) {
-	r.mu.Lock()
-	r.tickPresence(now)
-	if r.holders > 0 {
-		r.tickHeld(now)
-	}
-	for s := range r.commit.ackers {
-		s.settle()
-		s.reassure(now)
-	}
-	if g := r.commit.inflight; g != nil && now.Sub(g.started) > r.srv.limits.AppendWait && r.commit.cancel != nil {
-		r.commit.cancel() // the append answers with an error
-	}
-	g := r.next()
-	r.unlock()
-	r.launch(g)
-}
-
-// reaches waits until ok, which is called with the lock and looks at what is under
-// way, or ctx ends.
-func (r *room) reaches(ctx context.Context, ok func() bool) bool {
-	for {
-		r.mu.Lock()
-		if ok() {
-			r.mu.Unlock()
-			return true
-		}
-		ch := make(chan struct{})
-		r.commit.watch = append(r.commit.watch, ch)
-		r.mu.Unlock()
-		select {
-		case <-ch:
-		case <-ctx.Done():
-			return false
-		}
-	}
-}
-
-// catchUp waits until the room has all that the log holds now: what somebody was told is stored, here or by another server,
-// may not have come by yet. False: it did not, and the log has to be asked.
-func (r *room) catchUp(ctx context.Context) (bool, error) {
-	head, err := r.srv.o.Log.Head(ctx, r.doc)
-	if err != nil {
-		return false, err
-	}
-	if head == 0 {
-		return false, snapshot.ErrNotFound // it was erased just now
-	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	return r.reaches(ctx, func() bool { return r.seq >= head }), nil
-}
-
 // settle waits until nothing is under way in any room.
 func (rs *rooms) settle(ctx context.Context, until time.Time) {
 	ctx, cancel := context.WithDeadline(ctx, until)
@@ -299,4 +228,27 @@ func (rs *rooms) close() {
 	for _, r := range list {
 		r.shut()
 	}
+}
+
+// roomFor sees to it that there is memory to load a document, at the cost of rooms that nobody uses. The caller owes a release of
+// what it answers.
+func (rs *rooms) roomFor(ctx context.Context, doc stream.Doc) (n int64, err error) {
+	m := rs.srv.memory
+	if m.limit() == 0 {
+		return 0, nil
+	}
+	sum, err := rs.srv.o.Snapshots.Summary(ctx, doc)
+	if err != nil {
+		return 0, nil // loading will tell
+	}
+	n = int64(sum.Bytes)*loadCost + 1<<20
+	if m.reserve(n) {
+		return n, nil
+	}
+	rs.unload(time.Now().Add(rs.srv.limits.IdleUnload))
+	wait(ctx, ctx, collectEvery+collectEvery/10) // until it is known what is garbage by now
+	if m.reserve(n) {
+		return n, nil
+	}
+	return 0, causeOverloaded
 }

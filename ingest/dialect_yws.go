@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -104,7 +103,7 @@ func (d *yws) message(c *conn, text bool, b []byte) error {
 	return nil
 }
 
-// text takes a text frame; see text.go.
+// text takes a text frame; see dialect_json.go.
 func (d *yws) text(c *conn, b []byte) error { return d.jsonMessage(c, b) }
 
 func (d *yws) goodbye(c *conn, cs *cause) []byte {
@@ -162,9 +161,4 @@ func (d *undecided) message(c *conn, text bool, b []byte) error {
 		return err
 	}
 	return decided.message(c, text, b)
-}
-
-// jitter is d, give or take a third.
-func jitter(d time.Duration) time.Duration {
-	return d*2/3 + rand.N(d*2/3+1)
 }

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
-	"strconv"
-	"strings"
 
 	"yjet/auth"
 	"yjet/internal/yjs"
@@ -19,42 +17,6 @@ import (
 type incoming struct {
 	Type    string          `json:"type"` // sync, awareness, auth
 	Payload json.RawMessage `json:"payload"`
-}
-
-// fatal says whether a client that takes text is told before the connection ends.
-func (c *cause) fatal() bool { return !c.silent && c != causeLeft && c != causeDraining }
-
-// message is the sentence of a cause, for people.
-func (c *cause) message() string {
-	if m, ok := sentences[c]; ok {
-		return m
-	}
-	return strings.ReplaceAll(c.reason, "-", " ")
-}
-
-var sentences = map[*cause]string{
-	causeNoToken:      "a token is required: send it as ?token=, as Authorization: Bearer, or as the subprotocol bearer.<token>",
-	causeToken:        "the token is not valid here",
-	causeExpired:      "the token has expired: get a new one and connect again",
-	causeForbidden:    "this token has no right to the document",
-	causeRevoked:      "the right to the document was taken back",
-	causeOrigin:       "pages of this origin may not connect: the server's --origins lists who may",
-	causeMalformed:    "the message is not one of Yjs's protocols, or its update is damaged",
-	causeRoomRequired: "the path names no document",
-	causeName:         "document names have 1 to 255 bytes of UTF-8, no control characters and no . or .. segment",
-	causeTooLarge:     "the message or update is larger than the server takes",
-	causeOverloaded:   "the server has all it can take: try again later",
-	causeTooMany:      "too many connections: try again later",
-	causeUnavailable:  "rights cannot be asked for at the moment: try again later",
-	causeDraining:     "this server is about to stop: connect again",
-	causeSlow:         "the connection did not read what was sent",
-	causeDeleted:      "the document was deleted",
-	causeDamaged:      "the document's log is damaged",
-	causeFull:         "the document has reached its largest size: it can be read, not written",
-	causeReadOnly:     "the document may be read, not written, with this token",
-	causeStorage:      "updates cannot be stored at the moment: try again later",
-	causeTooFast:      "the connection sends faster than the server takes",
-	causeNeverAuth:    "nothing came that says who connects, or to what",
 }
 
 func jsonError(cs *cause, fatal bool) []byte {
@@ -196,6 +158,3 @@ func (d *yws) jsonSync(c *conn, payload []byte) error {
 	}
 	return nil
 }
-
-// quote is for messages that hold what a stranger sent.
-func quote(s string) string { return strconv.Quote(clip(s)) }

@@ -2,15 +2,9 @@ package ingest
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
-	"slices"
 	"strings"
-	"sync"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 )
 
 // health is the answer of /health. No document is named in it.
@@ -115,57 +109,4 @@ func (s *Server) serveReady(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Write([]byte("ready\n"))
-}
-
-// latencies keeps the last commits' times.
-type latencies struct {
-	mu   sync.Mutex
-	ring [512]time.Duration
-	n    int
-}
-
-func (l *latencies) add(d time.Duration) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.ring[l.n%len(l.ring)] = d
-	l.n++
-}
-
-func (l *latencies) p99() time.Duration {
-	l.mu.Lock()
-	all := slices.Clone(l.ring[:min(l.n, len(l.ring))])
-	l.mu.Unlock()
-	if len(all) == 0 {
-		return 0
-	}
-	slices.Sort(all)
-	return all[len(all)*99/100]
-}
-
-func read(c prometheus.Counter) uint64 {
-	var m dto.Metric
-	if c.Write(&m) != nil {
-		return 0
-	}
-	return uint64(m.GetCounter().GetValue())
-}
-
-func writeJSON(w http.ResponseWriter, code int, v any) {
-	b, err := json.Marshal(v)
-	if err != nil {
-		http.Error(w, "", http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(code)
-	w.Write(append(b, '\n'))
-}
-
-// writeError answers an error as all of /api does.
-func writeError(w http.ResponseWriter, status int, code, message string) {
-	if status == 0 {
-		status = http.StatusInternalServerError
-	}
-	writeJSON(w, status, map[string]any{"error": map[string]string{"code": code, "message": message}})
 }

@@ -2,7 +2,10 @@ package ingest
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
+	"strconv"
+	"strings"
 
 	"yjet/auth"
 	"yjet/internal/yjs"
@@ -89,3 +92,53 @@ func causeOf(err error) *cause {
 	}
 	return causeInternal
 }
+
+// fatal says whether a client that takes text is told before the connection ends.
+func (c *cause) fatal() bool { return !c.silent && c != causeLeft && c != causeDraining }
+
+// message is the sentence of a cause, for people.
+func (c *cause) message() string {
+	if m, ok := sentences[c]; ok {
+		return m
+	}
+	return strings.ReplaceAll(c.reason, "-", " ")
+}
+
+var sentences = map[*cause]string{
+	causeNoToken:      "a token is required: send it as ?token=, as Authorization: Bearer, or as the subprotocol bearer.<token>",
+	causeToken:        "the token is not valid here",
+	causeExpired:      "the token has expired: get a new one and connect again",
+	causeForbidden:    "this token has no right to the document",
+	causeRevoked:      "the right to the document was taken back",
+	causeOrigin:       "pages of this origin may not connect: the server's --origins lists who may",
+	causeMalformed:    "the message is not one of Yjs's protocols, or its update is damaged",
+	causeRoomRequired: "the path names no document",
+	causeName:         "document names have 1 to 255 bytes of UTF-8, no control characters and no . or .. segment",
+	causeTooLarge:     "the message or update is larger than the server takes",
+	causeOverloaded:   "the server has all it can take: try again later",
+	causeTooMany:      "too many connections: try again later",
+	causeUnavailable:  "rights cannot be asked for at the moment: try again later",
+	causeDraining:     "this server is about to stop: connect again",
+	causeSlow:         "the connection did not read what was sent",
+	causeDeleted:      "the document was deleted",
+	causeDamaged:      "the document's log is damaged",
+	causeFull:         "the document has reached its largest size: it can be read, not written",
+	causeReadOnly:     "the document may be read, not written, with this token",
+	causeStorage:      "updates cannot be stored at the moment: try again later",
+	causeTooFast:      "the connection sends faster than the server takes",
+	causeNeverAuth:    "nothing came that says who connects, or to what",
+}
+
+// quote is for messages that hold what a stranger sent.
+func quote(s string) string { return strconv.Quote(clip(s)) }
+
+// clip makes what a stranger sent fit for a log line.
+func clip(s string) string {
+	if len(s) > 200 {
+		return s[:200] + "…"
+	}
+	return s
+}
+
+// because says which cause err is.
+func because(cs *cause, err error) error { return fmt.Errorf("%w: %w", cs, err) }

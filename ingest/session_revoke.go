@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"yjet/auth"
+	"yjet/stream"
 )
 
 // Revocations reach every server by an announcement, within a millisecond, and stay in the ymeta bucket until they lapse: for
@@ -176,4 +177,70 @@ func (v *revoker) load(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// withdrawn reports whether a revocation has taken back what g allowed when it was asked for: a request may have been under way
+// for long since then.
+func (s *Server) withdrawn(doc stream.Doc, g auth.Grant) bool {
+	return !s.o.Auth.Open() && s.o.Auth.Limit(string(doc), g) != writeMode
+}
+
+// cut takes rights away from everybody here whom a revocation names, and answers how many sessions that were.
+func (s *Server) cut(rev auth.Revocation) (n int) {
+	for _, t := range s.sessionsOf(stream.Doc(rev.Doc)) {
+		r := t.room
+		r.mu.Lock()
+		// Who came in before it is meant whenever his token was issued; who came later may have a newer one.
+		hit := !t.left && rev.Leave < t.grant.Mode && rev.Names(string(r.doc), t.grant) && (t.came.Before(rev.At) || rev.Matches(string(r.doc), t.grant))
+		if hit {
+			g := t.grant
+			g.Mode = rev.Leave
+			t.hand(g) // from here on nothing it sends is taken
+			if rev.Leave != auth.None {
+				t.tell(false)
+			}
+			n++
+		}
+		r.unlock()
+		if hit && rev.Leave == auth.None {
+			t.end(causeRevoked)
+		}
+	}
+	return n
+}
+
+// recheckAll asks for the rights of a user's sessions again, on a document or all; "" stands for any.
+func (s *Server) recheckAll(user, doc string) {
+	s.o.Auth.Recheck(user, doc)
+	now := time.Now()
+	for _, t := range s.sessionsOf(stream.Doc(doc)) {
+		if user != "" && t.user != user {
+			continue
+		}
+		t.room.mu.Lock()
+		t.term.recheck = now
+		t.plan()
+		t.room.mu.Unlock()
+		t.upkeep(now)
+	}
+}
+
+// sessionsOf lists the open sessions of a document, or all where doc is "".
+func (s *Server) sessionsOf(doc stream.Doc) (list []*session) {
+	s.mu.Lock()
+	conns := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	s.mu.Unlock()
+	for _, c := range conns {
+		c.mu.Lock()
+		for _, t := range c.sessions {
+			if doc == "" || t.room.doc == doc {
+				list = append(list, t)
+			}
+		}
+		c.mu.Unlock()
+	}
+	return list
 }

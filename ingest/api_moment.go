@@ -1,0 +1,66 @@
+package ingest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strconv"
+	"time"
+
+	"yjet/snapshot"
+	"yjet/stream"
+)
+
+// badMoment: a moment that nobody can read.
+type badMoment string
+
+func (v badMoment) Error() string {
+	return "moment " + quote(string(v)) + ": want a sequence, an RFC 3339 time such as 2026-01-31T12:00:00Z, an age such as 10m, or the name of a version"
+}
+
+// moment reads a moment; what is none of the usual forms is the name of a version.
+func (s *Server) moment(ctx context.Context, doc stream.Doc, v string) (snapshot.Moment, error) {
+	m, err := snapshot.ParseMoment(v, time.Now())
+	if err == nil {
+		return m, nil
+	}
+	version, verr := s.o.Snapshots.Version(ctx, doc, v)
+	switch {
+	case verr == nil:
+		return snapshot.Moment{Seq: version.Seq}, nil
+	case errors.Is(verr, snapshot.ErrNotFound), errors.Is(verr, snapshot.ErrVersionName):
+		return m, badMoment(v)
+	}
+	return m, verr
+}
+
+// begin reads ?from=: a sequence is the first that is wanted, a time the last that is not. The second result says from where on.
+func (s *Server) begin(ctx context.Context, doc stream.Doc, v string) (m snapshot.Moment, all bool, err error) {
+	if v == "" || v == "0" || v == "1" {
+		return snapshot.Moment{}, true, nil
+	}
+	if m, err = s.moment(ctx, doc, v); err != nil {
+		return m, false, err
+	}
+	if m.Seq > 0 {
+		m.Seq--
+	}
+	return m, m.Now(), nil
+}
+
+// moment is one in a body: a text, or a sequence as a number.
+type moment string
+
+func (m *moment) UnmarshalJSON(b []byte) error {
+	var text string
+	if json.Unmarshal(b, &text) == nil {
+		*m = moment(text)
+		return nil
+	}
+	var n uint64
+	if err := json.Unmarshal(b, &n); err != nil {
+		return errors.New("a moment is a sequence or a text")
+	}
+	*m = moment(strconv.FormatUint(n, 10))
+	return nil
+}

@@ -1,0 +1,28 @@
+package ingest
+
+import (
+	"net/http"
+	"slices"
+
+	"yjet/auth"
+	"yjet/stream"
+)
+
+// getPresence answers who is here, on all servers.
+func (s *Server) getPresence(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ auth.Grant) {
+	var list []stream.Presence
+	if room := s.rooms.find(doc); room != nil {
+		list = room.present()
+	} else {
+		var err error
+		if list, err = s.o.Log.ListPresence(r.Context(), doc); err != nil {
+			s.fail(w, doc, because(causeStorage, err))
+			return
+		}
+	}
+	slices.SortFunc(list, func(a, b stream.Presence) int { return a.Since.Compare(b.Since) })
+	if list == nil {
+		list = []stream.Presence{}
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"presence": list})
+}

@@ -1,0 +1,92 @@
+package ingest
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"yjet/auth"
+	"yjet/stream"
+)
+
+// serveSessions answers /api/sessions:
+//
+//	DELETE /api/sessions?user=&session=&doc=&leave=none|r&for=24h
+//
+// takes rights away from whom it names, on every server, at once: with leave=r they may go on reading. It ends the tokens
+// that were issued so far (with session=, the session itself), for as long as for= says, 7 days by default.
+//
+//	POST /api/sessions/recheck?user=&doc=
+//
+// has every server ask the callback again for the rights of those it names.
+//
+// Administrators may do both for anybody; everybody may end his own sessions.
+func (s *Server) serveSessions(w http.ResponseWriter, r *http.Request, segments []string) {
+	q := r.URL.Query()
+	user, session, doc := q.Get("user"), q.Get("session"), q.Get("doc")
+	recheck := len(segments) == 1 && segments[0] == "recheck"
+	switch {
+	case len(segments) > 0 && !recheck:
+		writeError(w, http.StatusNotFound, "not-found", "no such route")
+		return
+	case recheck && r.Method != http.MethodPost, !recheck && r.Method != http.MethodDelete:
+		w.Header().Set("Allow", map[bool]string{true: "POST", false: "DELETE"}[recheck])
+		writeError(w, http.StatusMethodNotAllowed, "method-not-allowed", "DELETE /api/sessions or POST /api/sessions/recheck")
+		return
+	}
+	who, ok := s.mayAdminister(w, r)
+	if !ok {
+		return
+	}
+	if user == "" && session == "" && doc == "" {
+		writeError(w, http.StatusBadRequest, "nobody-named", "name a user, a session or a doc")
+		return
+	}
+	if !who.Admin && (recheck || user != who.User && (session == "" || session != who.Session || user != "")) {
+		s.denyRequest(w, causeForbidden)
+		return
+	}
+	if doc != "" {
+		if _, err := stream.ParseDoc(doc); err != nil {
+			refuse(w, causeName)
+			return
+		}
+	}
+	if recheck {
+		if err := s.revoker.recheck(user, doc); err != nil {
+			s.log.Error("recheck not announced", "err", err)
+			refuse(w, causeStorage)
+			return
+		}
+		writeJSON(w, http.StatusOK, map[string]any{"recheck": true})
+		return
+	}
+	rev := auth.Revocation{User: user, Session: session, Doc: doc}
+	if leave := q.Get("leave"); leave != "" {
+		if rev.Leave, ok = auth.ParseMode(leave); !ok || rev.Leave == auth.ReadWrite {
+			writeError(w, http.StatusBadRequest, "bad-leave", "leave is none or r")
+			return
+		}
+	}
+	if last := q.Get("for"); last != "" {
+		d, err := time.ParseDuration(last)
+		if err != nil || d <= 0 || d > 366*24*time.Hour {
+			writeError(w, http.StatusBadRequest, "bad-for", "for is a time such as 24h, a year at most")
+			return
+		}
+		rev.At = time.Now().Truncate(time.Millisecond)
+		rev.Until = rev.At.Add(d)
+	}
+	rev = rev.Complete()
+	n, err := s.revoker.revoke(r.Context(), rev)
+	switch {
+	case errors.Is(err, auth.ErrRevocationsFull):
+		writeError(w, http.StatusInsufficientStorage, "too-many-revocations", "nothing was revoked: too many revocations are in force")
+	case err != nil:
+		s.log.Error("revocation not stored", "err", err)
+		writeError(w, http.StatusServiceUnavailable, "storage-unavailable", "revoked for now, but a server that starts later would not know: ask again")
+	default:
+		writeJSON(w, http.StatusOK, map[string]any{"user": user, "session": session, "doc": doc, "leave": rev.Leave.String(), "sessionsHere": n,
+			"until": rev.Until.UnixMilli()})
+	}
+}

@@ -1,0 +1,95 @@
+package ingest
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"yjet/auth"
+)
+
+// seconds is a time in a request: a number of seconds, or a text such as "5m".
+type seconds time.Duration
+
+func (d *seconds) UnmarshalJSON(b []byte) error {
+	var n float64
+	if json.Unmarshal(b, &n) == nil {
+		if n != n || n < 0 || n > 1e9 {
+			return errors.New("out of range")
+		}
+		*d = seconds(n * float64(time.Second))
+		return nil
+	}
+	var text string
+	if err := json.Unmarshal(b, &text); err != nil {
+		return err
+	}
+	v, err := time.ParseDuration(text)
+	*d = seconds(v)
+	return err
+}
+
+// serveTicket answers POST /api/docs/{doc}/token {access, user?, ttl?}: a ticket for one document, for a URL. It allows what
+// its owner may do at most, lasts no longer than his own token, and ends with it; an administrator may make one for anybody.
+func (s *Server) serveTicket(w http.ResponseWriter, r *http.Request, doc string) {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", "POST")
+		writeError(w, http.StatusMethodNotAllowed, "method-not-allowed", "POST {access, user?, ttl?}")
+		return
+	}
+	if _, err := docOf(doc); err != nil {
+		refuse(w, causeOf(err))
+		return
+	}
+	g, err := s.o.Auth.Grant(r.Context(), s.bearer(r, doc))
+	if err != nil {
+		s.denyRequest(w, err)
+		return
+	}
+	var in struct {
+		Access string  `json:"access"`
+		User   string  `json:"user"`
+		Name   string  `json:"name"`
+		TTL    seconds `json:"ttl"`
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 16<<10))
+	if err == nil && len(body) > 0 {
+		err = json.Unmarshal(body, &in)
+	}
+	if err != nil {
+		writeError(w, http.StatusBadRequest, "malformed", `want JSON such as {"access":"r","ttl":300}`)
+		return
+	}
+	mode, ok := auth.ParseMode(cmp.Or(in.Access, g.Mode.String()))
+	switch {
+	case !ok || mode == auth.None:
+		writeError(w, http.StatusBadRequest, "bad-access", "access is r or rw")
+		return
+	case mode > g.Mode, in.User != "" && in.User != g.User && !g.Admin:
+		s.denyRequest(w, causeForbidden)
+		return
+	}
+	who := g
+	if g.Admin { // he makes it for others: it is not his
+		who = auth.Grant{User: in.User, Name: in.Name}
+	}
+	who.Mode = mode
+	ttl := cmp.Or(time.Duration(in.TTL), auth.TicketTTL)
+	ticket, err := s.o.Auth.TicketFor(who, doc, ttl)
+	switch {
+	case errors.Is(err, auth.ErrNoKey):
+		writeError(w, http.StatusNotImplemented, "no-ticket-secret", "this server has only public keys: set a ticket secret, the same on every server")
+		return
+	case err != nil:
+		writeError(w, http.StatusBadRequest, "bad-ticket", "ttl is more than 0 and at most 24 h, user at most 255 bytes of text")
+		return
+	}
+	expires := time.Now().Add(ttl)
+	if !who.Expires.IsZero() && who.Expires.Before(expires) {
+		expires = who.Expires
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"token": ticket, "document": doc, "access": mode.String(), "user": who.User, "expiresAt": expires.UnixMilli()})
+}

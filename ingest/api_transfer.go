@@ -1,0 +1,67 @@
+package ingest
+
+import (
+	"mime"
+	"net/http"
+	"strings"
+
+	"yjet/auth"
+	"yjet/internal/yjs"
+	"yjet/snapshot"
+	"yjet/stream"
+)
+
+func (s *Server) getExport(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ auth.Grant) {
+	h := w.Header()
+	h.Set("Content-Type", "application/x-ndjson")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": strings.ReplaceAll(string(doc), "/", "-") + ".yjet.jsonl"}))
+	out := &begun{ResponseWriter: w}
+	if err := s.o.Snapshots.Export(r.Context(), doc, &patient{w: out}); err != nil {
+		if !out.yes {
+			for _, k := range []string{"Content-Disposition", "Content-Type"} {
+				h.Del(k)
+			}
+			s.failHistory(w, doc, err)
+			return
+		}
+		// Without its last line the file tells by itself that it is not whole; cut the connection so that the reader hears it too.
+		s.log.Error("export not finished", "doc", string(doc), "err", err)
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// begun notes whether anything of an answer is on its way.
+type begun struct {
+	http.ResponseWriter
+	yes bool
+}
+
+func (b *begun) Write(p []byte) (int, error) {
+	b.yes = true
+	return b.ResponseWriter.Write(p)
+}
+
+func (b *begun) Unwrap() http.ResponseWriter { return b.ResponseWriter }
+
+func (s *Server) postImport(w http.ResponseWriter, r *http.Request, doc stream.Doc, g auth.Grant) {
+	o := snapshot.ImportOptions{User: g.User, Conn: s.node + ".http", KeepUsers: g.Admin || s.o.Auth.Open(), Merge: isTrue(r.URL.Query().Get("merge"))}
+	if !o.KeepUsers { // who may not speak for everybody is the author of what he brings, and brings it through the door
+		o.Check = func(u *yjs.Update, have *yjs.State) error { return s.checkImport(doc, g, u, have) }
+		o.Size = func(bytes int) error {
+			if bytes > s.limits.Document {
+				return causeFull
+			}
+			return nil
+		}
+	}
+	done, err := s.o.Snapshots.Import(r.Context(), doc, &eager{r.Body, http.NewResponseController(w)}, o)
+	if err != nil {
+		s.failHistory(w, doc, err)
+		return
+	}
+	s.hintClosed(doc, done.Last, done.Records)
+	s.log.Info("document imported", "doc", string(doc), "user", g.User, "records", done.Records)
+	writeJSON(w, http.StatusCreated, map[string]any{"doc": doc, "records": done.Records, "versions": done.Versions, "seq": done.Last})
+}

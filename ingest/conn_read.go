@@ -1,0 +1,249 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+var messagePool = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b }}
+
+// read takes messages until the connection ends and answers why it did.
+func (c *conn) read() error {
+	c.ws.SetPingHandler(func(data string) error {
+		c.heard()
+		c.put(append(appendHeader(make([]byte, 0, len(data)+2), framePong, len(data)), data...), false)
+		c.flush()
+		return c.pace(1, 0)
+	})
+	c.ws.SetPongHandler(func(string) error { c.heard(); return nil })
+	c.ws.SetCloseHandler(func(int, string) error { return nil })
+	c.wire.patience = c.srv.limits.MessageWait
+	c.wire.arm = c.readBy
+	c.readBy(c.opened.Add(c.srv.limits.FirstWait))
+	if err := c.dialect().open(c); err != nil {
+		return err
+	}
+	first := true
+	for {
+		c.ws.SetReadLimit(c.limit.Load())
+		kind, r, err := c.ws.NextReader()
+		if err != nil {
+			return c.readError(err, first)
+		}
+		bp := messagePool.Get().(*[]byte)
+		c.wire.inMessage = !first
+		b, held, err := c.readAll(r, (*bp)[:0])
+		c.wire.inMessage = false
+		if err != nil {
+			c.srv.inbound.give(c, held)
+			return c.readError(err, first)
+		}
+		if first || c.wire.armed {
+			first, c.wire.armed = false, false
+			c.readBy(time.Time{})
+		}
+		c.heard()
+		d := c.dialect()
+		c.srv.metrics.received(d.name(), len(b))
+		c.exempt = false
+		err = func() error {
+			defer c.srv.inbound.give(c, held)
+			if err := d.message(c, kind == websocket.TextMessage, b); err != nil || held == 0 || c.srv.memory.limit() == 0 {
+				return err
+			}
+			return c.settled()
+		}()
+		n := float64(len(b))
+		if cap(b) <= 64<<10 {
+			*bp = b
+			messagePool.Put(bp)
+		}
+		if err != nil {
+			return err
+		}
+		if c.exempt {
+			n = 0
+		}
+		if err := c.pace(1, n); err != nil {
+			return err
+		}
+	}
+}
+
+// readAll reads a message into b. Of a large one it counts what it holds, and reads on only when all connections together hold
+// little enough; the caller gives held back.
+func (c *conn) readAll(r io.Reader, b []byte) (_ []byte, held int, err error) {
+	for {
+		if len(b) == cap(b) {
+			if len(b) >= largeMessage {
+				if err := c.reserve(len(b)); err != nil {
+					return b, held, err
+				}
+				held += len(b)
+			}
+			b = append(b, 0)[:len(b)]
+		}
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		if err == io.EOF {
+			return b, held, nil
+		}
+		if err != nil {
+			return b, held, err
+		}
+	}
+}
+
+// reserve counts n more bytes of a large message; it waits while there is no room for them, but not for ever.
+func (c *conn) reserve(n int) error {
+	var late <-chan time.Time
+	for {
+		freed := make(<-chan struct{})
+		if c.srv.memory.takes(n) {
+			var ok bool
+			if ok, freed = c.srv.inbound.take(c, n); ok {
+				return nil
+			}
+		}
+		if late == nil {
+			late = time.After(c.srv.limits.MessageWait)
+		}
+		overdue := false
+		if err := c.await(func(done <-chan struct{}) {
+			select {
+			case <-freed:
+			case <-time.After(collectEvery): // memory may have become free meanwhile
+			case <-late:
+				overdue = true
+			case <-done:
+			}
+		}); err != nil {
+			return err
+		}
+		if overdue {
+			return causeOverloaded
+		}
+	}
+}
+
+// settled waits until what the connection has sent is stored and delivered: until then a large update is there many times, on its way into
+// the log, in it, and back.
+func (c *conn) settled() error {
+	c.mu.Lock()
+	sessions := append([]*session(nil), c.sessions...)
+	c.mu.Unlock()
+	for _, s := range sessions {
+		for {
+			ch := s.room.unsettled(s)
+			if ch == nil {
+				break
+			}
+			if err := c.await(func(done <-chan struct{}) {
+				select {
+				case <-ch:
+				case <-done:
+				}
+			}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// readError says what an error of the socket means.
+func (c *conn) readError(err error, first bool) error {
+	var ce *websocket.CloseError
+	var cs *cause
+	switch {
+	case c.ctx.Err() != nil:
+		return context.Cause(c.ctx)
+	case errors.As(err, &cs):
+		return err // of our own handler of pings
+	case errors.Is(err, websocket.ErrReadLimit):
+		return causeTooLarge
+	case errors.As(err, &ce) && ce.Code != websocket.CloseAbnormalClosure && ce.Code != websocket.CloseProtocolError && ce.Code != websocket.CloseInvalidFramePayloadData:
+		return causeLeft
+	case isTimeout(err) && first:
+		return causeNeverAuth
+	case isTimeout(err):
+		return causeDead
+	case isNetworkError(err):
+		return causeGone
+	}
+	return causeMalformed // the frame itself was wrong
+}
+
+// isTimeout: gorilla hides the error of the socket, but not that it was one of time.
+func isTimeout(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
+}
+
+func isNetworkError(err error) bool {
+	var ce *websocket.CloseError
+	var ne net.Error
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.As(err, &ne) ||
+		errors.As(err, &ce) && ce.Code == websocket.CloseAbnormalClosure
+}
+
+func (c *conn) heard() { c.lastIn.Store(c.srv.seconds()) }
+
+// readBy sets the deadline of the next read, unless the connection is closing
+// and the reader is to be woken.
+func (c *conn) readBy(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closing {
+		c.wire.SetReadDeadline(t)
+	}
+}
+
+// pace makes a client that sends too fast wait, and ends it when that does not
+// help for long.
+func (c *conn) pace(messages, bytes float64) error {
+	now := time.Now()
+	wait := max(c.messages.take(messages, now), c.bytes.take(bytes, now))
+	if wait == 0 {
+		if !c.slowSince.IsZero() && c.messages.have > c.messages.burst/4 && c.bytes.have > c.bytes.burst/4 {
+			c.slowSince = time.Time{}
+		}
+		return nil
+	}
+	if c.slowSince.IsZero() {
+		c.slowSince = now
+	} else if now.Sub(c.slowSince) > c.srv.limits.RateWait {
+		return causeTooFast
+	}
+	return c.sleep(wait)
+}
+
+// sleep waits in the reader without letting the client look dead.
+func (c *conn) sleep(d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	return c.await(func(done <-chan struct{}) {
+		select {
+		case <-t.C:
+		case <-done:
+		}
+	})
+}
+
+// await runs f, which may block until done, in the reader's goroutine.
+func (c *conn) await(f func(done <-chan struct{})) error {
+	c.waiting.Add(1)
+	f(c.ctx.Done())
+	c.heard()
+	c.waiting.Add(-1)
+	if c.ctx.Err() != nil {
+		return context.Cause(c.ctx)
+	}
+	return nil
+}
