@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -66,15 +67,17 @@ type HistoryPage struct {
 	OldestTime time.Time  `json:"oldestTime,omitzero"`
 }
 
-// History lists what happened, newest first. It reads no more than the page needs.
-func (s *Store) History(ctx context.Context, doc stream.Doc, q HistoryQuery) (HistoryPage, error) {
-	h, tail, err := s.logTail(ctx, doc)
-	if err != nil {
-		return HistoryPage{}, err
-	}
-	if h == nil && len(tail) == 0 {
-		return HistoryPage{}, fmt.Errorf("%w: document %q", ErrNotFound, doc)
-	}
+// History lists what happened, newest first. It reads no more than the page needs. stream.ErrLost: a segment that it needs is damaged.
+func (s *Store) History(ctx context.Context, doc stream.Doc, q HistoryQuery) (page HistoryPage, err error) {
+	err = s.withHistory(ctx, doc, func(h *head, tail []stream.Record) (err error) {
+		page, err = s.page(ctx, h, tail, q)
+		return err
+	})
+	return page, err
+}
+
+// page makes one page out of the segments that h lists and the records after them.
+func (s *Store) page(ctx context.Context, h *head, tail []stream.Record, q HistoryQuery) (HistoryPage, error) {
 	page := HistoryPage{Entries: []Entry{}}
 	var after stream.Seq
 	if h != nil && h.info.Horizon > 0 {
@@ -82,13 +85,17 @@ func (s *Store) History(ctx context.Context, doc stream.Doc, q HistoryQuery) (Hi
 		after = h.info.Horizon
 	}
 	if !q.From.Now() {
-		if n, err := s.resolve(ctx, h, tail, q.From); err == nil {
-			after = max(after, n)
-		} // what is older than the horizon begins at the horizon
+		n, err := s.resolve(ctx, h, tail, q.From)
+		if err != nil && !errors.Is(err, ErrGone) {
+			return HistoryPage{}, err
+		}
+		after = max(after, n) // what is older than the horizon begins at the horizon
 	}
 	upto, err := s.resolve(ctx, h, tail, q.To)
-	if err != nil {
+	if errors.Is(err, ErrGone) {
 		return page, nil // all of it is older than the horizon
+	} else if err != nil {
+		return HistoryPage{}, err
 	}
 	if q.Before > 0 {
 		upto = min(upto, q.Before-1)
@@ -118,7 +125,7 @@ func (s *Store) History(ctx context.Context, doc stream.Doc, q HistoryQuery) (Hi
 			}
 			recs, sizes, err := s.segmentTable(ctx, seg)
 			if err != nil {
-				return HistoryPage{}, fmt.Errorf("history of %q: %w", doc, err)
+				return HistoryPage{}, err
 			}
 			more = take(recs, func(i int) int { return sizes[i] })
 		}

@@ -186,22 +186,23 @@ func (s *Store) logTail(ctx context.Context, doc stream.Doc) (*head, []stream.Re
 // Range turns two moments into the sequences after and up to which the records between them lie. A beginning before the horizon is
 // the horizon. The zero from is the beginning.
 func (s *Store) Range(ctx context.Context, doc stream.Doc, from, to Moment) (after, upto stream.Seq, err error) {
-	h, tail, err := s.logTail(ctx, doc)
-	if err != nil {
-		return 0, 0, err
-	}
-	if h == nil && len(tail) == 0 {
-		return 0, 0, fmt.Errorf("%w: document %q", ErrNotFound, doc)
-	}
+	err = s.withHistory(ctx, doc, func(h *head, tail []stream.Record) (err error) {
+		after, upto, err = s.rangeOf(ctx, h, tail, from, to)
+		return err
+	})
+	return after, upto, err
+}
+
+func (s *Store) rangeOf(ctx context.Context, h *head, tail []stream.Record, from, to Moment) (after, upto stream.Seq, err error) {
 	if h != nil {
 		after = h.info.Horizon
 	}
 	if !from.Now() {
-		if n, err := s.resolve(ctx, h, tail, from); err == nil {
-			after = max(after, n)
-		} else if !errors.Is(err, ErrGone) {
+		n, err := s.resolve(ctx, h, tail, from)
+		if err != nil && !errors.Is(err, ErrGone) {
 			return 0, 0, err
 		}
+		after = max(after, n)
 	}
 	upto, err = s.resolve(ctx, h, tail, to)
 	return after, upto, err

@@ -66,24 +66,33 @@ var empty = []byte{0, 0}
 
 // At is the document at a moment: exactly the fold of its records up to there. Moments after the last record are the present.
 // ErrNotFound: the document has no record. ErrGone: retention dropped that moment.
-func (s *Store) At(ctx context.Context, doc stream.Doc, m Moment) (State, error) {
+func (s *Store) At(ctx context.Context, doc stream.Doc, m Moment) (st State, err error) {
+	err = s.withHistory(ctx, doc, func(h *head, tail []stream.Record) (err error) {
+		st, err = s.at(ctx, doc, h, tail, m)
+		return err
+	})
+	return st, err
+}
+
+// withHistory calls f with the head of doc (nil: never folded) and the records of the log after it, and again where a fold took away what f
+// was reading. ErrNotFound: the document has no record. stream.ErrLost: f met damage, which is marked.
+func (s *Store) withHistory(ctx context.Context, doc stream.Doc, f func(h *head, tail []stream.Record) error) error {
 	for {
 		h, tail, err := s.logTail(ctx, doc)
 		if err != nil {
-			return State{}, err
+			return err
 		}
 		if h == nil && len(tail) == 0 {
-			return State{}, fmt.Errorf("%w: document %q", ErrNotFound, doc)
+			return fmt.Errorf("%w: document %q", ErrNotFound, doc)
 		}
-		st, err := s.at(ctx, doc, h, tail, m)
-		if err == nil || !errors.Is(err, errDamaged) {
-			return st, err
+		if err = f(h, tail); err == nil || !errors.Is(err, errDamaged) {
+			return err
 		}
-		// A fold that went on meanwhile removes what the former head named: look whether there is another by now.
+		// A fold removes what the former head named and the new one does not.
 		now, _, herr := s.snapHead(ctx, doc)
 		if herr != nil || h == nil || now == nil || now.rev == h.rev {
 			s.markDamaged(doc, "history", err)
-			return State{}, fmt.Errorf("%w: %q: %w", stream.ErrLost, doc, err)
+			return fmt.Errorf("%w: %q: %w", stream.ErrLost, doc, err)
 		}
 	}
 }

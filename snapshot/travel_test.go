@@ -333,6 +333,38 @@ func TestVersionsAreNamedMoments(t *testing.T) {
 	}
 }
 
+// A segment that cannot be read makes the history unknown, not empty.
+func TestHistoryWithASegmentGoneSaysSo(t *testing.T) {
+	h := newHouse(t)
+	s := h.store(Options{})
+	a := h.author("torn", "ada")
+	start := time.Now().Add(-time.Hour).Truncate(time.Millisecond)
+	for i := range 3 {
+		a.at = start.Add(time.Duration(i) * time.Minute)
+		a.types(fmt.Sprint("word", i))
+	}
+	mustFold(t, s, a.doc)
+	head, _, err := s.snapHead(h.ctx, a.doc)
+	if err != nil || len(head.info.History) != 1 {
+		t.Fatalf("history = %+v, %v; want one segment", head, err)
+	}
+	if err := h.log.RemoveBlob(h.ctx, head.info.History[0].Subject); err != nil {
+		t.Fatal(err)
+	}
+	between := Moment{Time: start.Add(90 * time.Second)} // inside of the segment: only its table says which record it is
+	for name, q := range map[string]HistoryQuery{"all": {}, "from a time": {From: between}, "to a time": {To: between}} {
+		if page, err := s.History(h.ctx, a.doc, q); !errors.Is(err, stream.ErrLost) {
+			t.Errorf("history, %s: %d entries, %v; want ErrLost", name, len(page.Entries), err)
+		}
+	}
+	if _, _, err := s.Range(h.ctx, a.doc, between, Moment{}); !errors.Is(err, stream.ErrLost) {
+		t.Errorf("range from a time = %v, want ErrLost", err)
+	}
+	if d, ok := s.Damaged(a.doc); !ok || d.What != "history" {
+		t.Errorf("the document's mark = %+v, %v; want damage of its history", d, ok)
+	}
+}
+
 func TestHistorySettings(t *testing.T) {
 	for v, want := range map[string]retention{
 		"": {}, "all": {}, "none": {none: true},
