@@ -232,7 +232,7 @@ func TestDamagedDocumentIsHealedByWhoHasIt(t *testing.T) {
 	ns.writes("hurt", d, 7, func(t yjs.Text) error { return t.Insert(6, "three", nil) })
 	c := ns.open("/hurt")
 	c.has(7, 11)
-	if err := ns.log.Remove(t.Context(), "hurt", two); err != nil {
+	if err := ns.log.EraseRecords(t.Context(), "hurt", two); err != nil {
 		t.Fatal(err)
 	}
 	// Another server opens it, finds the hole and tells; the first one has it all.

@@ -68,7 +68,7 @@ func (s *Store) appendUnlessErased(ctx context.Context, doc stream.Doc, erased t
 	if err != nil || at.Equal(erased) {
 		return seqs[len(seqs)-1], err
 	}
-	if err := s.log.Remove(ctx, doc, seqs...); err != nil {
+	if err := s.log.EraseRecords(ctx, doc, seqs...); err != nil {
 		return 0, err
 	}
 	return 0, errErased

@@ -24,7 +24,6 @@ type tombstone struct {
 	User   string     `json:"user,omitempty"`
 	Upto   stream.Seq `json:"upto,omitempty"`  // the last sequence that was seen of it
 	Swept  bool       `json:"swept,omitempty"` // what was on its way at the time has been looked for
-	Wiped  bool       `json:"wiped,omitempty"` // and nothing of it is in the store's files, says who has them at hand
 }
 
 // erasedAt is when doc was last erased; zero: never. Who reads a document in order to write something of it asks before and
@@ -124,8 +123,9 @@ func (s *Store) tombstone(ctx context.Context, doc stream.Doc) (*tombstone, uint
 // Erase removes a document for good: log, snapshot, history, versions, presence.
 //
 //  1. The tombstone, with all that the document ever held by client and clock. From here on no server takes any of it in.
-//  2. Everybody is told; rooms close.
-//  3. Everything stored goes, and is overwritten where it lies.
+//  2. Every server is told; rooms close.
+//  3. Everything stored is purged. What the streams hold at the time is overwritten first (stream.Log.Erase); what folds took out of
+//     them earlier lies in NATS's block files until NATS rewrites those.
 //  4. What was on its way then, and is found stored after Options.EraseWait, goes too; by the sweep if this server ends before.
 //
 // The name may be used again at once: only what the erased document's clients bring is refused. ErrNotFound: there is none.

@@ -32,41 +32,10 @@ func (s *Store) eraseLater(doc stream.Doc) {
 		}
 		ctx, cancel := context.WithTimeout(s.ctx, time.Minute)
 		defer cancel()
-		err := s.sweepErased(ctx, doc)
-		if err == nil {
-			err = s.wipeErased(ctx, doc)
-		}
-		if err != nil && s.ctx.Err() == nil {
+		if err := s.sweepErased(ctx, doc); err != nil && s.ctx.Err() == nil {
 			s.lg.Warn("erased document not looked at again; the sweep will", "doc", doc, "err", err)
 		}
 	})
-}
-
-// wipeErased looks once more that nothing of erased documents is left in the store's files, if this server has them at hand: NATS may have
-// held a block in memory since before the erasure, and have written the file from there; and another server may have erased.
-func (s *Store) wipeErased(ctx context.Context, docs ...stream.Doc) error {
-	if !s.log.CanWipe() || len(docs) == 0 {
-		return nil
-	}
-	start := time.Now()
-	wiped, n, failed := s.log.Wipe(ctx, docs...)
-	if n > 0 {
-		s.lg.Info("overwrote in the store's files what was left of erased documents", "documents", len(docs), "messages", n)
-	}
-	for _, doc := range wiped {
-		t, rev, err := s.tombstone(ctx, doc)
-		if err != nil {
-			return err
-		}
-		if t == nil || t.Wiped || !t.Swept || t.At.After(start) {
-			continue
-		}
-		t.Wiped = true
-		if err := s.amendTombstone(ctx, t, rev); err != nil {
-			return err
-		}
-	}
-	return failed
 }
 
 // amendTombstone writes what was done since; an erasure that came in between has the word.
@@ -81,11 +50,11 @@ func (s *Store) amendTombstone(ctx context.Context, t *tombstone, rev uint64) er
 	return nil
 }
 
-// settled tells whether nothing of an erased document is to be looked for any more. A nats-server whose index was lost, as by a power cut or
-// by a stop while something is stored, can have back what it had deleted (2.15: PurgeEx writes no tombstones for a block that it empties,
-// and keeps the block where it holds those of others). So it is looked for until it is overwritten, and its log after that too.
+// settled tells whether nothing of an erased document is left to look for. A nats-server that lost its index, by a power cut or by a stop
+// while something is stored, can have back what it had deleted (2.15: PurgeEx writes no tombstones for a block that it empties,
+// and keeps the block where it holds those of others). So the log below the tombstone's end is looked at each time.
 func (s *Store) settled(ctx context.Context, t *tombstone) bool {
-	if !t.Swept || !t.Wiped && s.log.CanWipe() {
+	if !t.Swept {
 		return false
 	}
 	r, ok, err := s.log.RecordAt(ctx, t.Doc, 1)
@@ -166,7 +135,7 @@ func (s *Store) removeStale(ctx context.Context, doc stream.Doc, stale []stream.
 			return err
 		}
 	}
-	return s.log.Remove(ctx, doc, stale...)
+	return s.log.EraseRecords(ctx, doc, stale...)
 }
 
 // removeStaleHead removes the snapshot of an erased document that a fold under way at the time left behind, because it ended

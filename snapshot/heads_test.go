@@ -34,7 +34,7 @@ func TestLostEndOfADocumentIsFoundAtTheNextStart(t *testing.T) {
 		t.Errorf("with nothing lost: %v, %v", next.AllDamaged(), err)
 	}
 	seqs := inLog(t, h.log, lost.doc)
-	if err := h.log.Remove(h.ctx, lost.doc, seqs[2]); err != nil {
+	if err := h.log.EraseRecords(h.ctx, lost.doc, seqs[2]); err != nil {
 		t.Fatal(err)
 	}
 	if err := next.checkHeads(h.ctx); err != nil {

@@ -56,21 +56,14 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 	if err != nil {
 		return did, err
 	}
-	var unwiped []stream.Doc
 	for _, e := range erased {
 		var t tombstone
 		if json.Unmarshal(e.Value, &t) != nil {
 			continue
 		}
-		if !t.Wiped {
-			unwiped = append(unwiped, t.Doc)
-		}
 		if err := s.sweepErased(ctx, t.Doc); err != nil {
 			s.lg.Warn("erased document not swept", "doc", t.Doc, "err", err)
 		}
-	}
-	if err := s.wipeErased(ctx, unwiped...); err != nil {
-		s.lg.Warn("erased documents not overwritten in the store's files; the next sweep tries again", "documents", len(unwiped), "err", err)
 	}
 	for after := ""; ; {
 		docs, err := s.log.Docs(ctx, "", after, 500)

@@ -76,10 +76,10 @@ func TestVerifyFindsDamage(t *testing.T) {
 			return err
 		}, true},
 		{"a record of the tail is missing", func(h *house, s *Store, doc stream.Doc, head *head) error {
-			return h.log.Remove(h.ctx, doc, inLog(h.t, h.log, doc)[2])
+			return h.log.EraseRecords(h.ctx, doc, inLog(h.t, h.log, doc)[2])
 		}, true},
 		{"the record that the fold left is missing", func(h *house, s *Store, doc stream.Doc, head *head) error {
-			return h.log.Remove(h.ctx, doc, inLog(h.t, h.log, doc)...)
+			return h.log.EraseRecords(h.ctx, doc, inLog(h.t, h.log, doc)...)
 		}, true},
 		{"chunk and segment are missing", func(h *house, s *Store, doc stream.Doc, head *head) error {
 			return errors.Join(h.log.RemoveBlob(h.ctx, head.info.Parts[1].Subject), h.log.RemoveBlob(h.ctx, head.info.History[0].Subject))
@@ -183,7 +183,7 @@ func TestHoleInTheLogIsToldAndSteppedOver(t *testing.T) {
 	s := h.store(Options{OnDamage: func(d Damage) { told <- d }})
 	a := h.author("hole", "ada")
 	seqs := a.types("a", "b", "c")
-	if err := h.log.Remove(h.ctx, a.doc, seqs[1]); err != nil {
+	if err := h.log.EraseRecords(h.ctx, a.doc, seqs[1]); err != nil {
 		t.Fatal(err)
 	}
 	f, err := s.Fill(h.ctx, a.doc, 0)

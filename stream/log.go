@@ -21,7 +21,6 @@ type Config struct {
 	Shards     int    // 1 to 99; 0: as recorded, at the first start 2 embedded, else 8
 	Replicas   int    // of every stream; 0: as it is, at the first start 1 embedded, else 3 where the cluster allows
 	Embedded   bool   // the NATS server is inside this process and serves nobody else's streams
-	Wiper      Wiper  // has the files of the streams at hand; nil: they are somewhere else
 	Durability string // "disk", "process" or "unknown": what the server was told, for Health and for how appends are grouped
 	Log        *slog.Logger
 	Metrics    prometheus.Registerer // nil: not registered
@@ -60,21 +59,21 @@ const headerRoom = 4 << 10
 // Log is the log of all documents. Its methods may be called from any goroutine.
 type Log struct {
 	// Set by Open, then only read.
-	nc, bulk *nats.Conn // appends and the live feed; replays and everything that is large
-	js       jetstream.JetStream
-	cfg      Config
-	log      *slog.Logger
-	m        *metrics
-	node     string
-	madeAt   time.Time // when the shards were settled, by an earlier start; zero: by this one
-	shards   []*shard
-	feeds    []*feed
-	ctx      context.Context // ends with Close
-	cancel   context.CancelFunc
-	running  sync.WaitGroup
-	reads    chan struct{} // a token per batched read under way, so that their answers fit into max_pending
-	shred    time.Duration // how long Erase overwrites records: shredTime, longer in tests
-	unhook   func()
+	nc, bulk  *nats.Conn // appends and the live feed; replays and everything that is large
+	js        jetstream.JetStream
+	cfg       Config
+	log       *slog.Logger
+	m         *metrics
+	node      string
+	madeAt    time.Time // when the shards were settled, by an earlier start; zero: by this one
+	shards    []*shard
+	feeds     []*feed
+	ctx       context.Context // ends with Close
+	cancel    context.CancelFunc
+	running   sync.WaitGroup
+	reads     chan struct{} // a token per batched read under way, so that their answers fit into max_pending
+	eraseTime time.Duration // how long Erase overwrites records: the constant, longer in tests
+	unhook    func()
 
 	compare chan struct{} // asks the keeper to compare all heads now
 	away    atomic.Bool   // the connection was away: presence, which NATS holds in memory, may be gone
@@ -109,10 +108,10 @@ func Open(ctx context.Context, nc, bulk *nats.Conn, cfg Config) (*Log, error) {
 	}
 	l := &Log{
 		nc: nc, bulk: bulk, js: js, cfg: cfg, log: cfg.Log, m: newMetrics(cfg.Metrics),
-		node:    randomName(),
-		reads:   make(chan struct{}, 8),
-		compare: make(chan struct{}, 1),
-		shred:   shredTime,
+		node:      randomName(),
+		reads:     make(chan struct{}, 8),
+		compare:   make(chan struct{}, 1),
+		eraseTime: eraseTime,
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	if err := l.prepare(ctx); err != nil {

@@ -104,8 +104,8 @@ func (l *Log) MetaDelete(ctx context.Context, key string) error {
 	return err
 }
 
-// MetaPurge removes all keys that begin with prefix, which ends with a dot, without the markers that MetaDelete leaves. A bucket
-// allows no overwriting; a Wiper does it.
+// MetaPurge removes all keys that begin with prefix, which ends with a dot, without the markers that MetaDelete leaves. Their
+// bytes stay in the block files until NATS rewrites those: a bucket allows no secure delete.
 func (l *Log) MetaPurge(ctx context.Context, prefix string) error {
 	subject, err := metaSubject(prefix + "_")
 	if err != nil || prefix == "" || prefix[len(prefix)-1] != '.' {

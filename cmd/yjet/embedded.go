@@ -8,10 +8,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,7 +17,6 @@ import (
 
 	"yjet"
 	"yjet/internal/blockfile"
-	"yjet/stream"
 )
 
 // embedded is a nats-server inside this process, with its data directory locked against a second one. The nats-server itself does not
@@ -29,10 +26,6 @@ type embedded struct {
 	opts   server.Options
 	log    *slog.Logger
 	lock   *os.File
-
-	wiping  sync.RWMutex       // locked while the server starts or stops, which is when it checks every message
-	running context.Context    // ends when it is about to stop; under wiping
-	halt    context.CancelFunc // ends running
 }
 
 // embedOptions say how to run it.
@@ -80,8 +73,6 @@ func startEmbedded(o embedOptions) (*embedded, error) {
 
 // start runs a server on the data directory, which is looked through first.
 func (e *embedded) start() error {
-	e.wiping.Lock()
-	defer e.wiping.Unlock()
 	if err := e.lookThrough(); err != nil {
 		return err
 	}
@@ -93,7 +84,6 @@ func (e *embedded) start() error {
 	s.SetLoggerV2(natsLogger{e.log}, false, false, false)
 	s.Start()
 	e.server.Store(s)
-	e.running, e.halt = context.WithCancel(context.Background())
 	if !s.ReadyForConnections(20*time.Second) || !s.JetStreamEnabled() {
 		return fmt.Errorf("embedded NATS did not start on %s; the log lines above say why", opts.StoreDir)
 	}
@@ -197,30 +187,6 @@ func (e *embedded) lookThrough() error {
 	return nil
 }
 
-// wiper is nil where the store is not in this process, and on Windows, where the server cannot rename a file over one that we have open.
-func wiper(e *embedded) stream.Wiper {
-	if e == nil || runtime.GOOS == "windows" {
-		return nil
-	}
-	return e.wipe
-}
-
-// wipe is the stream.Wiper of this store.
-func (e *embedded) wipe(ctx context.Context, name string, dead blockfile.Dead) (messages, left int, err error) {
-	e.wiping.RLock()
-	defer e.wiping.RUnlock()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(e.running, cancel)()
-	start := time.Now()
-	w, err := blockfile.Wipe(ctx, e.opts.StoreDir, name, true, dead)
-	if err == nil && w.Unread > 0 {
-		err = fmt.Errorf("%d of %d files of %s could not be read to their end, and may hold what was erased; `yjet verify` tells what is damaged", w.Unread, w.Files, name)
-	}
-	e.log.Debug("wiped", "stream", name, "files", w.Files, "messages", w.Messages, "newest", w.Newest, "took", time.Since(start), "err", err)
-	return w.Messages, w.Newest, err
-}
-
 // stop ends the server, which writes what it holds, and then lets go of the directory.
 func (e *embedded) stop() {
 	e.shutdown()
@@ -231,9 +197,6 @@ func (e *embedded) stop() {
 
 func (e *embedded) shutdown() {
 	if s := e.server.Load(); s != nil {
-		e.halt()
-		e.wiping.Lock()
-		defer e.wiping.Unlock()
 		s.Shutdown()
 		s.WaitForShutdown()
 		e.lock.Truncate(0)

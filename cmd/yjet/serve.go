@@ -80,7 +80,7 @@ func serve(ctx context.Context, p process, c *config, dev bool) error {
 	}
 	docs, err := stream.Open(ctx, nc, bulk, stream.Config{
 		Shards: c.shards, Replicas: c.replicas, Embedded: store != nil, Durability: durabilityInForce(c),
-		Wiper: wiper(store), Log: log, Metrics: metrics,
+		Log: log, Metrics: metrics,
 	})
 	if err != nil {
 		return err

@@ -1,5 +1,5 @@
-// Package blockfile works on the message files of a nats-server: Check looks through those of one that is not running and puts
-// flipped bits right; Wipe overwrites what was deleted.
+// Package blockfile works on the message files of a nats-server that is not running: Check looks through them and puts flipped bits
+// right; Wipe overwrites what was deleted.
 //
 // nats-server 2.15 checks a message when it is read, but believes the lengths and sequences of a whole block (8 MB) when it loads
 // one. A single flipped bit then costs far more than its message: in a sequence, it makes the server fill memory with the

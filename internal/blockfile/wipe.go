@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 )
 
@@ -16,7 +15,6 @@ import (
 type Wiped struct {
 	Files    int // looked at
 	Messages int // overwritten
-	Newest   int // dead, in the newest block of a running server, and left alone
 	Unread   int // files that could not be read to their end: damaged, or compressed
 }
 
@@ -24,21 +22,15 @@ type Wiped struct {
 // call only. An error ends the Wipe; of the file at hand nothing is overwritten then.
 type Dead = func(ctx context.Context, subject []byte, seq uint64) (bool, error)
 
-// Wipe overwrites messages of one stream that the server has deleted, and whose bytes it leaves in its files until it writes them
-// anew. dead is asked about each message in the files. It stops between two files when ctx ends. What it did until then it also
-// returns beside an error.
-//
-// The server may be running on the directory, but must be neither starting nor stopping: it checks every message then, and where a
-// checksum is wrong it cuts the file off, with all that is alive behind. It does the same to the newest block when it cannot write to
-// it, as on a full disk, and might meet a message that is half written here. So the newest block of a running server is left
-// alone; once the server has begun another it is like all others.
+// Wipe overwrites messages of one stream that the server has deleted, and whose bytes it leaves in its files until it rewrites them.
+// dead is asked about each message in the files. Nobody else may have the store open. Wipe stops between two files when ctx ends. What
+// it did until then it also returns beside an error.
 //
 // A message becomes what the server's own secure delete makes of one (filestore.go, eraseMsg): of the same length, marked as
-// erased, without subject, random inside, with a checksum that is right; only the time stays. It is written in place. The server adds to a
-// file behind what is there, or renames a new one over it, which holds no deleted message: neither is disturbed. No checksum is wrong for longer
-// than one write takes: first the mark and a checksum that fits it, which the disk has before anything else is touched, then the rest.
+// erased, without subject, random inside, with a checksum that is right; only the time stays. It is written in place. No checksum is wrong for
+// longer than one write takes: first the mark and a checksum that fits it, which the disk has before anything else is touched, then the rest.
 // Check finishes what a crash left between the two, and so does the next Wipe.
-func Wipe(ctx context.Context, dir, stream string, running bool, dead Dead) (Wiped, error) {
+func Wipe(ctx context.Context, dir, stream string, dead Dead) (Wiped, error) {
 	var w Wiped
 	blocks, err := list(dir, stream)
 	if err != nil {
@@ -49,18 +41,16 @@ func Wipe(ctx context.Context, dir, stream string, running bool, dead Dead) (Wip
 		if err := ctx.Err(); err != nil {
 			return w, context.Cause(ctx)
 		}
-		if err := b.wipe(ctx, &w, &buf, running, dead); err != nil {
+		if err := b.wipe(ctx, &w, &buf, dead); err != nil {
 			return w, fmt.Errorf("wipe %s: %w", b.path, err)
 		}
 	}
 	return w, nil
 }
 
-func (b *block) wipe(ctx context.Context, w *Wiped, buf *bytes.Buffer, running bool, dead Dead) (err error) {
+func (b *block) wipe(ctx context.Context, w *Wiped, buf *bytes.Buffer, dead Dead) (err error) {
 	f, err := os.OpenFile(b.path, os.O_RDWR, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // the server had no use for it any more
-	} else if err != nil {
+	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
@@ -82,7 +72,7 @@ func (b *block) wipe(ctx context.Context, w *Wiped, buf *bytes.Buffer, running b
 	for at := 0; at < len(data); {
 		rec := shaped(data[at:])
 		if rec == nil {
-			if !b.newest { // whose end may be on its way
+			if !b.newest { // whose end a crash may have cut short
 				w.Unread++
 			}
 			break
@@ -105,10 +95,6 @@ func (b *block) wipe(ctx context.Context, w *Wiped, buf *bytes.Buffer, running b
 			}
 		}
 		at += len(rec)
-	}
-	if running && b.newest {
-		w.Newest += len(found)
-		return nil
 	}
 	if len(found) == 0 {
 		return nil

@@ -64,8 +64,6 @@ type Server struct {
 	t    testing.TB
 	opts *server.Options
 
-	wiping sync.RWMutex // locked while it starts or stops; before mu
-
 	mu  sync.Mutex
 	srv *server.Server // nil while stopped
 }
@@ -83,8 +81,6 @@ func Start(t testing.TB, opts ...Option) *Server {
 func (s *Server) Restart() {
 	s.t.Helper()
 	s.Stop()
-	s.wiping.Lock()
-	defer s.wiping.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, err := blockfile.Check(context.Background(), s.opts.StoreDir, time.Now().Add(time.Second), func(blockfile.Finding) {}); err != nil {
@@ -104,8 +100,6 @@ func (s *Server) Restart() {
 
 // Stop shuts the node down and keeps its data.
 func (s *Server) Stop() {
-	s.wiping.Lock()
-	defer s.wiping.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.srv != nil {
@@ -113,14 +107,6 @@ func (s *Server) Stop() {
 		s.srv.WaitForShutdown()
 		s.srv = nil
 	}
-}
-
-// Wipe overwrites deleted messages in the files, as the binary does for the server inside it: a stream.Wiper.
-func (s *Server) Wipe(ctx context.Context, stream string, dead blockfile.Dead) (messages, left int, err error) {
-	s.wiping.RLock() // not mu: a client that reconnects needs that, and meanwhile asks nothing for dead
-	defer s.wiping.RUnlock()
-	w, err := blockfile.Wipe(ctx, s.opts.StoreDir, stream, s.Running() != nil, dead)
-	return w.Messages, w.Newest, err
 }
 
 // Dir is where the data is.

@@ -2,12 +2,9 @@ package stream
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"testing"
 	"time"
-
-	"github.com/nats-io/nats.go"
 
 	"yjet/internal/natstest"
 )
@@ -35,15 +32,15 @@ func TestWriterThatRestedTakesANewName(t *testing.T) {
 	}
 }
 
-func TestRemoveTakesSingleRecords(t *testing.T) {
+func TestEraseRecordsTakesSingleRecords(t *testing.T) {
 	l, _ := open(t, Config{}, natstest.Process)
 	ctx := within(t, 10*time.Second)
 	seqs, err := appendAll(ctx, l.Writer("doc"), Entry{Update: []byte("a")}, Entry{Update: []byte("b")}, Entry{Update: []byte("c")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Remove(ctx, "doc", seqs[1], seqs[1], seqs[2]+100); err != nil {
-		t.Errorf("remove, of what is not there too: %v", err)
+	if err := l.EraseRecords(ctx, "doc", seqs[1], seqs[1], seqs[2]+100); err != nil {
+		t.Errorf("erase records, one twice and one that is not there: %v", err)
 	}
 	var left []Seq
 	for r, err := range l.Replay(ctx, "doc", 0, 0) {
@@ -57,40 +54,12 @@ func TestRemoveTakesSingleRecords(t *testing.T) {
 	}
 }
 
-// TestEraseLeavesNoFillerBehind: what is stored to have blocks written anew is gone afterwards, and is no document.
-func TestEraseLeavesNoFillerBehind(t *testing.T) {
-	l, _ := open(t, Config{}, natstest.Process)
-	ctx := within(t, 20*time.Second)
-	if _, err := appendAll(ctx, l.Writer("gone"), Entry{Update: []byte("x")}); err != nil {
-		t.Fatal(err)
-	}
-	kept, err := appendAll(ctx, l.Writer("kept"), Entry{Update: []byte("y")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Erase(ctx, "gone"); err != nil {
-		t.Fatal(err)
-	}
-	docs, err := l.Docs(ctx, "", "", 0)
-	if err != nil || len(docs) != 1 || docs[0].Doc != "kept" || docs[0].Last != kept[0] {
-		t.Errorf("documents are %+v, %v; want the other one alone", docs, err)
-	}
-	for _, s := range l.shards {
-		for _, kind := range []string{kindLog, kindSnap, kindHist} {
-			found, err := l.subjects(ctx, streamName(kind, s.index()), s.subject(kind, filler))
-			if err != nil || len(found) != 0 {
-				t.Errorf("filler in %s: %v, %v", streamName(kind, s.index()), found, err)
-			}
-		}
-	}
-}
-
 // TestEraseOverwritesScatteredRecords: the records lie all over a block that NATS has no reason to write anew, because most of it is
 // another document's and alive.
 func TestEraseOverwritesScatteredRecords(t *testing.T) {
 	dir := t.TempDir()
 	l, _ := open(t, Config{Shards: 1}, natstest.Process, natstest.StoreDir(dir))
-	l.shred = time.Minute // a busy machine overwrites slowly
+	l.eraseTime = time.Minute // a busy machine overwrites slowly
 	secret, other := l.Writer("secret"), l.Writer("neighbour")
 	neighbour := bytes.Repeat([]byte("neighbour "), 8<<10)
 	const n, kept = 100, 64 // 5 MB of 8 are the neighbour's
@@ -111,41 +80,5 @@ func TestEraseOverwritesScatteredRecords(t *testing.T) {
 	}
 	if got := len(replay(t, l, "neighbour", 0, 0)); got != kept {
 		t.Errorf("the neighbour has %d records, want %d", got, kept)
-	}
-}
-
-// TestNothingIsLeftOfTheFilling: who comes next takes away what was left by one that was killed, or had no answer.
-func TestNothingIsLeftOfTheFilling(t *testing.T) {
-	l, srv := open(t, Config{Shards: 1}, natstest.Process)
-	s := l.shards[0]
-	subject := s.subject(kindLog, filler)
-	stored := func() int {
-		t.Helper()
-		n, err := l.count(within(t, 10*time.Second), s.stream, subject)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return int(n)
-	}
-	ctx, cancel := context.WithCancel(within(t, 20*time.Second))
-	seen := 0
-	if _, err := srv.Connect().Subscribe(subject, func(*nats.Msg) {
-		if seen++; seen == 3 {
-			cancel()
-		}
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := l.fill(ctx, s.stream, subject); err == nil {
-		t.Fatal("filled in spite of all")
-	}
-	if stored() == 0 {
-		t.Fatal("nothing is stored: the test tests nothing")
-	}
-	if err := l.rewrite(within(t, 20*time.Second), s.stream, subject); err != nil {
-		t.Fatal(err)
-	}
-	if n := stored(); n != 0 {
-		t.Errorf("%d messages are left of a fill that was killed", n)
 	}
 }
