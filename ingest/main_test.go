@@ -284,7 +284,7 @@ func (c *client) count(kind, step uint64) (n int) {
 // present is what awareness the client has: client id to JSON, by the rules of
 // y-protocols.
 func (c *client) present() map[uint64]string {
-	var a yjs.Awareness
+	known := map[uint64]yjs.AwarenessEntry{}
 	for _, f := range c.frames {
 		m, err := yjs.ReadMessage(f.data)
 		if f.text || err != nil || m.Type != yjs.MsgAwareness {
@@ -295,12 +295,17 @@ func (c *client) present() map[uint64]string {
 			c.t.Fatalf("awareness %x: %v", f.data, err)
 		}
 		for _, e := range entries {
-			a.Apply(e)
+			// An entry is news if its clock is higher, or if it says at the known clock that a present client is gone.
+			if had := known[e.Client]; e.Clock > had.Clock || e.Clock == had.Clock && e.State == nil && had.State != nil {
+				known[e.Client] = e
+			}
 		}
 	}
 	out := map[uint64]string{}
-	for _, e := range a.Present() {
-		out[e.Client] = string(e.State)
+	for _, e := range known {
+		if e.State != nil {
+			out[e.Client] = string(e.State)
+		}
 	}
 	return out
 }
@@ -353,7 +358,12 @@ func aware(id, clock uint64, state string) []byte {
 	if state != "null" {
 		e.State = []byte(state)
 	}
-	return yjs.AppendAwarenessMessage(nil, yjs.AppendAwareness(nil, []yjs.AwarenessEntry{e}))
+	return awarenessMessage(e)
+}
+
+// awarenessMessage is an awareness message with these entries.
+func awarenessMessage(entries ...yjs.AwarenessEntry) []byte {
+	return yjs.AppendVarBytes([]byte{yjs.MsgAwareness}, yjs.AppendAwareness(nil, entries))
 }
 
 // records reads the whole log of a document.

@@ -98,7 +98,7 @@ func TestViewerWithoutPresenceTakesNobodyOver(t *testing.T) {
 		viewer.mu.Lock()
 		n := viewer.count(yjs.MsgAwareness, 0)
 		viewer.mu.Unlock()
-		viewer.send(yjs.AppendAwarenessMessage(nil, yjs.AppendAwareness(nil, entries)), []byte{yjs.MsgQueryAwareness})
+		viewer.send(awarenessMessage(entries...), []byte{yjs.MsgQueryAwareness})
 		viewer.wait("answer", func() bool { return viewer.count(yjs.MsgAwareness, 0) > n })
 		viewer.leave()
 	}

@@ -153,7 +153,7 @@ func BenchmarkKeystrokeValidate(b *testing.B) {
 	_, key := keystroke(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := Validate(key, Limits{}); err != nil {
+		if err := validate(key, Limits{}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -108,15 +108,6 @@ func (d *Document) Apply(update []byte) error {
 	return nil
 }
 
-// ApplyV2 is Apply for a V2 update.
-func (d *Document) ApplyV2(update []byte, lim Limits) error {
-	v1, err := FromV2(update, lim)
-	if err != nil {
-		return err
-	}
-	return d.Apply(v1)
-}
-
 // examine reads an update without a change to the document, takes its deletes down, and says how many bytes of content it
 // has. To read it once more is cheaper than to keep what was read.
 func (d *Document) examine(update []byte) (content int, err error) {

@@ -51,17 +51,6 @@ func (d *Document) JSON(kinds map[string]Kind) ([]byte, error) {
 	return append(w.dst, '}'), w.err
 }
 
-// RootJSON is one root as JSON, see [Document.JSON]. Of a guess that fails, because the root never held anything, null.
-func (d *Document) RootJSON(name string, kind Kind) ([]byte, error) {
-	t := d.roots[name]
-	if t == nil {
-		t = &docType{name: name}
-	}
-	var w jsonWriter
-	w.shared(t, kind)
-	return w.dst, w.err
-}
-
 // jsonWriter appends JSON. The first error sticks; what was written then is of no use.
 type jsonWriter struct {
 	dst   []byte

@@ -152,22 +152,6 @@ func AppendSync(dst []byte, step byte, payload []byte) []byte {
 	return AppendVarBytes(append(dst, MsgSync, step), payload)
 }
 
-// AppendSyncReply appends a sync message that a Hocuspocus client does not answer with a step 1.
-func AppendSyncReply(dst []byte, step byte, payload []byte) []byte {
-	return AppendVarBytes(append(dst, MsgSyncReply, step), payload)
-}
-
-// AppendAwarenessMessage appends an awareness message around an awareness update.
-func AppendAwarenessMessage(dst, update []byte) []byte {
-	return AppendVarBytes(append(dst, MsgAwareness), update)
-}
-
-// AppendKeepAlive appends an awareness message without entries: every client takes it as a sign of life and nothing else.
-func AppendKeepAlive(dst []byte) []byte { return append(dst, MsgAwareness, 1, 0) }
-
-// AppendQueryAwareness appends the question for all awareness.
-func AppendQueryAwareness(dst []byte) []byte { return append(dst, MsgQueryAwareness) }
-
 // AppendDenied appends the y-websocket family's refusal, which clients write to their console.
 func AppendDenied(dst []byte, reason string) []byte {
 	return AppendVarString(append(dst, MsgAuth, 0), reason)

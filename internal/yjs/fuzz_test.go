@@ -59,7 +59,7 @@ func FuzzUpdate(f *testing.F) {
 				if len(p) > 128 {
 					t.Fatalf("a part of %d bytes", len(p))
 				}
-				if err := Validate(p, Limits{}); err != nil {
+				if err := validate(p, Limits{}); err != nil {
 					t.Fatalf("part: %v", err)
 				}
 			}
@@ -103,7 +103,7 @@ func FuzzMerge(f *testing.F) {
 		last = b
 	})
 	f.Fuzz(func(t *testing.T, a, b []byte) {
-		if Validate(a, Limits{}) != nil || Validate(b, Limits{}) != nil {
+		if validate(a, Limits{}) != nil || validate(b, Limits{}) != nil {
 			return
 		}
 		ab := must2(t)(Merge(a, b))
@@ -114,7 +114,7 @@ func FuzzMerge(f *testing.F) {
 		}
 		sameIDs(t, "compacted", ab, must2(t)(Compact(a, b)))
 		for _, u := range [][]byte{ab, must2(t)(Compact(a, b))} {
-			if err := Validate(u, Limits{}); err != nil {
+			if err := validate(u, Limits{}); err != nil {
 				t.Fatalf("%s: %v", b64(u), err)
 			}
 		}
@@ -188,7 +188,7 @@ func FuzzV2(f *testing.F) {
 		if err := decode(v1); err != nil {
 			t.Fatalf("%s: %v", b64(v1), err)
 		}
-		if Validate(v1, Limits{}) != nil {
+		if validate(v1, Limits{}) != nil {
 			return
 		}
 		canonical := must2(t)(Canonical(v1))

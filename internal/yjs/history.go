@@ -17,43 +17,6 @@ var (
 	ErrNotOurs = errors.New("yjs: not a state of this document")
 )
 
-// AppendSnapshot appends a state as Yjs's encodeSnapshot does: the delete set, then the state vector.
-func AppendSnapshot(dst []byte, v StateVector, deletes *IDSet) []byte {
-	return v.Append(deletes.Append(dst))
-}
-
-// DecodeSnapshot reads a state as Yjs's encodeSnapshot writes it.
-func DecodeSnapshot(b []byte) (StateVector, IDSet, error) {
-	var deletes IDSet
-	var runs []Run
-	c := cursor{b: b}
-	for n := c.count(2); n > 0 && c.err == nil; n-- {
-		client := c.uint()
-		for m := c.count(2); m > 0 && c.err == nil; m-- {
-			at := c.off
-			clock, length := c.uint(), c.uint()
-			if client > MaxSafe || clock+length > MaxSafe {
-				c.fail(at, reasonRange)
-				break
-			}
-			runs = append(runs, Run{client, clock, length})
-		}
-	}
-	if c.err != nil {
-		return nil, IDSet{}, c.err
-	}
-	addRuns(&deletes, runs)
-	v, err := DecodeStateVector(b[c.off:])
-	if err != nil {
-		var e *Error
-		if errors.As(err, &e) {
-			e.Offset += c.off
-		}
-		return nil, IDSet{}, err
-	}
-	return v, deletes, nil
-}
-
 // At is the document as it was at a state of its past, a Yjs snapshot: what v covers, without deletes. It needs a document
 // that keeps what is deleted; else the error is ErrGone if anything is missing that showed then.
 func (d *Document) At(v StateVector, deletes *IDSet) (*Document, error) {
@@ -175,16 +138,6 @@ type restore struct {
 	tx   *Tx
 	old  *Document
 	todo []restorePair
-}
-
-// same is the live item of the old document that holds an id; nil if that was not there, or deleted.
-func (r *restore) same(client, clock uint64) *docItem {
-	if c := r.old.client(client); c != nil && clock < c.next {
-		if it := c.at(clock); !it.deleted() {
-			return it
-		}
-	}
-	return nil
 }
 
 // parted says whether a text is parted between two halves of one character before its unit k.

@@ -153,3 +153,40 @@ func BenchmarkRestore(b *testing.B) {
 	}
 	b.ReportMetric(float64(len(update)), "update-bytes")
 }
+
+// AppendSnapshot appends a state as Yjs's encodeSnapshot does: the delete set, then the state vector.
+func AppendSnapshot(dst []byte, v StateVector, deletes *IDSet) []byte {
+	return v.Append(deletes.Append(dst))
+}
+
+// DecodeSnapshot reads a state as Yjs's encodeSnapshot writes it.
+func DecodeSnapshot(b []byte) (StateVector, IDSet, error) {
+	var deletes IDSet
+	var runs []Run
+	c := cursor{b: b}
+	for n := c.count(2); n > 0 && c.err == nil; n-- {
+		client := c.uint()
+		for m := c.count(2); m > 0 && c.err == nil; m-- {
+			at := c.off
+			clock, length := c.uint(), c.uint()
+			if client > MaxSafe || clock+length > MaxSafe {
+				c.fail(at, reasonRange)
+				break
+			}
+			runs = append(runs, Run{client, clock, length})
+		}
+	}
+	if c.err != nil {
+		return nil, IDSet{}, c.err
+	}
+	addRuns(&deletes, runs)
+	v, err := DecodeStateVector(b[c.off:])
+	if err != nil {
+		var e *Error
+		if errors.As(err, &e) {
+			e.Offset += c.off
+		}
+		return nil, IDSet{}, err
+	}
+	return v, deletes, nil
+}

@@ -17,7 +17,7 @@ func TestWhatPassesTheCheckBreaksNoClient(t *testing.T) {
 	for _, c := range updateCases(t) {
 		ok := len(c.Updates) > 0
 		for _, u := range c.Updates {
-			ok = ok && Validate(u, Limits{}) == nil
+			ok = ok && validate(u, Limits{}) == nil
 		}
 		if ok {
 			cases = append(cases, c)

@@ -185,28 +185,6 @@ func (s *IDSet) Clone() IDSet {
 	return c
 }
 
-// Without is what is in s and not in t.
-func (s *IDSet) Without(t *IDSet) IDSet {
-	var out IDSet
-	for client, l := range s.clients {
-		cut := t.Ranges(client)
-		for _, r := range *l {
-			from, to := r.Clock, r.End()
-			i := sort.Search(len(cut), func(i int) bool { return cut[i].End() > from })
-			for ; i < len(cut) && cut[i].Clock < to; i++ {
-				if cut[i].Clock > from {
-					out.Add(client, from, cut[i].Clock-from)
-				}
-				from = max(from, cut[i].End())
-			}
-			if from < to {
-				out.Add(client, from, to-from)
-			}
-		}
-	}
-	return out
-}
-
 // Append appends the set as the delete set of a V1 update.
 func (s *IDSet) Append(dst []byte) []byte {
 	n := 0

@@ -3,7 +3,6 @@ package yjs
 import (
 	"cmp"
 	"slices"
-	"sync"
 )
 
 // Limits bound what a stranger's update may hold. A zero field means its default, a negative one no limit.
@@ -239,20 +238,6 @@ func (u *Update) Roots() [][]byte { return u.roots }
 
 // Structs is the number of its structs, Skips counted.
 func (u *Update) Structs() int { return u.structs }
-
-// Validate is the check of [Update.Parse] alone.
-func Validate(update []byte, lim Limits) error {
-	u := checkers.Get().(*Update)
-	err := u.Parse(update, lim)
-	u.Bytes = nil
-	clear(u.roots)
-	if cap(u.runs)+cap(u.dels)+cap(u.roots)+cap(u.needs) < 1<<12 {
-		checkers.Put(u)
-	}
-	return err
-}
-
-var checkers = sync.Pool{New: func() any { return new(Update) }}
 
 // deletesByClient yields the delete ranges by client, each client once, its ranges sorted by clock.
 func (u *Update) deletesByClient(yield func(client uint64, runs []Run)) {

@@ -18,7 +18,7 @@ func manyUpdates(t testing.TB) map[string][][]byte {
 	for _, c := range updateCases(t) {
 		ok := true
 		for _, u := range c.Updates {
-			ok = ok && Validate(u, Limits{}) == nil
+			ok = ok && validate(u, Limits{}) == nil
 		}
 		if ok {
 			all[c.Name] = c.Updates
@@ -134,7 +134,7 @@ func TestJoinedCompactedAndSplitUpdatesGiveTheSameDocument(t *testing.T) {
 		sameIDs(t, name+" compacted", whole, compacted)
 		for how, parts := range map[string][][]byte{"merged": {whole}, "joined": {joined}, "compacted": {compacted}, "both": {compacted, whole}, "and again": append([][]byte{joined}, updates...)} {
 			for _, p := range parts {
-				if err := Validate(p, Limits{}); err != nil {
+				if err := validate(p, Limits{}); err != nil {
 					t.Errorf("%s %s: %v", name, how, err)
 				}
 			}
@@ -306,7 +306,7 @@ func TestV2AndBackIsTheSame(t *testing.T) {
 // everything runs every decoder on b. Errors are fine.
 func everything(b []byte) {
 	decode(b)
-	Validate(b, Limits{})
+	validate(b, Limits{})
 	VectorOf(b)
 	Merge(b, []byte{0, 0})
 	Join(b)
@@ -350,7 +350,7 @@ func TestMalformedInputTakesLittleMemory(t *testing.T) {
 	}
 	for name, f := range map[string]func([]byte){
 		"decode":   func(b []byte) { decode(b) },
-		"Validate": func(b []byte) { Validate(b, Limits{}) },
+		"Validate": func(b []byte) { validate(b, Limits{}) },
 		"VectorOf": func(b []byte) { VectorOf(b) },
 		"Diff":     func(b []byte) { Diff(b, nil) },
 		"Merge":    func(b []byte) { Merge(b, []byte{0, 0}) },
