@@ -25,8 +25,8 @@ func matches(fields []string, etag string) bool {
 // formOf reads what form is asked for: ?format= before Accept.
 func formOf(r *http.Request) (string, error) {
 	if f := r.URL.Query().Get("format"); f != "" {
-		if !slices.Contains([]string{"update", "json", "text", "vector"}, f) {
-			return "", errors.New("format is update, json, text or vector")
+		if !slices.Contains([]string{"update", "update-v2", "json", "text", "vector"}, f) {
+			return "", errors.New("format is update, update-v2, json, text or vector")
 		}
 		return f, nil
 	}
@@ -51,6 +51,8 @@ func formOf(r *http.Request) (string, error) {
 		switch kind {
 		case "application/octet-stream", "application/vnd.yjs.update", "*/*", "application/*":
 			form = "update"
+		case "application/vnd.yjs.update.v2":
+			form = "update-v2"
 		case "application/json":
 			form = "json"
 		case "text/plain", "text/*":
@@ -63,7 +65,7 @@ func formOf(r *http.Request) (string, error) {
 	if best != "" {
 		return best, nil
 	}
-	return "", errors.New("this route answers application/octet-stream, application/json or text/plain")
+	return "", errors.New("this route answers application/octet-stream, application/vnd.yjs.update.v2, application/json or text/plain")
 }
 
 // kindsOf reads ?type=name:kind, as often as it comes.
@@ -90,6 +92,9 @@ func render(update []byte, form string, kinds map[string]yjs.Kind, names []strin
 	switch form {
 	case "update":
 		return update, "application/octet-stream", nil
+	case "update-v2":
+		v2, err := yjs.ToV2(update)
+		return v2, "application/vnd.yjs.update.v2", err
 	case "vector":
 		v, err := yjs.VectorOf(update)
 		if err != nil {

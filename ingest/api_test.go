@@ -99,6 +99,13 @@ func TestUpdateOverHTTPReachesEverybody(t *testing.T) {
 		t.Errorf("V2: got %d %s", code, body)
 	}
 	a.has(1, 8)
+	_, stored, _ := w.ask("GET", "/api/docs/post", nil)
+	for path, accept := range map[string]string{"/api/docs/post": "application/vnd.yjs.update.v2", "/api/docs/post?format=update-v2": "*/*"} {
+		code, body, h := w.ask("GET", path, nil, "Accept: "+accept)
+		if v1, err := yjs.FromV2([]byte(body), yjs.Limits{}); code != 200 || err != nil || string(v1) != stored || h.Get("Content-Type") != "application/vnd.yjs.update.v2" {
+			t.Errorf("GET %s as V2: got %d %s %x %v, want V2 of %x", path, code, h.Get("Content-Type"), body, err, stored)
+		}
+	}
 	code, body, _ = w.ask("POST", "/api/docs/post", insert(2, 5, "too early"))
 	var conflict struct{ StateVector []byte }
 	if json.Unmarshal([]byte(body), &conflict); code != 409 || !bytes.Equal(conflict.StateVector, []byte{1, 1, 8}) {
