@@ -28,6 +28,10 @@ var floors = map[string]struct {
 	"yjet/cmd/yjet":           {[]string{"yjet", "yjet/web", "yjet/stream", "yjet/snapshot", "yjet/auth", "yjet/ingest", "yjet/internal/yjs", "yjet/internal/blockfile"}, nil, "the roof wires"},
 	"yjet/docs":               {nil, nil, "only tests, of the examples in the pages"},
 	"yjet/e2e":                {nil, nil, "drives the built binary from outside"},
+	"yjet/e2e/needs":          {nil, nil, "finds the programs that tests use"},
+	"yjet/e2e/needs/node":     {nil, nil, "a test alone"},
+	"yjet/e2e/needs/chromium": {nil, nil, "a test alone"},
+	"yjet/e2e/needs/root":     {nil, nil, "a test alone"},
 }
 
 func TestImportsPointDown(t *testing.T) {

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -136,7 +135,7 @@ func waitFor(t *testing.T, most time.Duration, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(most); !ok(); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal(fmt.Sprintf("waited %v for %s", most, what))
+			t.Fatalf("waited %v for %s", most, what)
 		}
 	}
 }
