@@ -17,7 +17,7 @@ var kinds = []string{"yws31", "yws21", "yws15", "ypk", "yps", "hp4", "hp4s", "hp
 
 // tells are the kinds that learn whether an edit is on disk: all but the plain ones, which ask by message 102
 // as any application may.
-func textSafe(kind string) bool { return kind == "ypk" || kind == "yps" }
+func textSafe(kind string) bool { return kind == "ypk" || strings.HasPrefix(kind, "yps") }
 
 // noStrayText fails the test if a client that throws on a text frame got one.
 func noStrayText(t testing.TB, d *driver, clients ...string) {

@@ -40,6 +40,8 @@ function tapFor (c) {
       this.on('open', () => {
         c.opens.push(Date.now())
         c.url = url
+        // Before the provider's own listener: what an application may send from its first moment on.
+        for (const body of c.first) super.send(addressed(c, Buffer.from(body, 'base64')))
       })
       this.on('message', (data, isBinary) => {
         c.lastMessage = Date.now()
@@ -48,6 +50,7 @@ function tapFor (c) {
           return
         }
         c.binaryFrames++
+        this.release()
         if (c.family === 'json') return
         const u = new Uint8Array(data instanceof ArrayBuffer ? data : Buffer.from(data))
         if (c.keepFrames) c.frames.push(b64(u))
@@ -63,9 +66,45 @@ function tapFor (c) {
     send (data, ...rest) {
       c.sent++
       if (c.mute) return // a network that swallows
-      super.send(data, ...rest)
+      if (c.listens && !this.spokenTo) return void (this.waiting ??= []).push(data)
+      if (c.lateStep1 && isStep1(c, data)) return void setTimeout(() => this.readyState === WebSocket.OPEN && super.send(data), c.lateStep1)
+      if (!c.glue) return super.send(data, ...rest)
+      // As the Rust clients do: what is written in one turn goes out in one frame.
+      if (!this.waiting) {
+        this.waiting = []
+        setImmediate(() => {
+          const frame = Buffer.concat(this.waiting.map(b => Buffer.from(b)))
+          this.waiting = undefined
+          if (this.readyState === WebSocket.OPEN) super.send(frame)
+        })
+      }
+      this.waiting.push(data)
+    }
+
+    // release lets a client that waits for the server's first message speak.
+    release () {
+      if (!c.listens || this.spokenTo) return
+      this.spokenTo = Date.now()
+      c.spokenTo.push(this.spokenTo)
+      for (const data of this.waiting ?? []) super.send(data)
+      this.waiting = undefined
     }
   }
+}
+
+// addressed puts in front of a message what a client's family puts there.
+function addressed (c, body) {
+  if (c.family !== 'hp') return body
+  const e = encoding.createEncoder()
+  encoding.writeVarString(e, c.room)
+  encoding.writeUint8Array(e, body)
+  return encoding.toUint8Array(e)
+}
+
+function isStep1 (c, data) {
+  const d = decoding.createDecoder(new Uint8Array(data))
+  if (c.family === 'hp') decoding.readVarString(d)
+  return decoding.readVarUint(d) === 0 && decoding.readVarUint(d) === 0
 }
 
 // noteFrame looks at what the server sent: which of our own clocks came back (the echo, our receipt).
@@ -80,13 +119,14 @@ function noteFrame (c, u) {
     decoding.readVarUint8Array(d)
   } else if (type === 0) {
     const step = decoding.readVarUint(d)
+    c.steps.push(step)
     if (step === 0) {
       c.steps1++
       return
     }
     const update = decoding.readVarUint8Array(d)
     for (const s of Y.decodeUpdate(update).structs) {
-      if (s.id.client === c.doc.clientID && s.constructor !== Y.Skip) c.echoed = Math.max(c.echoed, s.id.clock + s.length)
+      if (s.id.client === c.clientID && s.constructor !== Y.Skip) c.echoed = Math.max(c.echoed, s.id.clock + s.length)
     }
   } else if (type === 102) {
     const body = decoding.createDecoder(decoding.readVarUint8Array(d))
@@ -101,6 +141,18 @@ function noteFrame (c, u) {
 }
 
 const kinds = {
+  yws40: async (c, o) => {
+    // Yjs 14 holds the document; a Yjs 13 one follows it, for everything here that reads.
+    const Y14 = await import('@y/y')
+    const { Awareness: Awareness14 } = await import('@y/protocols/awareness')
+    c.doc14 = new Y14.Doc()
+    c.doc14.clientID = c.clientID
+    Y14.applyUpdate(c.doc14, Y.encodeStateAsUpdate(c.doc))
+    c.doc14.on('update', u => Y.applyUpdate(c.doc, u))
+    c.awareness = mirrored(c, new Awareness14(c.doc14))
+    yws(c, o, (await import('@y/websocket')).WebsocketProvider, c.doc14)
+  },
+  yws30: async (c, o) => yws(c, o, (await import('y-websocket-30')).WebsocketProvider),
   yws31: async (c, o) => yws(c, o, (await import('y-websocket')).WebsocketProvider),
   yws21: async (c, o) => yws(c, o, (await import('y-websocket-2')).WebsocketProvider),
   yws15: async (c, o) => yws(c, o, (await import('y-websocket-1')).WebsocketProvider),
@@ -109,12 +161,8 @@ const kinds = {
     c.provider = new P(o.host, o.room, c.doc, { disableBc: true, WebSocketPolyfill: c.Tap, awareness: c.awareness, params: async () => ({ ...o.params, ...c.token !== null && { token: c.token } }), connect: o.connect, ...o.options })
     ask102(c)
   },
-  yps: async (c, o) => {
-    const { default: P } = await import('y-partyserver/provider')
-    c.provider = new P(o.host, o.room, c.doc, { disableBc: true, WebSocketPolyfill: c.Tap, awareness: c.awareness, params: async () => ({ ...o.params, ...c.token !== null && { token: c.token } }), connect: o.connect, ...o.options })
-    c.provider.on('custom-message', m => c.custom.push(String(m)))
-    ask102(c)
-  },
+  yps: async (c, o) => partyserver(c, o, await import('y-partyserver/provider')),
+  yps1: async (c, o) => partyserver(c, o, await import('y-partyserver-1/provider')),
   hp4: async (c, o) => hocuspocus(c, o, await import('@hocuspocus/provider')),
   hp4s: async (c, o) => hocuspocus(c, { ...o, options: { sessionAwareness: true, ...o.options } }, await import('@hocuspocus/provider')),
   hp3: async (c, o) => hocuspocus(c, o, await import('hocuspocus-provider-3')),
@@ -135,28 +183,43 @@ const kinds = {
     c.isSynced = () => c.live.size > 0 && c.opens.length > 0
     c.isSaved = () => c.isSynced()
   },
-  ysw: async (c, o) => {
-    const { YSweetProvider, createYjsProvider } = await import('@y-sweet/client')
-    void YSweetProvider
-    c.family = 'ysw'
-    const auth = o.auth === 'server'
-      ? async () => {
-        const res = await fetch(`http://${o.host}/doc/${encodeURIComponent(o.room)}/auth`, { method: 'POST', headers: { 'Content-Type': 'application/json', ...c.token !== null && { Authorization: `Bearer ${c.token}` } }, body: JSON.stringify(o.authBody ?? {}) })
-        if (!res.ok) throw new Error(`auth endpoint: ${res.status} ${await res.text()}`)
-        const token = await res.json()
-        c.clientTokens.push(token)
-        return token
-      }
-      : async () => ({ url: `ws://${o.host}/d/${encodeURIComponent(o.room)}/ws`, baseUrl: `http://${o.host}/d/${encodeURIComponent(o.room)}`, docId: o.room, token: c.token ?? undefined, authorization: 'full' })
-    c.provider = createYjsProvider(c.doc, o.room, auth, { connect: o.connect, awareness: c.awareness, WebSocketPolyfill: c.Tap, showDebuggerLink: false })
-    c.provider.on('connection-close', () => {})
-    c.isSynced = () => c.provider.synced
-    c.isSaved = () => c.provider.synced && !c.provider.hasLocalChanges
-  }
+  ysw: async (c, o) => ysweet(c, o, await import('@y-sweet/client')),
+  ysw08: async (c, o) => ysweet(c, o, await import('y-sweet-client-08'))
 }
 
-function yws (c, o, WebsocketProvider) {
-  c.provider = new WebsocketProvider(`ws://${o.host}${o.base ?? ''}`, o.room, c.doc, {
+function ysweet (c, o, { createYjsProvider }) {
+  c.family = 'ysw'
+  const auth = o.auth === 'server'
+    ? async () => {
+      const res = await fetch(`http://${o.host}/doc/${encodeURIComponent(o.room)}/auth`, { method: 'POST', headers: { 'Content-Type': 'application/json', ...c.token !== null && { Authorization: `Bearer ${c.token}` } }, body: JSON.stringify(o.authBody ?? {}) })
+      if (!res.ok) throw new Error(`auth endpoint: ${res.status} ${await res.text()}`)
+      const token = await res.json()
+      c.clientTokens.push(token)
+      return token
+    }
+    : async () => ({ url: `ws://${o.host}/d/${encodeURIComponent(o.room)}/ws`, baseUrl: `http://${o.host}/d/${encodeURIComponent(o.room)}`, docId: o.room, token: c.token ?? undefined, authorization: 'full' })
+  c.provider = createYjsProvider(c.doc, o.room, auth, { connect: o.connect, awareness: c.awareness, WebSocketPolyfill: c.Tap, showDebuggerLink: false })
+  c.provider.on('connection-close', () => {})
+  c.isSynced = () => c.provider.synced
+  c.isSaved = () => c.provider.synced && !c.provider.hasLocalChanges
+}
+
+function partyserver (c, o, { default: P }) {
+  c.provider = new P(o.host, o.room, c.doc, { disableBc: true, WebSocketPolyfill: c.Tap, awareness: c.awareness, params: async () => ({ ...o.params, ...c.token !== null && { token: c.token } }), connect: o.connect, ...o.options })
+  c.provider.on('custom-message', m => c.custom.push(String(m)))
+  ask102(c)
+}
+
+// mirrored has the awareness of Yjs 14 take over what was set before it was there.
+function mirrored (c, awareness) {
+  awareness.setLocalState(c.awareness.getLocalState())
+  c.awareness.destroy()
+  awareness.on('change', ({ added, updated, removed }) => c.awarenessLog.push({ at: Date.now(), added, updated, removed, names: names(c) }))
+  return awareness
+}
+
+function yws (c, o, WebsocketProvider, doc = c.doc) {
+  c.provider = new WebsocketProvider(`ws://${o.host}${o.base ?? ''}`, o.room, doc, {
     disableBc: true, WebSocketPolyfill: c.Tap, awareness: c.awareness, connect: o.connect,
     params: { ...o.params, ...c.token !== null && { token: c.token } }, ...o.protocols && { protocols: o.protocols }, ...o.options
   })
@@ -193,7 +256,7 @@ function ask102 (c) {
     sync(e, d, prov, emit, type)
     if (encoding.length(e) > 1) soon()
   }
-  c.doc.on('update', (_u, origin) => {
+  ;(c.doc14 ?? c.doc).on('update', (_u, origin) => {
     if (origin === p) return
     version++
     soon()
@@ -246,6 +309,17 @@ const whole = (t, i) => {
   return i > 0 && i < s.length && /[\uDC00-\uDFFF]/.test(s[i]) && /[\uD800-\uDBFF]/.test(s[i - 1]) ? i - 1 : i
 }
 
+// edit14 makes an edit with Yjs 14, where every type is one.
+function edit14 (doc, [type, what, ...a]) {
+  const t = doc.get({ text: 't', map: 'm', array: 'a' }[type])
+  if (type === 'text' && what === 'append') t.insert(t.length, a[0])
+  else if (type === 'text' && what === 'insert') t.insert(at(a[0], t.length), a[1])
+  else if (type === 'text' && what === 'delete' && t.length > 0) { const i = at(a[0], t.length - 1); t.delete(i, Math.min(a[1], t.length - i)) }
+  else if (type === 'map' && what === 'set') t.setAttr(a[0], a[1])
+  else if (type === 'array' && what === 'insert') t.insert(at(a[0], t.length), a[1])
+  else throw new Error(`no edit ${type} ${what} with Yjs 14`)
+}
+
 function edit (doc, [type, what, ...a]) {
   switch (type) {
     case 'text': {
@@ -281,12 +355,13 @@ function edit (doc, [type, what, ...a]) {
   throw new Error(`no edit ${type} ${what}`)
 }
 
+const clock = c => Y.getState(c.doc.store, c.clientID)
 const names = c => [...c.awareness.getStates().values()].map(s => s?.user?.name).filter(n => typeof n === 'string').sort()
 
 function stateOf (c) {
   return {
     kind: c.kind,
-    clientID: c.doc.clientID,
+    clientID: c.clientID,
     synced: !!c.isSynced(),
     saved: !!c.isSaved(),
     connects: c.connects,
@@ -298,11 +373,14 @@ function stateOf (c) {
     denied: c.denied,
     syncStatus: c.syncStatus,
     steps1: c.steps1,
+    steps: c.steps,
+    spokenTo: c.spokenTo,
+    hpCloses: c.hpCloses,
     strange: c.strange,
     errors: c.errors,
     custom: c.custom,
     echoed: c.echoed,
-    clock: Y.getState(c.doc.store, c.doc.clientID),
+    clock: clock(c),
     ackedVersion: c.ackedVersion,
     unsynced: c.provider.unsyncedChanges ?? null,
     scope: c.provider.authorizedScope ?? null,
@@ -324,29 +402,40 @@ async function until (what, timeout, test, explain) {
   }
 }
 
+// What applications do in a provider's status event, which y-websocket emits before it sends its step 1.
+const inStatus = {
+  field: c => c.awareness.setLocalStateField('user', { name: c.name }),
+  state: c => { c.awareness.setLocalState({}); c.awareness.setLocalStateField('user', { name: c.name }) },
+  again: c => c.awareness.setLocalState(c.awareness.getLocalState())
+}
+
 const ops = {
   async open ({ client, kind, host, room, token = null, clientID, user, headers, ...o }) {
     const doc = new Y.Doc()
-    if (clientID) doc.clientID = clientID
+    if (clientID && kind !== 'yws40') doc.clientID = clientID
     const c = {
-      name: client, kind, doc, awareness: new Awareness(doc), family: 'yws', token, headers,
+      name: client, kind, doc, room, clientID: clientID ?? (kind === 'yws40' ? (doc.clientID ^ 1) >>> 0 : doc.clientID),
+      first: o.first ?? [], lateStep1: o.lateStep1 ?? 0, glue: !!o.glue, listens: !!o.listens, spokenTo: [], steps: [], awareness: new Awareness(doc), family: 'yws', token, headers,
       connects: [], opens: [], closes: [], terminal: [], textFrames: [], binaryFrames: 0, frames: [], keepFrames: !!o.keepFrames, denied: [], syncStatus: [],
       strange: [], errors: [], custom: [], hpCloses: [], clientTokens: [], awarenessLog: [], echoed: 0, steps1: 0, ackedVersion: -1, authenticated: 0, tokenAsked: 0, sent: 0,
       offline: false, mute: false, no102: !!o.no102, live: new Set(), tags: [], seen: new Map(), deflate: o.deflate
     }
+    if (o.content) Y.applyUpdate(doc, Buffer.from(o.content, 'base64'))
     c.Tap = tapFor(c)
     if (o.awareness === null) c.awareness.setLocalState(null)
     else if (user) c.awareness.setLocalStateField('user', user)
     c.awareness.on('change', ({ added, updated, removed }) => c.awarenessLog.push({ at: Date.now(), added, updated, removed, names: names(c) }))
     clients.set(client, c)
     await kinds[kind](c, { host, room, connect: o.connect ?? true, ...o })
-    return { clientID: doc.clientID }
+    if (o.onConnected) c.provider.on('status', ({ status }) => { if (status === 'connected') inStatus[o.onConnected](c) })
+    return { clientID: c.clientID }
   },
 
   edit ({ client, edits, separate }) {
     const c = get(client)
-    if (separate) for (const e of edits) edit(c.doc, e)
-    else c.doc.transact(() => edits.forEach(e => edit(c.doc, e)))
+    const [doc, make] = c.doc14 ? [c.doc14, edit14] : [c.doc, edit]
+    if (separate) for (const e of edits) make(doc, e)
+    else doc.transact(() => edits.forEach(e => make(doc, e)))
   },
 
   state: ({ client }) => stateOf(get(client)),
@@ -361,7 +450,7 @@ const ops = {
 
   synced: ({ client, timeout = 10000 }) => { const c = get(client); return until(`${client} synced`, timeout, () => c.isSynced(), () => JSON.stringify(stateOf(c))) },
   saved: ({ client, timeout = 10000 }) => { const c = get(client); return until(`${client} saved`, timeout, () => c.isSaved(), () => JSON.stringify(stateOf(c))) },
-  echoed: ({ client, timeout = 10000 }) => { const c = get(client); return until(`${client} echoed`, timeout, () => c.echoed >= Y.getState(c.doc.store, c.doc.clientID), () => JSON.stringify(stateOf(c))) },
+  echoed: ({ client, timeout = 10000 }) => { const c = get(client); return until(`${client} echoed`, timeout, () => c.echoed >= clock(c), () => JSON.stringify(stateOf(c))) },
   closed: ({ client, count = 1, timeout = 10000 }) => { const c = get(client); return until(`${client} closed`, timeout, () => c.closes.length >= count, () => JSON.stringify(stateOf(c))) },
   hasText: ({ client, part, timeout = 10000 }) => { const c = get(client); return until(`${client} has ${part}`, timeout, () => c.doc.getText('t').toString().includes(part)) },
   hasLength: ({ client, length, timeout = 10000 }) => { const c = get(client); return until(`${client} has ${length} characters`, timeout, () => c.doc.getText('t').length === length, () => `has ${c.doc.getText('t').length}`) },
@@ -415,7 +504,8 @@ const ops = {
   detach ({ client }) { const c = get(client); c.provider.detach?.() ?? c.provider.destroy() },
   connect ({ client }) { const c = get(client); c.offline = false; (c.family === 'hp' ? c.socket : c.provider).connect() },
   destroy ({ client }) {
-    const c = get(client)
+    const c = clients.get(client)
+    if (!c) return
     c.offline = true
     c.provider.destroy()
     if (c.family === 'hp' && !c.sharesSocket) c.socket.destroy()
@@ -430,6 +520,24 @@ const ops = {
   },
   sendText ({ client, text }) { [...get(client).live][0].send(text) },
   sendRaw ({ client, data }) { [...get(client).live][0].send(Buffer.from(data, 'base64')) },
+  // handshake begins a handshake anew on the open socket, as forceSync() and resyncInterval do, and answers the steps that came back.
+  async handshake ({ client, timeout = 5000 }) {
+    const c = get(client)
+    const before = c.steps.length
+    if (c.provider.forceSync) c.provider.forceSync()
+    else {
+      const e = encoding.createEncoder()
+      encoding.writeVarUint(e, 0)
+      encoding.writeVarUint(e, 0)
+      encoding.writeVarUint8Array(e, Y.encodeStateVector(c.doc))
+      for (const s of c.live) s.send(encoding.toUint8Array(e))
+    }
+    await until(`${client} answered by a step 1 and a step 2`, timeout, () => [0, 1].every(step => c.steps.slice(before).includes(step)), () => JSON.stringify(c.steps.slice(before)))
+    return c.steps.slice(before)
+  },
+  // opened waits until so many sockets of a client have stood.
+  opened: ({ client, count, timeout = 10000 }) => { const c = get(client); return until(`${client} opened ${count} times`, timeout, () => c.opens.length >= count, () => JSON.stringify(stateOf(c))) },
+  denied: ({ client, timeout = 10000 }) => { const c = get(client); return until(`${client} was told why`, timeout, () => c.denied.length > 0 || c.closes.length > 0, () => JSON.stringify(stateOf(c))).then(() => ({ denied: c.denied, closes: c.closes, textFrames: c.textFrames, terminal: c.terminal })) },
   custom ({ client, message }) { const c = get(client); c.family === 'hp' ? c.provider.sendStateless(message) : c.provider.sendMessage(message) },
 
   // tag writes one small unmistakable piece into a document and remembers which clock it ends at.
@@ -440,7 +548,7 @@ const ops = {
       t.insert(c.tags.length % 3 === 0 ? 0 : t.length, `<${tag}>`) // at the ends: never inside another tag
       if (filler) c.doc.getMap('m').set('last-' + c.name, tag)
     })
-    c.tags.push({ tag, end: Y.getState(c.doc.store, c.doc.clientID) })
+    c.tags.push({ tag, end: clock(c) })
   },
   // ledger answers what each client has proof of: tags echoed to their writer, and tags seen by others.
   ledger ({ writers, readers }) {

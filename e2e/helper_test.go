@@ -396,9 +396,17 @@ func (s *server) getJSON(path string, v any) {
 	}
 }
 
-// driver is one Node process with any number of real clients in it.
+// driver is one Node process with any number of real clients in it, and the test that its failures belong to.
 type driver struct {
-	t     testing.TB
+	t testing.TB
+	*script
+}
+
+// as is the same process with the failures of another test.
+func (d *driver) as(t testing.TB) *driver { return &driver{t, d.script} }
+
+// script is a Node process that does one operation a line.
+type script struct {
 	cmd   *exec.Cmd
 	in    io.WriteCloser
 	mu    sync.Mutex
@@ -416,11 +424,11 @@ type answer struct {
 
 func newDriver(t testing.TB) *driver { t.Helper(); return newScript(t, "driver.mjs") }
 
-func newScript(t testing.TB, script string) *driver {
+func newScript(t testing.TB, file string) *driver {
 	t.Helper()
 	needNode(t)
-	d := &driver{t: t, calls: map[int]chan answer{}, dead: make(chan struct{})}
-	d.cmd = exec.Command("node", "--max-old-space-size=2048", script)
+	d := &driver{t, &script{calls: map[int]chan answer{}, dead: make(chan struct{})}}
+	d.cmd = exec.Command("node", "--max-old-space-size=2048", file)
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	d.cmd.Stderr = &d.err
 	in, err := d.cmd.StdinPipe()
@@ -457,7 +465,7 @@ func newScript(t testing.TB, script string) *driver {
 		}
 	}()
 	t.Cleanup(func() {
-		if script == "driver.mjs" {
+		if file == "driver.mjs" {
 			d.checkCrashes()
 		}
 		in.Close()
@@ -468,7 +476,7 @@ func newScript(t testing.TB, script string) *driver {
 		d.cmd.Process.Kill()
 		d.cmd.Wait()
 		if s := d.err.String(); s != "" && t.Failed() {
-			t.Logf("%s said:\n%s", script, tailOf(s, 4000))
+			t.Logf("%s said:\n%s", file, tailOf(s, 4000))
 		}
 	})
 	return d
@@ -579,6 +587,8 @@ type clientState struct {
 	Names        []string
 	Length       int
 	Steps1       int
+	Steps        []int
+	SpokenTo     []int64 // Unix ms at which the server's first message came, for a client that waits for it
 }
 
 func (d *driver) state(client string) clientState {
@@ -590,19 +600,22 @@ func (d *driver) state(client string) clientState {
 func (d *driver) open(s *server, client, kind, room string, more ...M) {
 	d.t.Helper()
 	args := M{"client": client, "kind": kind, "host": s.host, "room": room, "user": M{"name": client, "color": "#0f766e"}}
-	wait := true
+	wait, timeout := true, 20000
 	for _, m := range more {
 		for k, v := range m {
-			if k == "wait" {
+			switch k {
+			case "wait":
 				wait = v.(bool)
-				continue
+			case "timeout":
+				timeout = v.(int)
+			default:
+				args[k] = v
 			}
-			args[k] = v
 		}
 	}
 	d.do("open", args)
 	if wait {
-		d.do("synced", M{"client": client, "timeout": 20000})
+		d.do("synced", M{"client": client, "timeout": timeout})
 	}
 }
 
