@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"time"
@@ -15,15 +16,36 @@ import (
 	"yjet/stream"
 )
 
+// An api answers the HTTP requests of the public address: all but sockets. It has
+// no state of its own; its fields are the server's. Safe for concurrent use.
+type api struct {
+	srv     *Server
+	o       *Options
+	limits  *Limits
+	log     *slog.Logger
+	metrics *metrics
+	rooms   *rooms
+	memory  *memory
+	gate    *gate
+	inbound *inbound
+	revoker *revoker
+	node    string
+}
+
+func newAPI(s *Server) *api {
+	return &api{srv: s, o: &s.o, limits: &s.limits, log: s.log, metrics: s.metrics, rooms: s.rooms, memory: s.memory, gate: s.gate,
+		inbound: s.inbound, revoker: s.revoker, node: s.node}
+}
+
 // serveAPI answers /api; segments are those behind it, unescaped.
-func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request, segments []string) {
+func (a *api) serveAPI(w http.ResponseWriter, r *http.Request, segments []string) {
 	switch {
 	case len(segments) > 0 && segments[0] == "sessions":
-		s.serveSessions(w, r, segments[1:])
+		a.serveSessions(w, r, segments[1:])
 	case len(segments) == 3 && segments[0] == "docs" && segments[2] == "token":
-		s.serveTicket(w, r, segments[1])
+		a.serveTicket(w, r, segments[1])
 	case len(segments) > 0 && segments[0] == "docs":
-		s.serveDocs(w, r, segments[1:])
+		a.serveDocs(w, r, segments[1:])
 	default:
 		writeError(w, http.StatusNotFound, "not-found", "no such route")
 	}
@@ -49,8 +71,8 @@ func writeError(w http.ResponseWriter, status int, code, message string) {
 	writeJSON(w, status, map[string]any{"error": map[string]string{"code": code, "message": message}})
 }
 
-// serveRequest answers what is not a socket.
-func (s *Server) serveRequest(w http.ResponseWriter, r *http.Request, segments []string) {
+// serve answers what is not a socket.
+func (a *api) serve(w http.ResponseWriter, r *http.Request, segments []string) {
 	first := ""
 	if len(segments) > 0 {
 		first = segments[0]
@@ -65,23 +87,23 @@ func (s *Server) serveRequest(w http.ResponseWriter, r *http.Request, segments [
 	}
 	switch {
 	case len(segments) == 1 && first == "health":
-		s.serveHealth(w, r)
+		a.serveHealth(w, r)
 	case len(segments) == 1 && first == "healthz":
-		s.serveAlive(w, r)
+		a.serveAlive(w, r)
 	case len(segments) == 1 && first == "readyz":
-		s.serveReady(w, r)
+		a.serveReady(w, r)
 	case first == "metrics" || first == "debug":
-		if s.o.Admin == nil {
+		if a.o.Admin == nil {
 			http.NotFound(w, r)
 			return
 		}
-		s.o.Admin.ServeHTTP(w, r)
+		a.o.Admin.ServeHTTP(w, r)
 	case first == "api":
-		s.o.Auth.CORS(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serveAPI(w, r, segments[1:]) })).ServeHTTP(w, r)
+		a.o.Auth.CORS(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { a.serveAPI(w, r, segments[1:]) })).ServeHTTP(w, r)
 	case isSweet:
-		s.o.Auth.CORS(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serveSweet(w, r, sweet) })).ServeHTTP(w, r)
-	case s.o.Page != nil:
-		s.o.Page.ServeHTTP(w, r)
+		a.o.Auth.CORS(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { a.serveSweet(w, r, sweet) })).ServeHTTP(w, r)
+	case a.o.Page != nil:
+		a.o.Page.ServeHTTP(w, r)
 	default:
 		http.NotFound(w, r)
 	}
@@ -101,22 +123,22 @@ func notAllowed(w http.ResponseWriter, allow string) {
 }
 
 // withDoc checks a document's name and the caller's rights before f.
-func (s *Server) withDoc(w http.ResponseWriter, r *http.Request, name string, need auth.Mode, f func(http.ResponseWriter, *http.Request, stream.Doc, auth.Grant)) {
+func (a *api) withDoc(w http.ResponseWriter, r *http.Request, name string, need auth.Mode, f func(http.ResponseWriter, *http.Request, stream.Doc, auth.Grant)) {
 	doc, err := docOf(name)
 	if err != nil {
 		refuse(w, causeOf(err))
 		return
 	}
-	grant, err := s.o.Auth.Grant(r.Context(), s.bearer(r, name))
+	grant, err := a.o.Auth.Grant(r.Context(), a.bearer(r, name))
 	if err != nil {
-		s.denyRequest(w, err)
+		a.denyRequest(w, err)
 		return
 	}
 	if need == auth.ReadWrite && grant.Mode != auth.ReadWrite {
 		refuse(w, causeReadOnly)
 		return
 	}
-	if r.Method != http.MethodDelete && s.memory.tight() { // what answers holds a document or two in memory
+	if r.Method != http.MethodDelete && a.memory.tight() { // what answers holds a document or two in memory
 		refuse(w, causeOverloaded)
 		return
 	}
@@ -124,7 +146,7 @@ func (s *Server) withDoc(w http.ResponseWriter, r *http.Request, name string, ne
 }
 
 // fail answers an error of the rooms below.
-func (s *Server) fail(w http.ResponseWriter, doc stream.Doc, err error) {
+func (a *api) fail(w http.ResponseWriter, doc stream.Doc, err error) {
 	var gone *snapshot.GoneError
 	var more *needsMore
 	switch {
@@ -149,36 +171,36 @@ func (s *Server) fail(w http.ResponseWriter, doc stream.Doc, err error) {
 	default:
 		cs := causeOf(err)
 		if cs.http >= 500 {
-			s.log.Error("request failed", "doc", string(doc), "err", err)
+			a.log.Error("request failed", "doc", string(doc), "err", err)
 		}
 		if cs == causeReadOnly || cs == causeForbidden {
-			s.metrics.rejected(cs.reason)
+			a.metrics.rejected(cs.reason)
 		}
 		refuse(w, cs)
 	}
 }
 
 // bearer answers the question of a request for rights on a document.
-func (s *Server) bearer(r *http.Request, doc string) auth.Request {
+func (a *api) bearer(r *http.Request, doc string) auth.Request {
 	token, _ := auth.TokenFrom(r, r.URL.Query())
-	return auth.Request{Doc: doc, Token: token, IP: s.clientIP(r), Origin: r.Header.Get("Origin")}
+	return auth.Request{Doc: doc, Token: token, IP: a.srv.clientIP(r), Origin: r.Header.Get("Origin")}
 }
 
 // mayAdminister answers who asks for something that concerns the whole server. Others than administrators may ask it for
 // themselves alone, which the caller checks.
-func (s *Server) mayAdminister(w http.ResponseWriter, r *http.Request) (auth.Grant, bool) {
-	g, err := s.o.Auth.Identity(r.Context(), s.bearer(r, ""))
+func (a *api) mayAdminister(w http.ResponseWriter, r *http.Request) (auth.Grant, bool) {
+	g, err := a.o.Auth.Identity(r.Context(), a.bearer(r, ""))
 	if err != nil {
-		s.denyRequest(w, err)
+		a.denyRequest(w, err)
 		return g, false
 	}
 	return g, true
 }
 
 // denyRequest answers a request that is refused.
-func (s *Server) denyRequest(w http.ResponseWriter, err error) {
+func (a *api) denyRequest(w http.ResponseWriter, err error) {
 	cs := causeOf(err)
-	s.metrics.refused(cs.reason)
+	a.metrics.refused(cs.reason)
 	if cs.http == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}

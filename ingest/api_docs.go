@@ -21,19 +21,19 @@ import (
 //	POST   /api/docs/{doc}                    an update
 //	DELETE /api/docs/{doc}                    for good
 //	GET    /api/docs/{doc}/presence           who is here
-func (s *Server) serveDocs(w http.ResponseWriter, r *http.Request, segments []string) {
+func (a *api) serveDocs(w http.ResponseWriter, r *http.Request, segments []string) {
 	switch {
 	case len(segments) == 0:
-		s.listDocs(w, r)
+		a.listDocs(w, r)
 		return
 	case len(segments) == 1:
 		switch r.Method {
 		case http.MethodGet, http.MethodHead:
-			s.withDoc(w, r, segments[0], auth.Read, s.getDoc)
+			a.withDoc(w, r, segments[0], auth.Read, a.getDoc)
 		case http.MethodPost:
-			s.withDoc(w, r, segments[0], auth.Read, s.postDoc) // a reader's update is refused where it brings news
+			a.withDoc(w, r, segments[0], auth.Read, a.postDoc) // a reader's update is refused where it brings news
 		case http.MethodDelete:
-			s.withDoc(w, r, segments[0], auth.ReadWrite, s.deleteDoc)
+			a.withDoc(w, r, segments[0], auth.ReadWrite, a.deleteDoc)
 		default:
 			notAllowed(w, "GET, HEAD, POST, DELETE")
 		}
@@ -43,32 +43,32 @@ func (s *Server) serveDocs(w http.ResponseWriter, r *http.Request, segments []st
 			notAllowed(w, "GET, HEAD")
 			return
 		}
-		s.withDoc(w, r, segments[0], auth.Read, s.getPresence)
+		a.withDoc(w, r, segments[0], auth.Read, a.getPresence)
 		return
 	}
-	if !s.serveHistory(w, r, segments[0], segments[1:]) {
+	if !a.serveHistory(w, r, segments[0], segments[1:]) {
 		writeError(w, http.StatusNotFound, "not-found", "no such route: document names are percent-encoded (notes%2Ftodo)")
 	}
 }
 
 // postDoc appends an update.
-func (s *Server) postDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, grant auth.Grant) {
-	if s.draining.Load() {
+func (a *api) postDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, grant auth.Grant) {
+	if a.srv.draining.Load() {
 		refuse(w, causeDraining)
 		return
 	}
-	size := s.limits.Message
+	size := a.limits.Message
 	if n := r.ContentLength; n >= 0 {
 		size = int(min(n, int64(size)))
 	}
 	if size > largeMessage {
-		if ok, _ := s.inbound.take(r, size); !ok {
+		if ok, _ := a.inbound.take(r, size); !ok {
 			refuse(w, causeOverloaded)
 			return
 		}
-		defer s.inbound.give(r, size)
+		defer a.inbound.give(r, size)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(s.limits.Message)))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(a.limits.Message)))
 	if err != nil {
 		var big *http.MaxBytesError
 		if errors.As(err, &big) {
@@ -81,7 +81,7 @@ func (s *Server) postDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc,
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch kind {
 	case "application/vnd.yjs.update.v2":
-		if body, err = yjs.FromV2(body, s.limits.Update); err != nil {
+		if body, err = yjs.FromV2(body, a.limits.Update); err != nil {
 			refuse(w, causeMalformed)
 			return
 		}
@@ -90,34 +90,34 @@ func (s *Server) postDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc,
 		writeError(w, http.StatusUnsupportedMediaType, "bad-type", "the body is a Yjs update: application/octet-stream, or application/vnd.yjs.update.v2")
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), s.limits.AppendWait)
+	ctx, cancel := context.WithTimeout(r.Context(), a.limits.AppendWait)
 	defer cancel()
-	conn := s.node + ".http"
+	conn := a.node + ".http"
 	var seq stream.Seq
 	switch match := r.Header.Get("If-None-Match"); match {
 	case "*":
-		if !grant.Admin && !s.gate.mayBegin(s.clientIP(r), time.Now()) {
+		if !grant.Admin && !a.gate.mayBegin(a.srv.clientIP(r), time.Now()) {
 			err = causeTooMany
 			break
 		}
-		if seq, err = s.seed(ctx, doc, grant, conn, body); err == nil {
-			s.hintClosed(doc, seq, 1)
+		if seq, err = a.srv.seed(ctx, doc, grant, conn, body); err == nil {
+			a.hintClosed(doc, seq, 1)
 		}
 	case "":
 		var room *room
-		if room, err = s.rooms.open(ctx, doc); err == nil && !grant.Admin && room.fresh() && !s.gate.mayBegin(s.clientIP(r), time.Now()) {
+		if room, err = a.rooms.open(ctx, doc); err == nil && !grant.Admin && room.fresh() && !a.gate.mayBegin(a.srv.clientIP(r), time.Now()) {
 			err = causeTooMany
-			s.rooms.release(room)
+			a.rooms.release(room)
 		} else if err == nil {
 			seq, err = room.write(ctx, grant, conn, body)
-			s.rooms.release(room)
+			a.rooms.release(room)
 		}
 	default:
 		writeError(w, http.StatusBadRequest, "bad-condition", "If-None-Match here is * or nothing")
 		return
 	}
 	if err != nil {
-		s.fail(w, doc, err)
+		a.fail(w, doc, err)
 		return
 	}
 	w.Header().Set("Yjet-Seq", strconv.FormatUint(uint64(seq), 10))
@@ -126,9 +126,9 @@ func (s *Server) postDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc,
 
 // hintClosed tells the store of records that were appended without a room: the document may be folded when it stays quiet. A
 // room that is open hears of them from the log, and tells by itself.
-func (s *Server) hintClosed(doc stream.Doc, head stream.Seq, records int) {
-	if s.rooms.find(doc) == nil {
-		s.o.Snapshots.Hint(doc, head, 0, records, true)
+func (a *api) hintClosed(doc stream.Doc, head stream.Seq, records int) {
+	if a.rooms.find(doc) == nil {
+		a.o.Snapshots.Hint(doc, head, 0, records, true)
 	}
 }
 
@@ -136,13 +136,13 @@ func (s *Server) hintClosed(doc stream.Doc, head stream.Seq, records int) {
 const deleteTime = 2 * time.Minute
 
 // deleteDoc removes a document for good.
-func (s *Server) deleteDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, grant auth.Grant) {
+func (a *api) deleteDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, grant auth.Grant) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), deleteTime)
 	defer cancel()
-	if err := s.o.Snapshots.Erase(ctx, doc, grant.User); err != nil {
-		s.fail(w, doc, err)
+	if err := a.o.Snapshots.Erase(ctx, doc, grant.User); err != nil {
+		a.fail(w, doc, err)
 		return
 	}
-	s.log.Info("document deleted", "doc", string(doc), "user", grant.User)
+	a.log.Info("document deleted", "doc", string(doc), "user", grant.User)
 	w.WriteHeader(http.StatusNoContent)
 }

@@ -30,13 +30,13 @@ type healthMetrics struct {
 	ByProtocol map[string]int `json:"sessionsByProtocol"`
 	Updates    uint64         `json:"updatesTotal"`
 	Bytes      uint64         `json:"bytesTotal"`
-	AppendP99  float64        `json:"appendP99Ms"`
+	AppendP99  float64        `json:"appendP99Ms"`      // since the start, from the histogram of commits
 	Damaged    int            `json:"damagedDocuments"` // found damaged in storage since the start, and not yet mended
 }
 
 // serveHealth answers 200 when all is well, else 503, with the same body.
-func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
-	h, ok := s.health(r.Context())
+func (a *api) serveHealth(w http.ResponseWriter, r *http.Request) {
+	h, ok := a.health(r.Context())
 	code := http.StatusOK
 	if !ok {
 		code = http.StatusServiceUnavailable
@@ -44,17 +44,17 @@ func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, code, h)
 }
 
-func (s *Server) health(ctx context.Context) (health, bool) {
+func (a *api) health(ctx context.Context) (health, bool) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	l := s.o.Log.Health(ctx)
+	l := a.o.Log.Health(ctx)
 	h := health{
-		Status: "ok", Version: s.o.Version, Uptime: int64(time.Since(s.started).Seconds()), Durability: l.Durability,
+		Status: "ok", Version: a.o.Version, Uptime: int64(time.Since(a.srv.started).Seconds()), Durability: l.Durability,
 		NATS:    natsHealth{l.Connected, l.Durability == "disk", float64(l.RTT.Microseconds()) / 1000},
-		Metrics: healthMetrics{ByProtocol: map[string]int{}, Updates: read(s.metrics.updates), Bytes: read(s.metrics.updateBytes)},
+		Metrics: healthMetrics{ByProtocol: map[string]int{}, Updates: read(a.metrics.updates), Bytes: read(a.metrics.updateBytes)},
 	}
-	s.mu.Lock()
-	for c := range s.conns {
+	a.srv.mu.Lock()
+	for c := range a.srv.conns {
 		c.mu.Lock()
 		n := len(c.sessions)
 		if n > 0 {
@@ -63,20 +63,20 @@ func (s *Server) health(ctx context.Context) (health, bool) {
 		}
 		c.mu.Unlock()
 	}
-	s.mu.Unlock()
-	h.Metrics.Documents = s.rooms.count()
-	if h.Metrics.Damaged = len(s.o.Snapshots.AllDamaged()); h.Metrics.Damaged > 0 {
+	a.srv.mu.Unlock()
+	h.Metrics.Documents = a.rooms.count()
+	if h.Metrics.Damaged = len(a.o.Snapshots.AllDamaged()); h.Metrics.Damaged > 0 {
 		h.Reason = "documents are damaged in storage: see the log, and run yjet verify"
 	}
 	if len(l.LostEnds) > 0 {
 		h.Reason = "records are missing at the end of the log: " + strings.Join(l.LostEnds, "; ")
 	}
-	if s.memory.tight() {
+	if a.memory.tight() {
 		h.Reason = "memory is short: documents that are not open are refused"
 	}
-	h.Metrics.AppendP99 = float64(s.metrics.appendRecent.p99().Microseconds()) / 1000
-	switch fault := s.o.Log.Fault(); {
-	case s.draining.Load():
+	h.Metrics.AppendP99 = 1000 * quantile(a.metrics.appendTime, .99)
+	switch fault := a.o.Log.Fault(); {
+	case a.srv.draining.Load():
 		h.Status = "draining"
 	case fault != nil:
 		h.Status, h.Reason = "degraded", "store fault: "+fault.Error()
@@ -89,17 +89,17 @@ func (s *Server) health(ctx context.Context) (health, bool) {
 }
 
 // serveAlive answers that the process runs.
-func (s *Server) serveAlive(w http.ResponseWriter, _ *http.Request) {
+func (a *api) serveAlive(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Write([]byte("ok\n"))
 }
 
 // serveReady answers 200 when new clients may be sent here.
-func (s *Server) serveReady(w http.ResponseWriter, r *http.Request) {
+func (a *api) serveReady(w http.ResponseWriter, r *http.Request) {
 	reason := ""
-	if h, ok := s.health(r.Context()); !ok {
+	if h, ok := a.health(r.Context()); !ok {
 		reason = h.Status + ": " + h.Reason
-	} else if err := s.o.Auth.Ready(); err != nil {
+	} else if err := a.o.Auth.Ready(); err != nil {
 		reason = "auth: " + err.Error()
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

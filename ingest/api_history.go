@@ -27,7 +27,7 @@ import (
 //	POST   import?merge=                             takes such a file in
 //
 // A moment is a sequence, an RFC 3339 time, an age, or the name of a version.
-func (s *Server) serveHistory(w http.ResponseWriter, r *http.Request, name string, segments []string) bool {
+func (a *api) serveHistory(w http.ResponseWriter, r *http.Request, name string, segments []string) bool {
 	type handler = func(http.ResponseWriter, *http.Request, stream.Doc, auth.Grant)
 	type way struct {
 		method string
@@ -38,21 +38,21 @@ func (s *Server) serveHistory(w http.ResponseWriter, r *http.Request, name strin
 	switch {
 	case len(segments) == 2 && segments[0] == "versions":
 		ways = []way{{http.MethodDelete, auth.ReadWrite, func(w http.ResponseWriter, r *http.Request, doc stream.Doc, g auth.Grant) {
-			s.deleteVersion(w, r, doc, segments[1])
+			a.deleteVersion(w, r, doc, segments[1])
 		}}}
 	case len(segments) != 1:
 		return false
 	default:
 		ways = map[string][]way{
-			"history":  {{http.MethodGet, auth.Read, s.getHistory}},
-			"log":      {{http.MethodGet, auth.Read, s.getLog}},
-			"authors":  {{http.MethodGet, auth.Read, s.getAuthors}},
-			"diff":     {{http.MethodGet, auth.Read, s.getDiff}},
-			"versions": {{http.MethodGet, auth.Read, s.getVersions}, {http.MethodPost, auth.ReadWrite, s.postVersion}},
-			"restore":  {{http.MethodPost, auth.ReadWrite, s.postRestore}},
-			"copy":     {{http.MethodPost, auth.Read, s.postCopy}},
-			"export":   {{http.MethodGet, auth.Read, s.getExport}},
-			"import":   {{http.MethodPost, auth.ReadWrite, s.postImport}},
+			"history":  {{http.MethodGet, auth.Read, a.getHistory}},
+			"log":      {{http.MethodGet, auth.Read, a.getLog}},
+			"authors":  {{http.MethodGet, auth.Read, a.getAuthors}},
+			"diff":     {{http.MethodGet, auth.Read, a.getDiff}},
+			"versions": {{http.MethodGet, auth.Read, a.getVersions}, {http.MethodPost, auth.ReadWrite, a.postVersion}},
+			"restore":  {{http.MethodPost, auth.ReadWrite, a.postRestore}},
+			"copy":     {{http.MethodPost, auth.Read, a.postCopy}},
+			"export":   {{http.MethodGet, auth.Read, a.getExport}},
+			"import":   {{http.MethodPost, auth.ReadWrite, a.postImport}},
 		}[segments[0]]
 	}
 	if ways == nil {
@@ -61,11 +61,11 @@ func (s *Server) serveHistory(w http.ResponseWriter, r *http.Request, name strin
 	var allow []string
 	for _, way := range ways {
 		if r.Method == way.method || r.Method == http.MethodHead && way.method == http.MethodGet {
-			if way.method != http.MethodGet && s.draining.Load() {
+			if way.method != http.MethodGet && a.srv.draining.Load() {
 				refuse(w, causeDraining)
 				return true
 			}
-			s.withDoc(w, r, name, way.need, way.f)
+			a.withDoc(w, r, name, way.need, way.f)
 			return true
 		}
 		if allow = append(allow, way.method); way.method == http.MethodGet {
@@ -77,7 +77,7 @@ func (s *Server) serveHistory(w http.ResponseWriter, r *http.Request, name strin
 }
 
 // failHistory answers the errors that only these routes have; the others are every route's.
-func (s *Server) failHistory(w http.ResponseWriter, doc stream.Doc, err error) {
+func (a *api) failHistory(w http.ResponseWriter, doc stream.Doc, err error) {
 	switch {
 	case errors.As(err, new(badMoment)):
 		writeError(w, http.StatusBadRequest, "bad-moment", err.Error())
@@ -90,11 +90,11 @@ func (s *Server) failHistory(w http.ResponseWriter, doc stream.Doc, err error) {
 	case errors.Is(err, snapshot.ErrTransfer):
 		writeError(w, http.StatusUnprocessableEntity, "bad-export", err.Error())
 	default:
-		s.fail(w, doc, err)
+		a.fail(w, doc, err)
 	}
 }
 
-func (s *Server) getHistory(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ auth.Grant) {
+func (a *api) getHistory(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ auth.Grant) {
 	q := r.URL.Query()
 	var query snapshot.HistoryQuery
 	var err error
@@ -116,17 +116,17 @@ func (s *Server) getHistory(w http.ResponseWriter, r *http.Request, doc stream.D
 		}
 		query.Before = stream.Seq(n)
 	}
-	if query.From, _, err = s.begin(r.Context(), doc, q.Get("from")); err == nil {
-		query.To, err = s.moment(r.Context(), doc, q.Get("to"))
+	if query.From, _, err = a.begin(r.Context(), doc, q.Get("from")); err == nil {
+		query.To, err = a.moment(r.Context(), doc, q.Get("to"))
 	}
 	if err == nil {
 		var page snapshot.HistoryPage
-		if page, err = s.o.Snapshots.History(r.Context(), doc, query); err == nil {
+		if page, err = a.o.Snapshots.History(r.Context(), doc, query); err == nil {
 			writeJSON(w, http.StatusOK, page)
 			return
 		}
 	}
-	s.failHistory(w, doc, err)
+	a.failHistory(w, doc, err)
 }
 
 // logLine is one record of GET log.
@@ -140,19 +140,19 @@ type logLine struct {
 	Update []byte     `json:"update"`
 }
 
-func (s *Server) getLog(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ auth.Grant) {
+func (a *api) getLog(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ auth.Grant) {
 	q := r.URL.Query()
-	from, _, err := s.begin(r.Context(), doc, q.Get("from"))
+	from, _, err := a.begin(r.Context(), doc, q.Get("from"))
 	var to snapshot.Moment
 	if err == nil {
-		to, err = s.moment(r.Context(), doc, q.Get("to"))
+		to, err = a.moment(r.Context(), doc, q.Get("to"))
 	}
 	var after, upto stream.Seq
 	if err == nil {
-		after, upto, err = s.o.Snapshots.Range(r.Context(), doc, from, to)
+		after, upto, err = a.o.Snapshots.Range(r.Context(), doc, from, to)
 	}
 	if err != nil {
-		s.failHistory(w, doc, err)
+		a.failHistory(w, doc, err)
 		return
 	}
 	h := w.Header()
@@ -162,10 +162,10 @@ func (s *Server) getLog(w http.ResponseWriter, r *http.Request, doc stream.Doc, 
 	out := bufio.NewWriterSize(&patient{w: w}, 32<<10)
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false)
-	for rec, err := range s.o.Snapshots.Records(r.Context(), doc, after, upto) {
+	for rec, err := range a.o.Snapshots.Records(r.Context(), doc, after, upto) {
 		if err != nil {
 			// The status is on its way: the error is the last line.
-			s.log.Error("log not read to its end", "doc", string(doc), "err", err)
+			a.log.Error("log not read to its end", "doc", string(doc), "err", err)
 			enc.Encode(map[string]any{"error": map[string]string{"code": causeOf(err).reason, "message": "the log could not be read to its end"}})
 			break
 		}
@@ -180,25 +180,25 @@ func (s *Server) getLog(w http.ResponseWriter, r *http.Request, doc stream.Doc, 
 	out.Flush()
 }
 
-func (s *Server) getAuthors(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ auth.Grant) {
+func (a *api) getAuthors(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ auth.Grant) {
 	_, names, err := kindsOf(r.URL.Query()["type"])
 	if err != nil || len(names) > 1 {
 		writeError(w, http.StatusBadRequest, "bad-type", "type is the name of one text type, or is left out for all")
 		return
 	}
-	m, err := s.moment(r.Context(), doc, r.URL.Query().Get("at"))
+	m, err := a.moment(r.Context(), doc, r.URL.Query().Get("at"))
 	if err != nil {
-		s.failHistory(w, doc, err)
+		a.failHistory(w, doc, err)
 		return
 	}
 	name := ""
 	if len(names) == 1 {
 		name = names[0]
 	}
-	st, types, err := s.o.Snapshots.Authors(r.Context(), doc, name, m)
+	st, types, err := a.o.Snapshots.Authors(r.Context(), doc, name, m)
 	switch {
 	case err != nil:
-		s.failHistory(w, doc, err)
+		a.failHistory(w, doc, err)
 	case name != "":
 		writeJSON(w, http.StatusOK, map[string]any{"seq": st.Seq, "type": name, "runs": types[name]})
 	default:
@@ -206,23 +206,23 @@ func (s *Server) getAuthors(w http.ResponseWriter, r *http.Request, doc stream.D
 	}
 }
 
-func (s *Server) getDiff(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ auth.Grant) {
+func (a *api) getDiff(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ auth.Grant) {
 	q := r.URL.Query()
 	if q.Get("from") == "" {
 		writeError(w, http.StatusBadRequest, "bad-moment", "from is needed: a sequence, a time, an age or a version")
 		return
 	}
-	from, err := s.moment(r.Context(), doc, q.Get("from"))
+	from, err := a.moment(r.Context(), doc, q.Get("from"))
 	var to snapshot.Moment
 	if err == nil {
-		to, err = s.moment(r.Context(), doc, q.Get("to"))
+		to, err = a.moment(r.Context(), doc, q.Get("to"))
 	}
 	if err == nil {
 		var d snapshot.Diff
-		if d, err = s.o.Snapshots.Diff(r.Context(), doc, from, to); err == nil {
+		if d, err = a.o.Snapshots.Diff(r.Context(), doc, from, to); err == nil {
 			writeJSON(w, http.StatusOK, d)
 			return
 		}
 	}
-	s.failHistory(w, doc, err)
+	a.failHistory(w, doc, err)
 }

@@ -22,14 +22,14 @@ type listed struct {
 }
 
 // listDocs lists documents by name, those that the caller may read.
-func (s *Server) listDocs(w http.ResponseWriter, r *http.Request) {
+func (a *api) listDocs(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		notAllowed(w, "GET, HEAD")
 		return
 	}
-	who, err := s.o.Auth.Identity(r.Context(), s.bearer(r, ""))
+	who, err := a.o.Auth.Identity(r.Context(), a.bearer(r, ""))
 	if err != nil {
-		s.denyRequest(w, err)
+		a.denyRequest(w, err)
 		return
 	}
 	q := r.URL.Query()
@@ -43,9 +43,9 @@ func (s *Server) listDocs(w http.ResponseWriter, r *http.Request) {
 	after, more := q.Get("after"), true
 	out := []listed{}
 	for more && len(out) < limit {
-		infos, err := s.o.Log.Docs(r.Context(), q.Get("prefix"), after, limit+1)
+		infos, err := a.o.Log.Docs(r.Context(), q.Get("prefix"), after, limit+1)
 		if err != nil {
-			s.fail(w, "", because(causeStorage, err))
+			a.fail(w, "", because(causeStorage, err))
 			return
 		}
 		more = len(infos) > limit
@@ -56,11 +56,11 @@ func (s *Server) listDocs(w http.ResponseWriter, r *http.Request) {
 			}
 			after = string(info.Doc)
 			if !who.Admin {
-				if _, err := s.o.Auth.Grant(r.Context(), s.bearer(r, after)); err != nil {
+				if _, err := a.o.Auth.Grant(r.Context(), a.bearer(r, after)); err != nil {
 					continue
 				}
 			}
-			out = append(out, s.listed(r.Context(), info))
+			out = append(out, a.listed(r.Context(), info))
 		}
 	}
 	next := ""
@@ -75,19 +75,19 @@ func (s *Server) listDocs(w http.ResponseWriter, r *http.Request) {
 }
 
 // listed is one line of the list: what the log says, what the snapshot says of what is no longer there, and who has it open here.
-func (s *Server) listed(ctx context.Context, info stream.DocInfo) listed {
+func (a *api) listed(ctx context.Context, info stream.DocInfo) listed {
 	l := listed{ID: string(info.Doc), Updates: info.Records, LastEdit: info.LastAt.UTC(), Seq: uint64(info.Last), Subject: info.Subject}
-	if sum, err := s.o.Snapshots.Summary(ctx, info.Doc); err != nil {
-		s.log.Warn("snapshot of a listed document not read", "doc", string(info.Doc), "err", err)
+	if sum, err := a.o.Snapshots.Summary(ctx, info.Doc); err != nil {
+		a.log.Warn("snapshot of a listed document not read", "doc", string(info.Doc), "err", err)
 	} else if sum.Upto > 0 {
 		l.Bytes = sum.Bytes
 		if l.Updates = sum.Updates; info.Last > sum.Upto {
 			l.Updates += info.Records - 1 // the fold left its newest record in the log
 		}
-	} else if st, err := s.o.Snapshots.At(ctx, info.Doc, snapshot.Moment{}); err == nil {
+	} else if st, err := a.o.Snapshots.At(ctx, info.Doc, snapshot.Moment{}); err == nil {
 		l.Bytes = len(st.Update) // never folded, so its log is short
 	}
-	if r := s.rooms.find(info.Doc); r != nil {
+	if r := a.rooms.find(info.Doc); r != nil {
 		r.mu.Lock()
 		l.Sessions, l.Bytes = len(r.sessions), r.size()
 		r.mu.Unlock()

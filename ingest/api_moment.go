@@ -19,12 +19,12 @@ func (v badMoment) Error() string {
 }
 
 // moment reads a moment; what is none of the usual forms is the name of a version.
-func (s *Server) moment(ctx context.Context, doc stream.Doc, v string) (snapshot.Moment, error) {
+func (a *api) moment(ctx context.Context, doc stream.Doc, v string) (snapshot.Moment, error) {
 	m, err := snapshot.ParseMoment(v, time.Now())
 	if err == nil {
 		return m, nil
 	}
-	version, verr := s.o.Snapshots.Version(ctx, doc, v)
+	version, verr := a.o.Snapshots.Version(ctx, doc, v)
 	switch {
 	case verr == nil:
 		return snapshot.Moment{Seq: version.Seq}, nil
@@ -35,11 +35,11 @@ func (s *Server) moment(ctx context.Context, doc stream.Doc, v string) (snapshot
 }
 
 // begin reads ?from=: a sequence is the first that is wanted, a time the last that is not. The second result says from where on.
-func (s *Server) begin(ctx context.Context, doc stream.Doc, v string) (m snapshot.Moment, all bool, err error) {
+func (a *api) begin(ctx context.Context, doc stream.Doc, v string) (m snapshot.Moment, all bool, err error) {
 	if v == "" || v == "0" || v == "1" {
 		return snapshot.Moment{}, true, nil
 	}
-	if m, err = s.moment(ctx, doc, v); err != nil {
+	if m, err = a.moment(ctx, doc, v); err != nil {
 		return m, false, err
 	}
 	if m.Seq > 0 {

@@ -9,14 +9,14 @@ import (
 )
 
 // getPresence answers who is here, on all servers.
-func (s *Server) getPresence(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ auth.Grant) {
+func (a *api) getPresence(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ auth.Grant) {
 	var list []stream.Presence
-	if room := s.rooms.find(doc); room != nil {
+	if room := a.rooms.find(doc); room != nil {
 		list = room.present()
 	} else {
 		var err error
-		if list, err = s.o.Log.ListPresence(r.Context(), doc); err != nil {
-			s.fail(w, doc, because(causeStorage, err))
+		if list, err = a.o.Log.ListPresence(r.Context(), doc); err != nil {
+			a.fail(w, doc, because(causeStorage, err))
 			return
 		}
 	}

@@ -21,7 +21,7 @@ import (
 // has every server ask the callback again for the rights of those it names.
 //
 // Administrators may do both for anybody; everybody may end his own sessions.
-func (s *Server) serveSessions(w http.ResponseWriter, r *http.Request, segments []string) {
+func (a *api) serveSessions(w http.ResponseWriter, r *http.Request, segments []string) {
 	q := r.URL.Query()
 	user, session, doc := q.Get("user"), q.Get("session"), q.Get("doc")
 	recheck := len(segments) == 1 && segments[0] == "recheck"
@@ -34,7 +34,7 @@ func (s *Server) serveSessions(w http.ResponseWriter, r *http.Request, segments 
 		writeError(w, http.StatusMethodNotAllowed, "method-not-allowed", "DELETE /api/sessions or POST /api/sessions/recheck")
 		return
 	}
-	who, ok := s.mayAdminister(w, r)
+	who, ok := a.mayAdminister(w, r)
 	if !ok {
 		return
 	}
@@ -43,7 +43,7 @@ func (s *Server) serveSessions(w http.ResponseWriter, r *http.Request, segments 
 		return
 	}
 	if !who.Admin && (recheck || user != who.User && (session == "" || session != who.Session || user != "")) {
-		s.denyRequest(w, causeForbidden)
+		a.denyRequest(w, causeForbidden)
 		return
 	}
 	if doc != "" {
@@ -53,8 +53,8 @@ func (s *Server) serveSessions(w http.ResponseWriter, r *http.Request, segments 
 		}
 	}
 	if recheck {
-		if err := s.revoker.recheck(user, doc); err != nil {
-			s.log.Error("recheck not announced", "err", err)
+		if err := a.revoker.recheck(user, doc); err != nil {
+			a.log.Error("recheck not announced", "err", err)
 			refuse(w, causeStorage)
 			return
 		}
@@ -78,12 +78,12 @@ func (s *Server) serveSessions(w http.ResponseWriter, r *http.Request, segments 
 		rev.Until = rev.At.Add(d)
 	}
 	rev = rev.Complete()
-	n, err := s.revoker.revoke(r.Context(), rev)
+	n, err := a.revoker.revoke(r.Context(), rev)
 	switch {
 	case errors.Is(err, auth.ErrRevocationsFull):
 		writeError(w, http.StatusInsufficientStorage, "too-many-revocations", "nothing was revoked: too many revocations are in force")
 	case err != nil:
-		s.log.Error("revocation not stored", "err", err)
+		a.log.Error("revocation not stored", "err", err)
 		writeError(w, http.StatusServiceUnavailable, "storage-unavailable", "revoked for now, but a server that starts later would not know: ask again")
 	default:
 		writeJSON(w, http.StatusOK, map[string]any{"user": user, "session": session, "doc": doc, "leave": rev.Leave.String(), "sessionsHere": n,

@@ -49,7 +49,7 @@ func sweetPath(segments []string) (name string, ok bool) {
 // serveSweet answers POST /doc/{doc}/auth with a client token: a ticket for one
 // document, for who may use it. POST /doc/new names a document; it begins to exist
 // with its first edit.
-func (s *Server) serveSweet(w http.ResponseWriter, r *http.Request, name string) {
+func (a *api) serveSweet(w http.ResponseWriter, r *http.Request, name string) {
 	if r.Method != http.MethodPost {
 		notAllowed(w, "POST")
 		return
@@ -78,9 +78,9 @@ func (s *Server) serveSweet(w http.ResponseWriter, r *http.Request, name string)
 		refuse(w, causeOf(err))
 		return
 	}
-	grant, err := s.o.Auth.Grant(r.Context(), s.bearer(r, name))
+	grant, err := a.o.Auth.Grant(r.Context(), a.bearer(r, name))
 	if err != nil {
-		s.denyRequest(w, err)
+		a.denyRequest(w, err)
 		return
 	}
 	who := grant
@@ -99,8 +99,8 @@ func (s *Server) serveSweet(w http.ResponseWriter, r *http.Request, name string)
 	if who.Mode != auth.ReadWrite {
 		out.Authorization = "read-only"
 	}
-	if !s.o.Auth.Open() {
-		out.Token, err = s.o.Auth.TicketFor(who, name, cmp.Or(time.Duration(in.ValidForSeconds), auth.TicketTTL))
+	if !a.o.Auth.Open() {
+		out.Token, err = a.o.Auth.TicketFor(who, name, cmp.Or(time.Duration(in.ValidForSeconds), auth.TicketTTL))
 		switch {
 		case errors.Is(err, auth.ErrNoKey):
 			writeError(w, http.StatusNotImplemented, "no-ticket-secret", "this server has only public keys: set a ticket secret, the same on every server")
@@ -111,7 +111,7 @@ func (s *Server) serveSweet(w http.ResponseWriter, r *http.Request, name string)
 		}
 	}
 	scheme := "http"
-	if r.TLS != nil || s.o.behindTLS(r) {
+	if r.TLS != nil || a.o.behindTLS(r) {
 		scheme = "https"
 	}
 	base := scheme + "://" + r.Host

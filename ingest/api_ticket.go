@@ -34,7 +34,7 @@ func (d *seconds) UnmarshalJSON(b []byte) error {
 
 // serveTicket answers POST /api/docs/{doc}/token {access, user?, ttl?}: a ticket for one document, for a URL. It allows what
 // its owner may do at most, lasts no longer than his own token, and ends with it; an administrator may make one for anybody.
-func (s *Server) serveTicket(w http.ResponseWriter, r *http.Request, doc string) {
+func (a *api) serveTicket(w http.ResponseWriter, r *http.Request, doc string) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", "POST")
 		writeError(w, http.StatusMethodNotAllowed, "method-not-allowed", "POST {access, user?, ttl?}")
@@ -44,9 +44,9 @@ func (s *Server) serveTicket(w http.ResponseWriter, r *http.Request, doc string)
 		refuse(w, causeOf(err))
 		return
 	}
-	g, err := s.o.Auth.Grant(r.Context(), s.bearer(r, doc))
+	g, err := a.o.Auth.Grant(r.Context(), a.bearer(r, doc))
 	if err != nil {
-		s.denyRequest(w, err)
+		a.denyRequest(w, err)
 		return
 	}
 	var in struct {
@@ -69,7 +69,7 @@ func (s *Server) serveTicket(w http.ResponseWriter, r *http.Request, doc string)
 		writeError(w, http.StatusBadRequest, "bad-access", "access is r or rw")
 		return
 	case mode > g.Mode, in.User != "" && in.User != g.User && !g.Admin:
-		s.denyRequest(w, causeForbidden)
+		a.denyRequest(w, causeForbidden)
 		return
 	}
 	who := g
@@ -78,7 +78,7 @@ func (s *Server) serveTicket(w http.ResponseWriter, r *http.Request, doc string)
 	}
 	who.Mode = mode
 	ttl := cmp.Or(time.Duration(in.TTL), auth.TicketTTL)
-	ticket, err := s.o.Auth.TicketFor(who, doc, ttl)
+	ticket, err := a.o.Auth.TicketFor(who, doc, ttl)
 	switch {
 	case errors.Is(err, auth.ErrNoKey):
 		writeError(w, http.StatusNotImplemented, "no-ticket-secret", "this server has only public keys: set a ticket secret, the same on every server")

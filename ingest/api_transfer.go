@@ -11,23 +11,23 @@ import (
 	"yjet/stream"
 )
 
-func (s *Server) getExport(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ auth.Grant) {
+func (a *api) getExport(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ auth.Grant) {
 	h := w.Header()
 	h.Set("Content-Type", "application/x-ndjson")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": strings.ReplaceAll(string(doc), "/", "-") + ".yjet.jsonl"}))
 	out := &begun{ResponseWriter: w}
-	if err := s.o.Snapshots.Export(r.Context(), doc, &patient{w: out}); err != nil {
+	if err := a.o.Snapshots.Export(r.Context(), doc, &patient{w: out}); err != nil {
 		if !out.yes {
 			for _, k := range []string{"Content-Disposition", "Content-Type"} {
 				h.Del(k)
 			}
-			s.failHistory(w, doc, err)
+			a.failHistory(w, doc, err)
 			return
 		}
 		// Without its last line the file tells by itself that it is not whole; cut the connection so that the reader hears it too.
-		s.log.Error("export not finished", "doc", string(doc), "err", err)
+		a.log.Error("export not finished", "doc", string(doc), "err", err)
 		panic(http.ErrAbortHandler)
 	}
 }
@@ -45,23 +45,23 @@ func (b *begun) Write(p []byte) (int, error) {
 
 func (b *begun) Unwrap() http.ResponseWriter { return b.ResponseWriter }
 
-func (s *Server) postImport(w http.ResponseWriter, r *http.Request, doc stream.Doc, g auth.Grant) {
-	o := snapshot.ImportOptions{User: g.User, Conn: s.node + ".http", KeepUsers: g.Admin || s.o.Auth.Open(), Merge: isTrue(r.URL.Query().Get("merge"))}
+func (a *api) postImport(w http.ResponseWriter, r *http.Request, doc stream.Doc, g auth.Grant) {
+	o := snapshot.ImportOptions{User: g.User, Conn: a.node + ".http", KeepUsers: g.Admin || a.o.Auth.Open(), Merge: isTrue(r.URL.Query().Get("merge"))}
 	if !o.KeepUsers { // who may not speak for everybody is the author of what he brings, and brings it through the door
-		o.Check = func(u *yjs.Update, have *yjs.State) error { return s.checkImport(doc, g, u, have) }
+		o.Check = func(u *yjs.Update, have *yjs.State) error { return a.srv.checkImport(doc, g, u, have) }
 		o.Size = func(bytes int) error {
-			if bytes > s.limits.Document {
+			if bytes > a.limits.Document {
 				return causeFull
 			}
 			return nil
 		}
 	}
-	done, err := s.o.Snapshots.Import(r.Context(), doc, &eager{r.Body, http.NewResponseController(w)}, o)
+	done, err := a.o.Snapshots.Import(r.Context(), doc, &eager{r.Body, http.NewResponseController(w)}, o)
 	if err != nil {
-		s.failHistory(w, doc, err)
+		a.failHistory(w, doc, err)
 		return
 	}
-	s.hintClosed(doc, done.Last, done.Records)
-	s.log.Info("document imported", "doc", string(doc), "user", g.User, "records", done.Records)
+	a.hintClosed(doc, done.Last, done.Records)
+	a.log.Info("document imported", "doc", string(doc), "user", g.User, "records", done.Records)
 	writeJSON(w, http.StatusCreated, map[string]any{"doc": doc, "records": done.Records, "versions": done.Versions, "seq": done.Last})
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"yjet/auth"
+	"yjet/ingest/outbound"
 	"yjet/internal/yjs"
 	"yjet/stream"
 )
@@ -53,6 +54,7 @@ var (
 	causeStorage      = &cause{reason: "storage-unavailable", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
 	causeTooFast      = &cause{reason: "sends-too-fast", http: http.StatusTooManyRequests, party: 1013, yws: 1013, hp: 1013}
 	causeNeverAuth    = &cause{reason: "authentication-timeout", http: http.StatusRequestTimeout, party: 4508, yws: 4508, hp: 4408}
+	causeNotLoaded    = &cause{reason: "load-unavailable", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
 	causeQueueFull    = &cause{reason: "too-much-before-authentication", http: http.StatusRequestEntityTooLarge, party: 4413, yws: 4413, hp: 4205}
 
 	// How a client's own going looks. Clean: its close frame came.
@@ -79,6 +81,8 @@ func causeOf(err error) *cause {
 		return causeRevoked
 	case errors.Is(err, auth.ErrUnavailable):
 		return causeUnavailable
+	case errors.Is(err, outbound.ErrNotLoaded):
+		return causeNotLoaded
 	case errors.Is(err, stream.ErrName):
 		return causeName
 	case errors.Is(err, stream.ErrTooLarge), errors.Is(err, yjs.ErrUnsplittable):

@@ -96,7 +96,7 @@ func (r *room) listen(ctx context.Context) error {
 // load opens the document's tail.
 func (r *room) load(ctx context.Context) error {
 	if l := r.srv.loader; l != nil {
-		if err := l.load(ctx, r.doc); err != nil {
+		if err := l.Load(ctx, r.doc); err != nil {
 			return err
 		}
 	}

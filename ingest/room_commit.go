@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"yjet/ingest/outbound"
 	"yjet/internal/yjs"
 	"yjet/stream"
 )
@@ -60,6 +61,15 @@ type group struct {
 type reply struct {
 	to  chan<- written
 	seq stream.Seq
+}
+
+// edits says whose updates a group stores.
+func (g *group) edits() []outbound.Edit {
+	list := make([]outbound.Edit, len(g.updates))
+	for i, p := range g.updates {
+		list[i] = outbound.Edit{User: p.user, Updates: len(p.updates)}
+	}
+	return list
 }
 
 func (g *group) answer() {
@@ -229,7 +239,9 @@ func (r *room) committed(g *group, seqs []stream.Seq, err error) {
 			g.replies = append(g.replies, reply{p.reply, seqs[p.last]})
 		}
 	}
-	r.srv.hook.note(r.doc, last, g.updates)
+	if r.srv.hook != nil {
+		r.srv.hook.Note(r.doc, last, g.edits())
+	}
 	g.seq = last
 	g.updates = nil
 	c.inflight = nil

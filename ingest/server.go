@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"yjet/auth"
+	"yjet/ingest/outbound"
 	"yjet/snapshot"
 	"yjet/stream"
 )
@@ -46,19 +47,8 @@ type Options struct {
 	// StampPresence writes the token's user into the user field of everybody's awareness.
 	StampPresence bool
 
-	Webhook WebhookOptions
-	LoadURL string // asked once for the first state of a document that does not exist; "": never
-}
-
-// WebhookOptions say where the state of a document goes after somebody edited
-// it. The names of the times are PartyKit's.
-type WebhookOptions struct {
-	URL             string        // "": no webhook
-	Secret          string        // signs time and body; "": unsigned
-	DebounceWait    time.Duration // quiet time before a call, default 2 s
-	DebounceMaxWait time.Duration // at most this long after the first edit, default 10 s
-	Timeout         time.Duration // of one call, default 5 s
-	AllowPrivate    bool          // also addresses of private networks
+	Webhook outbound.WebhookOptions // URL "": no webhook
+	LoadURL string                  // asked once for the first state of a document that does not exist; "": never
 }
 
 // Server is the http.Handler of the public address. Safe for concurrent use.
@@ -75,9 +65,10 @@ type Server struct {
 	gate    *gate
 	revoker *revoker
 	erased  *erasures
-	unhear  func()          // ends listening for damaged documents
-	hook    *webhook        // nil: nobody is told of edits
-	loader  *loader         // nil: new documents are empty
+	unhear  func()            // ends listening for damaged documents
+	hook    *outbound.Webhook // nil: nobody is told of edits
+	loader  *outbound.Loader  // nil: new documents are empty
+	api     *api
 	checks  chan struct{}   // a token per question for rights of an open session
 	ctx     context.Context // ends when the server is cut off
 	cancel  context.CancelFunc
@@ -141,7 +132,10 @@ func New(o Options) (*Server, error) {
 		s.log.Warn("damage found by other servers will not be heard of", "err", err)
 		s.unhear = func() {}
 	}
-	s.hook.start()
+	s.api = newAPI(s)
+	if s.hook != nil {
+		s.hook.Start()
+	}
 	s.wg.Add(1)
 	go s.tick()
 	return s, nil
@@ -150,17 +144,29 @@ func New(o Options) (*Server, error) {
 // configureOutbound makes what calls other services. It starts nothing.
 func (s *Server) configureOutbound() (err error) {
 	o := &s.o
+	failed := func(what string) func() { return func() { s.metrics.outboundFailed(what) } }
 	if o.Webhook.URL != "" {
-		if s.hook, err = newWebhook(s, o.Webhook); err != nil {
-			return err
+		hook := o.Webhook
+		hook.AllowPrivate = hook.AllowPrivate || o.Dev
+		s.hook, err = outbound.NewWebhook(hook, outbound.Host{
+			State: func(ctx context.Context, doc stream.Doc) (snapshot.State, error) {
+				return s.rooms.stateAt(ctx, doc, snapshot.Moment{})
+			},
+			Logger: s.log, Failed: failed("webhook"), Dropped: func() { s.metrics.dropped("webhook") },
+		})
+		if err != nil {
+			return fmt.Errorf("ingest: %w", err)
 		}
 	}
 	if o.LoadURL != "" {
-		out, err := newOutbound("load-url", o.LoadURL, o.Webhook.Secret, cmp.Or(o.Webhook.Timeout, 5*time.Second), o.Webhook.AllowPrivate || o.Dev)
+		s.loader, err = outbound.NewLoader(outbound.LoaderOptions{
+			URL: o.LoadURL, Secret: o.Webhook.Secret, Timeout: cmp.Or(o.Webhook.Timeout, 5*time.Second), AllowPrivate: o.Webhook.AllowPrivate || o.Dev,
+			Log: o.Log, Snapshots: o.Snapshots, MaxState: s.limits.Message, Limits: s.limits.Update,
+			Logger: s.log, Failed: failed("load"),
+		})
 		if err != nil {
-			return err
+			return fmt.Errorf("ingest: %w", err)
 		}
-		s.loader = &loader{s, out}
 	}
 	return nil
 }
@@ -182,7 +188,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, causeMalformed)
 		return
 	}
-	s.serveRequest(w, r, segments)
+	s.api.serve(w, r, segments)
 }
 
 // forget takes a connection that has ended out of the server and logs it.
@@ -233,7 +239,9 @@ func (s *Server) drainAll(ctx context.Context) error {
 		c.close(causeDraining)
 	}
 	s.rooms.settle(ctx, time.Now().Add(2*time.Second))
-	s.hook.close(ctx)
+	if s.hook != nil {
+		s.hook.Close(ctx)
+	}
 	s.cancel()
 	done := make(chan struct{})
 	go func() { s.wg.Wait(); close(done) }()
@@ -259,7 +267,7 @@ func (s *Server) drainAll(ctx context.Context) error {
 	s.keeper.close()
 	s.rooms.close()
 	if s.loader != nil {
-		s.loader.out.close()
+		s.loader.Close()
 	}
 	return err
 }

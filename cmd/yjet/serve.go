@@ -20,6 +20,7 @@ import (
 
 	"yjet/auth"
 	"yjet/ingest"
+	"yjet/ingest/outbound"
 	"yjet/snapshot"
 	"yjet/stream"
 	"yjet/web"
@@ -317,7 +318,7 @@ func doorOptions(c *config, dev bool) (ingest.Options, error) {
 	return ingest.Options{
 		Limits: limits, Version: version, Dev: dev, Page: web.Handler(),
 		TrustedProxies: proxies, OnExpiry: c.auth.onExpiry, StampPresence: c.auth.stampPresence, LoadURL: c.loadURL,
-		Webhook: ingest.WebhookOptions{
+		Webhook: outbound.WebhookOptions{
 			URL: c.webhook.url, Secret: c.webhook.secret,
 			DebounceWait: c.webhook.debounceWait, DebounceMaxWait: c.webhook.debounceMax, Timeout: c.webhook.timeout,
 		},

@@ -1,10 +1,11 @@
-package ingest
+package outbound
 
 import (
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net/http"
 	"slices"
 	"sync"
@@ -14,37 +15,64 @@ import (
 	"yjet/stream"
 )
 
-// A webhook tells another service of documents that were edited here: one call
+// WebhookOptions are the settings of a Webhook. The names of the times are
+// PartyKit's.
+type WebhookOptions struct {
+	URL             string        // required
+	Secret          string        // signs time and body; "": unsigned
+	DebounceWait    time.Duration // quiet time before a call, default 2 s
+	DebounceMaxWait time.Duration // the longest time from the first edit to the call, default 10 s
+	Timeout         time.Duration // of one call, default 5 s
+	AllowPrivate    bool          // private addresses are allowed too
+}
+
+// A Host is what a Webhook needs of the server it works for. All fields are
+// required.
+type Host struct {
+	State   func(context.Context, stream.Doc) (snapshot.State, error) // the document as it is now
+	Logger  *slog.Logger
+	Failed  func() // counts a failed call
+	Dropped func() // counts stored edits that no call will tell of
+}
+
+// A Webhook tells a service of documents that were edited here: one call
 // after a quiet time, at the latest after a longer one, with the state the
 // document has then.
 //
 //	{"event":"document.updated","document":"notes/todo","seq":812,"time":"…",
 //	 "users":["ada"],"updates":17,"state":"<base64 of one Yjs V1 update>"}
 //
-// The call is signed (Yjet-Signature) and tried again a few times when the service
-// fails. It is made by the server that stored the edits; when two did, both call.
-// What is due when a server is killed is not told; the next edit tells it.
-type webhook struct {
-	srv  *Server
-	out  *outbound
+// The call is signed (Yjet-Signature) and retried a few times when the service
+// fails. The server that stored the edits makes it; when two did, both call. A
+// server that is killed does not make the calls that were due; the next edit makes
+// up for them. Safe for concurrent use.
+type Webhook struct {
 	o    WebhookOptions
+	host Host
+	out  *client
 	jobs chan stream.Doc
 	wg   sync.WaitGroup
 	stop chan struct{}
-	ctx  context.Context // ends when closing has taken long enough
+	ctx  context.Context // ends when Close has taken long enough
 	cut  context.CancelFunc
 
 	mu   sync.Mutex
-	docs map[stream.Doc]*change
+	docs map[stream.Doc]*change // guarded by mu
 }
 
-// A change is what is to be told of a document.
+// An Edit is part of a stored group: updates of one user.
+type Edit struct {
+	User    string
+	Updates int
+}
+
+// A change is the news of one document.
 type change struct {
 	first, last time.Time
 	seq         stream.Seq
 	users       []string
 	updates     int
-	calling     bool // a call is under way: what came since is told by the next
+	calling     bool // a call is under way: the next one tells of later edits
 }
 
 const (
@@ -52,7 +80,7 @@ const (
 	webhookWorkers = 4
 	webhookTries   = 4
 	webhookUsers   = 100
-	webhookState   = 4 << 20 // a larger state is left out: it can be fetched
+	webhookState   = 4 << 20 // bytes; a larger state is left out: the service can fetch it
 )
 
 type webhookBody struct {
@@ -65,42 +93,37 @@ type webhookBody struct {
 	State    []byte     `json:"state,omitempty"`
 }
 
-func newWebhook(s *Server, o WebhookOptions) (*webhook, error) {
+// NewWebhook checks the URL. Start begins to call.
+func NewWebhook(o WebhookOptions, host Host) (*Webhook, error) {
 	o.DebounceWait = cmp.Or(o.DebounceWait, 2*time.Second)
 	o.DebounceMaxWait = cmp.Or(o.DebounceMaxWait, 10*time.Second)
 	o.Timeout = cmp.Or(o.Timeout, 5*time.Second)
-	out, err := newOutbound("webhook", o.URL, o.Secret, o.Timeout, o.AllowPrivate || s.o.Dev)
+	out, err := newClient("webhook", o.URL, o.Secret, o.Timeout, o.AllowPrivate)
 	if err != nil {
 		return nil, err
 	}
-	h := &webhook{srv: s, out: out, o: o, jobs: make(chan stream.Doc), stop: make(chan struct{}), docs: map[stream.Doc]*change{}}
+	h := &Webhook{o: o, host: host, out: out, jobs: make(chan stream.Doc), stop: make(chan struct{}), docs: map[stream.Doc]*change{}}
 	h.ctx, h.cut = context.WithCancel(context.Background())
 	return h, nil
 }
 
-// start begins to work; close ends it.
-func (h *webhook) start() {
-	if h == nil {
-		return
-	}
+// Start starts the goroutines that call; Close ends them.
+func (h *Webhook) Start() {
 	for range webhookWorkers {
 		h.wg.Go(h.work)
 	}
 	h.wg.Go(h.run)
 }
 
-// note takes in that a group of updates was stored. It does not wait.
-func (h *webhook) note(doc stream.Doc, seq stream.Seq, updates []pending) {
-	if h == nil {
-		return
-	}
+// Note takes in that a group of updates was stored up to seq. It does not wait.
+func (h *Webhook) Note(doc stream.Doc, seq stream.Seq, edits []Edit) {
 	now := time.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c := h.docs[doc]
 	if c == nil {
 		if len(h.docs) >= webhookDocs {
-			h.srv.metrics.dropped("webhook")
+			h.host.Dropped()
 			return
 		}
 		c = &change{}
@@ -110,16 +133,16 @@ func (h *webhook) note(doc stream.Doc, seq stream.Seq, updates []pending) {
 		c.first = now
 	}
 	c.last, c.seq = now, seq
-	for _, p := range updates {
-		c.updates += len(p.updates)
-		if p.user != "" && len(c.users) < webhookUsers && !slices.Contains(c.users, p.user) {
-			c.users = append(c.users, p.user)
+	for _, e := range edits {
+		c.updates += e.Updates
+		if e.User != "" && len(c.users) < webhookUsers && !slices.Contains(c.users, e.User) {
+			c.users = append(c.users, e.User)
 		}
 	}
 }
 
-// run hands what is due to the workers, until close.
-func (h *webhook) run() {
+// run hands due documents to the workers, until Close.
+func (h *Webhook) run() {
 	defer close(h.jobs)
 	t := time.NewTicker(min(250*time.Millisecond, h.o.DebounceWait/4+time.Millisecond))
 	defer t.Stop()
@@ -138,8 +161,9 @@ func (h *webhook) run() {
 	}
 }
 
-// due lists documents whose turn it is, and marks them.
-func (h *webhook) due(now time.Time, all bool) (list []stream.Doc) {
+// due lists the documents to call for, all with news if all is set, and marks them
+// as being called for.
+func (h *Webhook) due(now time.Time, all bool) (list []stream.Doc) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for doc, c := range h.docs {
@@ -151,8 +175,8 @@ func (h *webhook) due(now time.Time, all bool) (list []stream.Doc) {
 	return list
 }
 
-// work makes calls until there are no more.
-func (h *webhook) work() {
+// work makes calls until run ends.
+func (h *Webhook) work() {
 	for doc := range h.jobs {
 		h.mu.Lock()
 		c := h.docs[doc]
@@ -173,10 +197,10 @@ func (h *webhook) work() {
 	}
 }
 
-// call tells of one document.
-func (h *webhook) call(body webhookBody) {
+// call tells the service of one document.
+func (h *Webhook) call(body webhookBody) {
 	ctx, cancel := context.WithTimeout(h.ctx, h.o.Timeout)
-	st, err := h.srv.stateAt(ctx, body.Document, snapshot.Moment{})
+	st, err := h.host.State(ctx, body.Document)
 	cancel()
 	switch {
 	case errors.Is(err, snapshot.ErrNotFound), errors.Is(err, stream.ErrErased):
@@ -186,7 +210,7 @@ func (h *webhook) call(body webhookBody) {
 	}
 	b, err := json.Marshal(body)
 	if err != nil {
-		h.srv.log.Error("webhook body", "err", err)
+		h.host.Logger.Error("webhook body not encoded", "doc", string(body.Document), "err", err)
 		return
 	}
 	wait := time.Second
@@ -195,16 +219,16 @@ func (h *webhook) call(body webhookBody) {
 		if err == nil && status < 300 {
 			return
 		}
-		h.srv.metrics.outboundFailed("webhook")
+		h.host.Failed()
 		again := err != nil || status >= 500 || status == http.StatusTooManyRequests
 		if !again || try == webhookTries {
-			h.srv.log.Warn("webhook failed", "doc", string(body.Document), "status", status, "tries", try, "err", err)
+			h.host.Logger.Warn("webhook failed", "doc", string(body.Document), "status", status, "tries", try, "err", err)
 			return
 		}
 		t := time.NewTimer(wait)
 		select {
 		case <-t.C:
-		case <-h.stop: // once more, then the server goes
+		case <-h.stop: // one last try before the server stops
 			t.Stop()
 			try = webhookTries - 1
 		}
@@ -212,11 +236,9 @@ func (h *webhook) call(body webhookBody) {
 	}
 }
 
-// close tells what is due, as far as ctx allows, and ends.
-func (h *webhook) close(ctx context.Context) {
-	if h == nil {
-		return
-	}
+// Close makes the calls that are due, as far as ctx allows, and ends the
+// goroutines.
+func (h *Webhook) Close(ctx context.Context) {
 	stop := context.AfterFunc(ctx, h.cut)
 	defer stop()
 	close(h.stop)

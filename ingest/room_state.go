@@ -1,0 +1,43 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"yjet/snapshot"
+	"yjet/stream"
+)
+
+// stateAt reads a document: the present from its room where it is open.
+func (rs *rooms) stateAt(ctx context.Context, doc stream.Doc, m snapshot.Moment) (snapshot.State, error) {
+	if m.Now() {
+		if r := rs.find(doc); r != nil {
+			ok, err := r.catchUp(ctx)
+			if errors.Is(err, snapshot.ErrNotFound) {
+				return snapshot.State{}, err
+			}
+			if ok || err != nil { // the log cannot be asked: what is here can still be read
+				if f, err := r.current(ctx); err == nil && f.seq > 0 {
+					r.mu.Lock()
+					defer r.mu.Unlock()
+					st := snapshot.State{Seq: f.seq, Update: f.update}
+					if f.seq == r.seq {
+						st.Time = r.at
+					}
+					return st, nil
+				}
+			}
+		}
+	}
+	st, err := rs.srv.o.Snapshots.At(ctx, doc, m)
+	if err == nil && m.Now() && st.Seq == 0 {
+		err = snapshot.ErrNotFound
+	}
+	if errors.Is(err, snapshot.ErrNotFound) && m.Now() && rs.srv.loader != nil {
+		// It may exist where first states come from, as whoever opened it would see.
+		if lerr := rs.srv.loader.Load(ctx, doc); lerr != nil {
+			return st, lerr
+		}
+		st, err = rs.srv.o.Snapshots.At(ctx, doc, m)
+	}
+	return st, err
+}
