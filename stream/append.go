@@ -135,10 +135,15 @@ func (p *pending) message(i int, reply string, extra int) *nats.Msg {
 	return &nats.Msg{Subject: p.w.subject, Reply: reply, Header: e.header(p.w.doc, p.w.token, sum, extra), Data: e.Update}
 }
 
-// AppendIfNew stores the entries, all of them or none, only where the document has no record: the compare-and-set of seeding. They
-// are parts of one update: at most 1,000, and not above 64 MiB. It answers the sequence of the last. ErrConflict: the document has
-// a record. It retries until ctx ends (ErrGaveUp: they may be stored nevertheless).
+// AppendIfNew stores the entries only where the document has no record: the compare-and-set of seeding. It is AppendAt the head 0.
 func (l *Log) AppendIfNew(ctx context.Context, doc Doc, entries ...Entry) (Seq, error) {
+	return l.AppendAt(ctx, doc, 0, entries...)
+}
+
+// AppendAt stores the entries, all of them or none, only where head is the document's last record (0: it has none). They are parts of one
+// update: at most 1,000, and not above 64 MiB. It answers the sequence of the last. ErrConflict: another record is the last. It retries
+// until ctx ends (ErrGaveUp: they may be stored nevertheless).
+func (l *Log) AppendAt(ctx context.Context, doc Doc, head Seq, entries ...Entry) (Seq, error) {
 	entries = slices.Clone(entries)
 	for i := range entries {
 		entries[i].WithNext = i < len(entries)-1
@@ -152,21 +157,20 @@ func (l *Log) AppendIfNew(ctx context.Context, doc Doc, entries ...Entry) (Seq, 
 	token := doc.Token()
 	s := l.shardOf(token)
 	// A document whose last record is damaged is not new; NATS's own comparison would take it for that.
-	if head, err := l.Head(ctx, doc); err != nil {
+	if now, err := l.Head(ctx, doc); err != nil {
 		return 0, err
-	} else if head > 0 {
-		return 0, fmt.Errorf("%w: %q has records", ErrConflict, doc)
+	} else if now != head {
+		return 0, conflict(doc, head)
 	}
 	msgs := make([]*nats.Msg, len(entries))
 	writer, size := randomWriter(), 0
-	var last Sum
 	for i := range entries {
 		e := &entries[i]
-		last = Sum{CRC: checksum(e.Update), Writer: writer, N: uint64(i + 1)}
-		msgs[i] = &nats.Msg{Subject: s.subject(kindLog, token), Header: e.header(doc, token, last, 4), Data: e.Update}
+		sum := Sum{CRC: checksum(e.Update), Writer: writer, N: uint64(i + 1)}
+		msgs[i] = &nats.Msg{Subject: s.subject(kindLog, token), Header: e.header(doc, token, sum, 4), Data: e.Update}
 		size += len(e.Update)
 	}
-	expect(msgs[0].Header, 0)
+	expect(msgs[0].Header, head)
 	failed := true
 	if len(msgs) > 1 && s.grouped {
 		s.proofs.begin(writer)
@@ -185,16 +189,16 @@ func (l *Log) AppendIfNew(ctx context.Context, doc Doc, entries ...Entry) (Seq, 
 			l.stored(len(entries), size)
 			return seq, nil
 		case errors.Is(err, ErrConflict):
-			// What is there may be our own: an attempt whose acknowledgement was lost.
 			if attempt == 0 {
 				failed = false // nothing of it is there
-				return 0, fmt.Errorf("%w: %q has records", ErrConflict, doc)
+				return 0, conflict(doc, head)
 			}
-			r, ok, rerr := l.lastRecord(ctx, s, token)
-			if rerr == nil && ok && r.Sum == last {
-				return r.Seq, nil
+			// What follows the head may be our own: an attempt whose acknowledgement was lost.
+			r, ok, rerr := l.RecordAt(ctx, doc, head+1)
+			if rerr == nil && ok && r.Sum.Writer == writer {
+				return r.Seq + Seq(len(entries)-1), nil // what is stored together has sequences in a row
 			} else if rerr == nil {
-				return 0, fmt.Errorf("%w: %q has records", ErrConflict, doc)
+				return 0, conflict(doc, head)
 			}
 		case errors.Is(err, ErrFault):
 			l.setFault(err)
@@ -207,6 +211,13 @@ func (l *Log) AppendIfNew(ctx context.Context, doc Doc, entries ...Entry) (Seq, 
 			return 0, fmt.Errorf("%w: %q: %w", ErrGaveUp, doc, err)
 		}
 	}
+}
+
+func conflict(doc Doc, head Seq) error {
+	if head == 0 {
+		return fmt.Errorf("%w: %q has records", ErrConflict, doc)
+	}
+	return fmt.Errorf("%w: record %d is not the last of %q", ErrConflict, head, doc)
 }
 
 // publishAll sends messages to a stream, several as one atomic batch, and awaits their acknowledgement, once. It answers the last

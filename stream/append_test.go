@@ -517,3 +517,41 @@ func TestErrorsOfTheConnectionAreTransient(t *testing.T) {
 		}
 	}
 }
+
+func TestAppendAtStoresOnlyAfterItsHead(t *testing.T) {
+	l, srv := open(t, Config{})
+	servers := []*Log{l, openOn(t, srv, Config{})}
+	head, err := l.AppendIfNew(within(t, 10*time.Second), "at", Entry{Update: []byte("seed")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for round := range 4 {
+		var wg sync.WaitGroup
+		seqs := make(chan Seq, 8)
+		for i := range 8 {
+			wg.Go(func() {
+				parts := []Entry{{Update: fmt.Append(nil, i, " a")}, {Update: fmt.Append(nil, i, " b")}}[:1+round%2]
+				switch seq, err := servers[i%2].AppendAt(within(t, 10*time.Second), "at", head, parts...); {
+				case err == nil:
+					seqs <- seq
+				case !errors.Is(err, ErrConflict):
+					t.Errorf("round %d, server %d: %v; want a sequence or ErrConflict", round, i%2, err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := len(seqs); n != 1 {
+			t.Fatalf("round %d: %d appends at record %d, want 1", round, n, head)
+		}
+		if _, err := l.AppendAt(within(t, 10*time.Second), "at", head, Entry{Update: []byte("late")}); !errors.Is(err, ErrConflict) {
+			t.Errorf("round %d: an append at a former head = %v, want ErrConflict", round, err)
+		}
+		head = <-seqs
+		if last, err := l.Head(within(t, 10*time.Second), "at"); err != nil || last != head {
+			t.Errorf("round %d: the head is %d, %v; the append answered %d", round, last, err, head)
+		}
+	}
+	if n := len(checkLog(t, l, "at")); n != 7 {
+		t.Errorf("%d records, want the seed and 1, 2, 1 and 2", n)
+	}
+}
