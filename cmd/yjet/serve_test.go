@@ -175,7 +175,6 @@ func TestDataThatIsRemovedWhileOpenIsTold(t *testing.T) {
 	if err := c.echo(ctx); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(2 * watchEvery)
 	if err := os.Rename(data, data+".away"); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,6 @@
 //go:build !(linux || darwin || freebsd)
 
-package main
+package natsd
 
-// freeSpace cannot be told here.
+// freeSpace is not known on this system.
 func freeSpace(string) (int64, bool) { return 0, false }

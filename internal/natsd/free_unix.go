@@ -1,10 +1,10 @@
 //go:build linux || darwin || freebsd
 
-package main
+package natsd
 
 import "syscall"
 
-// freeSpace is how many bytes can still be written to the file system of dir; false when it cannot be told.
+// freeSpace is the number of bytes that the file system of dir still takes; false where that is not known.
 func freeSpace(dir string) (int64, bool) {
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(dir, &st); err != nil {
