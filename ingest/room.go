@@ -82,7 +82,7 @@ func (r *room) listen(ctx context.Context) error {
 	// Nobody waits for long to be let in because cursors are not to be had.
 	ctx, cancel = context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	present, err := r.srv.o.Log.ListPresence(ctx, r.doc)
+	present, err := r.srv.o.Log.Presence().List(ctx, r.doc)
 	if err != nil {
 		r.logger().Warn("presence could not be read", "err", err)
 	}

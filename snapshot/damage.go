@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"yjet/internal/yjs"
 	"yjet/stream"
+	"yjet/stream/name"
 )
 
 // DamageAnnouncement is the kind under which servers tell each other that a document was found damaged; the payload is its name. A
@@ -59,7 +59,7 @@ func (s *Store) markDamaged(doc stream.Doc, what string, err error) {
 	}
 	s.metrics.damage.WithLabelValues(what).Inc()
 	s.lg.Error("document is damaged in storage", "doc", doc, "what", what, "err", err)
-	if err := s.log.Announce(DamageAnnouncement, []byte(doc)); err != nil {
+	if err := s.log.Control().Announce(DamageAnnouncement, []byte(doc)); err != nil {
 		s.lg.Warn("damage not announced", "doc", doc, "err", err)
 	}
 	if s.opt.OnDamage != nil {
@@ -229,7 +229,7 @@ func (s *Store) replaceSnapshot(ctx context.Context, doc stream.Doc, state []byt
 	if err != nil {
 		return err
 	}
-	c := &compaction{s: s, doc: doc, mode: always, lg: s.lg.With("doc", doc), attempt: stream.NewAttempt(), erased: erased, view: &view{head: h, rev: rev}, state: state}
+	c := &compaction{s: s, doc: doc, mode: always, lg: s.lg.With("doc", doc), attempt: s.log.Blobs().NewAttempt(), erased: erased, view: &view{head: h, rev: rev}, state: state}
 	next := *h
 	next.upto, next.epoch, next.inline = seq, s.epoch(doc), nil
 	i := &next.info
@@ -251,23 +251,17 @@ func (s *Store) replaceSnapshot(ctx context.Context, doc stream.Doc, state []byt
 	return c.removeUnnamed(ctx)
 }
 
-// salvage makes up a head from the history segments' subjects when the head itself is not readable: yhist.NN.<doc>.<from>.<to>.
-// <attempt>. Of several packings of the same records the longest is taken.
+// salvage makes up a head from the subjects of the history segments when the head itself is not readable. Of several packings of the
+// same records it takes the longest.
 func (s *Store) salvage(ctx context.Context, doc stream.Doc) (*head, error) {
-	subjects, err := s.log.Blobs(ctx, doc)
+	subjects, err := s.log.Blobs().List(ctx, doc)
 	if err != nil {
 		return nil, err
 	}
 	var segs []segmentRef
 	for _, subject := range subjects {
-		t := strings.Split(subject, ".")
-		if len(t) != 6 || t[0] != "yhist" {
-			continue
-		}
-		from, err1 := strconv.ParseUint(t[3], 10, 64)
-		to, err2 := strconv.ParseUint(t[4], 10, 64)
-		if err1 == nil && err2 == nil {
-			segs = append(segs, segmentRef{blobRef: blobRef{Subject: subject}, From: stream.Seq(from), To: stream.Seq(to)})
+		if b, ok := name.ParseBlob(subject); ok && b.Kind == name.Hist {
+			segs = append(segs, segmentRef{blobRef: blobRef{Subject: subject}, From: stream.Seq(b.From), To: stream.Seq(b.To)})
 		}
 	}
 	slices.SortFunc(segs, func(a, b segmentRef) int {
@@ -281,7 +275,7 @@ func (s *Store) salvage(ctx context.Context, doc stream.Doc) (*head, error) {
 		if seg.From <= h.upto {
 			continue
 		}
-		b, ok, err := s.log.GetBlob(ctx, seg.Subject)
+		b, ok, err := s.log.Blobs().Get(ctx, seg.Subject)
 		if err != nil {
 			return nil, err
 		} else if !ok {

@@ -67,7 +67,7 @@ func (e *Erased) Refuses(u *yjs.Update) bool {
 	return false
 }
 
-func erasedKey(doc stream.Doc) string { return "erased." + doc.Token() }
+func erasedKey(doc stream.Doc) string { return "erased." + doc.Path() }
 
 // Erased reads what of doc was erased, nil if it never was. A room asks when it opens.
 func (s *Store) Erased(ctx context.Context, doc stream.Doc) (*Erased, error) {
@@ -86,10 +86,10 @@ func (s *Store) Erased(ctx context.Context, doc stream.Doc) (*Erased, error) {
 // Revision 0 lists nothing: the erasures that are to be told of begin with the call.
 func (s *Store) ErasedSince(ctx context.Context, seen uint64) (list map[stream.Doc]time.Time, next uint64, err error) {
 	if seen == 0 {
-		next, err = s.log.MetaEnd(ctx)
+		next, err = s.log.Meta().End(ctx)
 		return nil, next, err
 	}
-	entries, err := s.log.MetaSince(ctx, "erased.", seen)
+	entries, err := s.log.Meta().Since(ctx, "erased.>", seen)
 	if err != nil {
 		return nil, seen, err
 	}
@@ -109,7 +109,7 @@ func (s *Store) ErasedSince(ctx context.Context, seen uint64) (list map[stream.D
 }
 
 func (s *Store) tombstone(ctx context.Context, doc stream.Doc) (*tombstone, uint64, error) {
-	e, ok, err := s.log.MetaGet(ctx, erasedKey(doc))
+	e, ok, err := s.log.Meta().Get(ctx, erasedKey(doc))
 	if err != nil || !ok {
 		return nil, 0, err
 	}
@@ -137,7 +137,7 @@ func (s *Store) Erase(ctx context.Context, doc stream.Doc, user string) error {
 		return err
 	}
 	if !found {
-		blobs, err := s.log.Blobs(ctx, doc)
+		blobs, err := s.log.Blobs().List(ctx, doc)
 		if err != nil {
 			return err
 		}
@@ -145,7 +145,7 @@ func (s *Store) Erase(ctx context.Context, doc stream.Doc, user string) error {
 			return fmt.Errorf("%w: document %q", ErrNotFound, doc)
 		}
 	}
-	if err := s.log.Announce(EraseAnnouncement, []byte(doc)); err != nil {
+	if err := s.log.Control().Announce(EraseAnnouncement, []byte(doc)); err != nil {
 		return err
 	}
 	if err := s.removeAll(ctx, doc); err != nil {
@@ -236,7 +236,7 @@ func (s *Store) bury(ctx context.Context, doc stream.Doc, user string, only func
 		if err != nil {
 			return false, err
 		}
-		if _, err = s.log.MetaPut(ctx, erasedKey(doc), js, &rev); !errors.Is(err, stream.ErrConflict) {
+		if _, err = s.log.Meta().Put(ctx, erasedKey(doc), js, &rev); !errors.Is(err, stream.ErrConflict) {
 			return true, err
 		}
 	}
@@ -245,7 +245,7 @@ func (s *Store) bury(ctx context.Context, doc stream.Doc, user string, only func
 
 // removeAll removes everything stored of doc but the tombstone.
 func (s *Store) removeAll(ctx context.Context, doc stream.Doc) error {
-	if err := s.log.MetaPurge(ctx, versionsPrefix(doc)); err != nil {
+	if err := s.log.Meta().Purge(ctx, versionsOf(doc)); err != nil {
 		return err
 	}
 	return s.log.Erase(ctx, doc)

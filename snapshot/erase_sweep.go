@@ -44,7 +44,7 @@ func (s *Store) amendTombstone(ctx context.Context, t *tombstone, rev uint64) er
 	if err != nil {
 		return err
 	}
-	if _, err := s.log.MetaPut(ctx, erasedKey(t.Doc), js, &rev); err != nil && !errors.Is(err, stream.ErrConflict) {
+	if _, err := s.log.Meta().Put(ctx, erasedKey(t.Doc), js, &rev); err != nil && !errors.Is(err, stream.ErrConflict) {
 		return err
 	}
 	return nil
@@ -74,7 +74,7 @@ func (s *Store) sweepErased(ctx context.Context, doc stream.Doc) error {
 	if err := s.removeStaleHead(ctx, doc, erased); err != nil {
 		return err
 	}
-	blobs, err := s.log.Blobs(ctx, doc) // before the records: whoever folds new content has some
+	blobs, err := s.log.Blobs().List(ctx, doc) // before the records: whoever folds new content has some
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func (s *Store) sweepErased(ctx context.Context, doc stream.Doc) error {
 		// What a fold under way at the time left behind: it was killed before it could look again. No other sweep comes by, since the
 		// log has no such document.
 		for _, subject := range blobs {
-			if err := s.log.RemoveBlob(ctx, subject); err != nil {
+			if err := s.log.Blobs().Remove(ctx, subject); err != nil {
 				return err
 			}
 			s.metrics.orphans.Inc()
@@ -162,11 +162,11 @@ func (s *Store) removeStaleHead(ctx context.Context, doc stream.Doc, erased *Era
 			return nil
 		}
 	}
-	if err := s.log.RemoveSnapHead(ctx, doc, rev); err != nil {
+	if err := s.log.Blobs().RemoveHead(ctx, doc, rev); err != nil {
 		return err
 	}
 	for name := range h.names() {
-		if err := s.log.RemoveBlob(ctx, name); err != nil {
+		if err := s.log.Blobs().Remove(ctx, name); err != nil {
 			return err
 		}
 	}

@@ -181,7 +181,7 @@ func (im *importer) undo() {
 	defer cancel()
 	err := im.alone(ctx)
 	if err == nil {
-		err = im.s.log.Announce(EraseAnnouncement, []byte(im.doc))
+		err = im.s.log.Control().Announce(EraseAnnouncement, []byte(im.doc))
 	}
 	if err == nil {
 		err = sleep(ctx, eraseSettle)

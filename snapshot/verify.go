@@ -105,7 +105,7 @@ func (s *Store) verifyOnce(ctx context.Context, doc stream.Doc, replay bool) (v 
 		return fmt.Errorf("%w: document %q: %w", ErrVerify, doc, fmt.Errorf(format, args...))
 	}
 	v.Docs = 1
-	blobs, err := s.log.Blobs(ctx, doc)
+	blobs, err := s.log.Blobs().List(ctx, doc)
 	if err != nil {
 		return v, nil, err
 	}

@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"yjet/stream/jet"
+	"yjet/stream/name"
 )
 
 // Health is what /health and /readyz ask for.
@@ -89,9 +92,9 @@ func (l *Log) probe(ctx context.Context) error {
 }
 
 func (l *Log) store(ctx context.Context) error {
-	m := nats.NewMsg("$KV." + metaBucket + ".probe." + l.node)
+	m := nats.NewMsg(name.Meta("probe." + l.node))
 	m.Data = []byte(time.Now().UTC().Format(time.RFC3339Nano))
-	_, err := publish(ctx, l.nc, m)
+	_, err := jet.Publish(ctx, l.nc, m)
 	if errors.Is(err, ErrFault) {
 		l.setFault(err)
 	}
@@ -160,7 +163,7 @@ func (l *Log) Refuse(err error) {
 }
 
 func (l *Log) recover() {
-	for pause(l.ctx, time.Second) == nil {
+	for jet.Pause(l.ctx, time.Second) == nil {
 		f := l.fault.Load()
 		if f.final {
 			return
@@ -180,10 +183,39 @@ func (l *Log) recover() {
 		if cleared {
 			l.log.Warn("the store takes messages again")
 			for _, s := range l.shards {
-				s.proofs.storeWell()
+				s.holdback.storeWell()
 				s.nudge()
 			}
 			return
 		}
 	}
+}
+
+// findOut probes the store until what failed is proven: others may store records that tails keep back behind it.
+func (l *Log) findOut() {
+	l.repairMu.Lock()
+	defer l.repairMu.Unlock()
+	if l.ctx.Err() != nil || !l.findingOut.CompareAndSwap(false, true) {
+		return
+	}
+	l.running.Go(func() {
+		for attempt := 0; jet.Pause(l.ctx, time.Second+jet.Backoff(attempt)) == nil; attempt++ {
+			l.findingOut.Store(false) // what fails from here on is not proven by this probe
+			if l.fault.Load() != nil {
+				return // recover probes, and tells
+			}
+			ctx, cancel := context.WithTimeout(l.ctx, probeWait)
+			err := l.store(ctx)
+			cancel()
+			if err == nil {
+				for _, s := range l.shards {
+					s.holdback.storeWell()
+				}
+				return
+			}
+			if !l.findingOut.CompareAndSwap(false, true) {
+				return // another has begun
+			}
+		}
+	})
 }

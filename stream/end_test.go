@@ -86,7 +86,7 @@ func TestALogThatIsGoneAtStartIsNotBegunAgain(t *testing.T) {
 	if other.Epoch("d") != 1 || len(other.Health(within(t, 5*time.Second)).LostEnds) != 0 {
 		t.Errorf("a log that is whole: epoch %d, %v", other.Epoch("d"), other.Health(within(t, 5*time.Second)).LostEnds)
 	}
-	if err := other.js.DeleteStream(within(t, 5*time.Second), "YDOC_00"); err != nil {
+	if err := streams(t, other).DeleteStream(within(t, 5*time.Second), "YDOC_00"); err != nil {
 		t.Fatal(err)
 	}
 	other.Close()

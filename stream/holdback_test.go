@@ -5,19 +5,22 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"yjet/stream/jet"
+	"yjet/stream/name"
 )
 
 // storedBy stores a record under a writer's name past the committer, as the copies of a batch whose acknowledgement is still to come.
 func storedBy(t *testing.T, l *Log, doc Doc, writer, n uint64, update string) {
 	t.Helper()
-	token := doc.Token()
+	path := doc.Path()
 	e := Entry{Update: []byte(update)}
 	m := &nats.Msg{
-		Subject: l.shardOf(token).subject(kindLog, token),
-		Header:  e.header(doc, token, Sum{CRC: checksum(e.Update), Writer: writer, N: n}, 0),
+		Subject: l.shardOf(path).no.Subject(name.Log, path),
+		Header:  e.header(doc, path, Sum{CRC: checksum(e.Update), Writer: writer, N: n}, 0),
 		Data:    e.Update,
 	}
-	if _, err := publish(within(t, 10*time.Second), l.nc, m); err != nil {
+	if _, err := jet.Publish(within(t, 10*time.Second), l.nc, m); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -34,10 +37,10 @@ func TestUnprovenRecordsAreHeldBackUntilTheyAreAcknowledged(t *testing.T) {
 	l, _ := open(t, Config{Shards: 1})
 	tl, s := tail(t, l, "d")
 	_, mark := tail(t, l, "mark")
-	proofs := &l.shardOf(Doc("d").Token()).proofs
+	hold := &l.shardOf(Doc("d").Path()).holdback
 	const batch, other = 41, 42
 
-	proofs.begin(batch)
+	hold.begin(batch)
 	storedBy(t, l, "d", other, 1, "before")
 	storedBy(t, l, "d", batch, 1, "a")
 	storedBy(t, l, "d", batch, 2, "b")
@@ -53,7 +56,7 @@ func TestUnprovenRecordsAreHeldBackUntilTheyAreAcknowledged(t *testing.T) {
 	if s.len() != 1 || lateSink.len() != 1 || late.Seq() != tl.Seq() {
 		t.Fatalf("%d and %d records came, want the one before the batch", s.len(), lateSink.len())
 	}
-	proofs.end(batch, false)
+	hold.end(batch, false)
 	eventually(t, "all records", func() bool { return s.len() == 4 && lateSink.len() == 4 })
 	sameAsLog(t, l, "d", s)
 	sameAsLog(t, l, "d", lateSink)
@@ -63,12 +66,12 @@ func TestWhatAFailedBatchLeftIsReadWhenTheStoreIsWellAgain(t *testing.T) {
 	l, _ := open(t, Config{Shards: 1})
 	_, s := tail(t, l, "d")
 	_, mark := tail(t, l, "mark")
-	proofs := &l.shardOf(Doc("d").Token()).proofs
+	hold := &l.shardOf(Doc("d").Path()).holdback
 	const batch = 41
 
-	proofs.begin(batch)
+	hold.begin(batch)
 	storedBy(t, l, "d", batch, 1, "a")
-	proofs.end(batch, true)
+	hold.end(batch, true)
 	fed(t, l, mark)
 	if got := s.len(); got != 0 {
 		t.Fatalf("%d records came of a batch that failed", got)
@@ -76,8 +79,8 @@ func TestWhatAFailedBatchLeftIsReadWhenTheStoreIsWellAgain(t *testing.T) {
 	mustAppend(t, l.Writer("x"), "something is synced")
 	eventually(t, "what the log has of it", func() bool { return s.len() == 1 })
 	sameAsLog(t, l, "d", s)
-	if n := proofs.open.Load(); n != 0 {
-		t.Errorf("%d proofs are open, want none", n)
+	if n := hold.count.Load(); n != 0 {
+		t.Errorf("records of %d writers are held back, want none", n)
 	}
 }
 
@@ -87,13 +90,13 @@ func TestWhatOthersStoreBehindAFailedAppendIsShown(t *testing.T) {
 	l, srv := open(t, Config{})
 	other := openOn(t, srv, Config{}).Writer("d")
 	_, s := tail(t, l, "d")
-	proofs := &l.shardOf("d").proofs
-	proofs.begin(other.id)
+	hold := &l.shardOf("d").holdback
+	hold.begin(other.id)
 	mustAppend(t, other, "maybe", "more")
 	time.Sleep(200 * time.Millisecond)
 	if s.len() != 0 {
 		t.Fatal("shown before anything is known of it: the test tests nothing")
 	}
-	proofs.end(other.id, true)
+	hold.end(other.id, true)
 	eventually(t, "what is stored to be shown", func() bool { return s.len() == 2 })
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"yjet/internal/natstest"
+	"yjet/stream/name"
 )
 
 func tryOpen(t *testing.T, srv *natstest.Server, cfg Config) error {
@@ -63,7 +64,7 @@ func TestTwoServersStartAtOnce(t *testing.T) {
 func TestStreamsAreAsTheyMustBe(t *testing.T) {
 	l, _ := open(t, Config{})
 	ctx := within(t, 10*time.Second)
-	s, err := l.js.Stream(ctx, "YDOC_01")
+	s, err := streams(t, l).Stream(ctx, "YDOC_01")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,9 +73,9 @@ func TestStreamsAreAsTheyMustBe(t *testing.T) {
 		c.RePublish == nil || c.Description == "" || c.Metadata["yjet"] != "log" || c.Replicas != 1 {
 		t.Errorf("YDOC_01 is %+v", c)
 	}
-	// A document's subject only: a stray one is refused by NATS itself.
-	if _, err := l.bulk.Request("ydoc.01.a.b", nil, time.Second); !errors.Is(err, nats.ErrNoResponders) {
-		t.Errorf("publish on ydoc.01.a.b: %v, want no responders", err)
+	// A shard's subjects only: NATS itself refuses others.
+	if _, err := l.bulk.Request("ydoc.02.a.b", nil, time.Second); !errors.Is(err, nats.ErrNoResponders) {
+		t.Errorf("publish on ydoc.02.a.b: %v, want no responders", err)
 	}
 }
 
@@ -83,13 +84,13 @@ func TestEditedStreamsAreMendedOrRefused(t *testing.T) {
 	ctx := within(t, 20*time.Second)
 	edit := func(name string, f func(*jetstream.StreamConfig)) {
 		t.Helper()
-		s, err := l.js.Stream(ctx, name)
+		s, err := streams(t, l).Stream(ctx, name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		c := s.CachedInfo().Config
 		f(&c)
-		if _, err := l.js.UpdateStream(ctx, c); err != nil {
+		if _, err := streams(t, l).UpdateStream(ctx, c); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -99,7 +100,7 @@ func TestEditedStreamsAreMendedOrRefused(t *testing.T) {
 	if err := tryOpen(t, srv, Config{}); err != nil {
 		t.Errorf("a stream that can be mended: %v", err)
 	}
-	s, err := l.js.Stream(ctx, "YDOC_00")
+	s, err := streams(t, l).Stream(ctx, "YDOC_00")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +152,7 @@ func TestHealthTellsWhatIsWrong(t *testing.T) {
 	if h := l.Health(within(t, 5*time.Second)); h.Err != nil {
 		t.Errorf("health with a probe is %+v", h)
 	}
-	if e, ok, err := l.MetaGet(within(t, 5*time.Second), "probe."+l.Node()); !ok || err != nil {
+	if e, ok, err := l.meta.Get(within(t, 5*time.Second), "probe."+l.Node()); !ok || err != nil {
 		t.Errorf("the probe is %+v, %v, %v", e, ok, err)
 	}
 	srv.Stop()
@@ -168,7 +169,7 @@ func TestHealthTellsWhatIsWrong(t *testing.T) {
 func TestHealthSeesAnAppendThatIsStuck(t *testing.T) {
 	l, _ := open(t, Config{Shards: 1})
 	// The stream is gone: nobody answers, as in a cluster without a leader.
-	if err := l.js.DeleteStream(within(t, 5*time.Second), "YDOC_00"); err != nil {
+	if err := streams(t, l).DeleteStream(within(t, 5*time.Second), "YDOC_00"); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -191,14 +192,14 @@ func TestDeletedStreamsAreTold(t *testing.T) {
 	ctx := within(t, 60*time.Second)
 	del := func(names ...string) {
 		for _, name := range names {
-			if err := l.js.DeleteStream(ctx, name); err != nil {
+			if err := streams(t, l).DeleteStream(ctx, name); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	del(presStream)
+	del(name.PresenceStream)
 	eventually(t, "presence again", func() bool {
-		_, err := l.PutPresence(ctx, "d", Presence{Client: 1})
+		_, err := l.presence.Put(ctx, "d", Presence{Client: 1})
 		return err == nil
 	})
 	if err := l.Health(ctx).Err; err != nil {
@@ -206,7 +207,7 @@ func TestDeletedStreamsAreTold(t *testing.T) {
 	}
 	del("YSNAP_01")
 	eventually(t, "health to tell", func() bool { err := l.Health(ctx).Err; return err != nil && strings.Contains(err.Error(), "YSNAP_01") })
-	if _, err := l.js.Stream(ctx, "YSNAP_01"); !errors.Is(err, jetstream.ErrStreamNotFound) {
+	if _, err := streams(t, l).Stream(ctx, "YSNAP_01"); !errors.Is(err, jetstream.ErrStreamNotFound) {
 		t.Errorf("the stream is there: %v", err)
 	}
 }
@@ -215,7 +216,7 @@ func TestDeletedStreamsAreTold(t *testing.T) {
 func TestLostNumberOfShardsIsTakenFromTheStreams(t *testing.T) {
 	l, srv := open(t, Config{Shards: 5})
 	mustAppend(t, l.Writer("d"), "kept")
-	if err := l.js.DeleteStream(within(t, 5*time.Second), metaStream); err != nil {
+	if err := streams(t, l).DeleteStream(within(t, 5*time.Second), name.MetaStream); err != nil {
 		t.Fatal(err)
 	}
 	l.Close()

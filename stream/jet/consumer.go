@@ -1,4 +1,4 @@
-package stream
+package jet
 
 import (
 	"context"
@@ -11,20 +11,19 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// NATS writes six headers into each message of a direct get, one after the other, and the client parses them: for small records
-// that is most of what a replay costs. A consumer tells sequence and time in the reply subject, and reads message by message, so
-// that no writer waits for a batch. It has to be made first, in a cluster by a decision of the meta leader: only a long replay
-// does so.
+// NATS writes six headers into each message of a direct get, one after the other, and the client parses them: for small messages
+// that is most of the cost of a long read. A consumer tells sequence and time in the reply subject, and reads message by message,
+// so that no writer waits for a batch. It has to be made first, in a cluster by a decision of the meta leader.
 //
-// Unlike a direct get it may see a part of a batch that is being stored. What has been handed on up to a head is whole all the
+// Unlike a direct get, a consumer may see a part of a batch that is being stored. What it hands on up to a head is whole all the
 // same: the head was told when all before it was stored.
 
 const (
-	manyLeft     = 2 * replayBatch // records left, from which on making a consumer pays
-	pullBatch    = 2 * replayBatch // records asked for at a time
-	consumerWait = 2 * time.Second // for one to be made
-	consumerIdle = 10 * time.Second
-	consumerRest = time.Minute // after none could be made: direct gets do without, and nobody waits in vain
+	PullBatch    = 1024             // messages that a consumer is asked for at a time
+	PullBytes    = 1 << 20          // and their bytes; one more message may come
+	ConsumerIdle = 10 * time.Second // after which NATS deletes a consumer that we did not
+	consumerWait = 2 * time.Second  // for one to be made
+	consumerRest = time.Minute      // after none could be made: callers do without, and nobody waits in vain
 )
 
 var (
@@ -38,14 +37,14 @@ type pullRequest struct {
 	NoWait   bool `json:"no_wait"`
 }
 
-// consume hands the records of a subject after a sequence to f, in order, until f says no more. It ends sooner when there are no
-// more where the consumer is, which may lag, and with every error: f has seen all records up to the last one it has seen.
-func (l *Log) consume(ctx context.Context, s *shard, subject string, after Seq, f func(Record) bool) error {
-	if time.Now().UnixNano() < l.noConsumer.Load() {
+// Consume hands the messages of a filter after a sequence to f, in order, until f returns false. It ends sooner when there are no
+// more where the consumer is, which may lag, and with every error: f has seen all messages up to the last one it has seen. name
+// names the consumer.
+func (c *Client) Consume(ctx context.Context, stream, filter, name string, after Seq, f func(Msg) (more bool)) error {
+	if time.Now().UnixNano() < c.NoConsumer.Load() {
 		return nil
 	}
-	name := randomName()
-	defer l.bulk.Publish("$JS.API.CONSUMER.DELETE."+s.stream+"."+name, nil) // else NATS does it when it has been idle
+	defer c.Bulk.Publish("$JS.API.CONSUMER.DELETE."+stream+"."+name, nil) // else NATS does it when it has been idle
 	making, cancel := context.WithTimeout(ctx, consumerWait)
 	defer cancel()
 	var req struct {
@@ -61,23 +60,23 @@ func (l *Log) consume(ctx context.Context, s *shard, subject string, after Seq, 
 			Memory   bool          `json:"mem_storage"`
 		} `json:"config"`
 	}
-	c := &req.Config
-	req.Stream, c.Name, c.Filter, c.Idle, c.Replicas, c.Memory = s.stream, name, subject, consumerIdle, 1, true
-	c.Deliver, c.From, c.Ack = "by_start_sequence", after+1, "none"
-	if err := l.request(making, "CONSUMER.CREATE."+s.stream+"."+name+"."+subject, req, nil); err != nil {
+	conf := &req.Config
+	req.Stream, conf.Name, conf.Filter, conf.Idle, conf.Replicas, conf.Memory = stream, name, filter, ConsumerIdle, 1, true
+	conf.Deliver, conf.From, conf.Ack = "by_start_sequence", after+1, "none"
+	if err := c.Request(making, "CONSUMER.CREATE."+stream+"."+name+"."+filter, req, nil); err != nil {
 		if ctx.Err() == nil {
-			l.noConsumer.Store(time.Now().Add(consumerRest).UnixNano())
+			c.NoConsumer.Store(time.Now().Add(consumerRest).UnixNano())
 		}
 		return err
 	}
-	r, err := l.newReader(pullBatch)
+	r, err := c.NewReader(PullBatch)
 	if err != nil {
 		return err
 	}
-	defer r.close()
-	p := puller{r: r, next: "$JS.API.CONSUMER.MSG.NEXT." + s.stream + "." + name, f: f, more: true}
+	defer r.Close()
+	p := puller{r: r, next: "$JS.API.CONSUMER.MSG.NEXT." + stream + "." + name, f: f, more: true}
 	for p.more && err == nil {
-		err = p.pull(ctx, pullRequest{Batch: pullBatch, MaxBytes: replayBytes, NoWait: true})
+		err = p.pull(ctx, pullRequest{Batch: PullBatch, MaxBytes: PullBytes, NoWait: true})
 		if err == errTooLong {
 			err = p.pull(ctx, pullRequest{Batch: 1, NoWait: true})
 		}
@@ -87,9 +86,9 @@ func (l *Log) consume(ctx context.Context, s *shard, subject string, after Seq, 
 
 // puller asks a consumer for messages, some at a time.
 type puller struct {
-	r         *reader
+	r         *Reader
 	next      string // the subject to ask on
-	f         func(Record) bool
+	f         func(Msg) bool
 	more      bool   // f wants more
 	delivered uint64 // by this consumer
 }
@@ -99,7 +98,7 @@ func (p *puller) pull(ctx context.Context, req pullRequest) error {
 	n := 0
 	return p.r.ask(ctx, p.next, req, func(m *nats.Msg) (last bool, err error) {
 		if m.Reply == "" { // no stored message: NATS ends the request
-			switch status, why := get(m.Header, "Status"), get(m.Header, "Description"); {
+			switch status, why := Last(m.Header, "Status"), Last(m.Header, "Description"); {
 			case status == "404":
 				return true, errNoMore
 			case status == "409" && strings.EqualFold(why, "Message Size Exceeds MaxBytes"):
@@ -110,18 +109,16 @@ func (p *puller) pull(ctx context.Context, req pullRequest) error {
 			case status == "503":
 				return true, nats.ErrNoResponders
 			default:
-				return true, fmt.Errorf("%w: pull: %s %s", errRefused, status, why)
+				return true, fmt.Errorf("%w: pull: %s %s", ErrRefused, status, why)
 			}
 		}
 		d, ok := deliveryOf(m.Reply)
 		if !ok || d.n != p.delivered+1 {
-			return true, fmt.Errorf("%w: message %q after %d of a consumer", errRefused, m.Reply, p.delivered)
+			return true, fmt.Errorf("%w: message %q after %d of a consumer", ErrRefused, m.Reply, p.delivered)
 		}
 		p.delivered = d.n
 		if p.more { // else the rest is taken in all the same, as after a direct get
-			rec := Record{Seq: d.seq, Stored: d.time, Update: m.Data}
-			rec.fill(m.Header)
-			p.more = p.f(rec)
+			p.more = p.f(Msg{Subject: m.Subject, Seq: d.seq, Time: d.time, Header: m.Header, Data: m.Data})
 		}
 		n++
 		return n == req.Batch, nil
