@@ -148,13 +148,23 @@ func TestHealthTellsWhatIsWrong(t *testing.T) {
 	if !h.Connected || h.Err != nil || h.Durability != "process" || h.RTT <= 0 {
 		t.Errorf("health is %+v", h)
 	}
-	l.lastAck.Store(0) // nobody wrote lately: a probe is stored
-	if h := l.Health(within(t, 5*time.Second)); h.Err != nil {
-		t.Errorf("health with a probe is %+v", h)
+	probe := func() bool {
+		_, ok, err := l.meta.Get(within(t, 5*time.Second), "probe."+l.Node())
+		if err != nil {
+			t.Error(err)
+		}
+		return ok
 	}
-	if e, ok, err := l.meta.Get(within(t, 5*time.Second), "probe."+l.Node()); !ok || err != nil {
-		t.Errorf("the probe is %+v, %v, %v", e, ok, err)
+	l.lastAck.Store(0) // nobody wrote lately
+	if h := l.Health(within(t, 5*time.Second)); h.Err != nil || probe() {
+		t.Errorf("health of an idle store is %+v, with a probe: %v; want it well and nothing written", h, probe())
 	}
+	l.checkedAt = time.Time{}
+	l.findingOut.Store(true) // an append failed
+	if h := l.Health(within(t, 5*time.Second)); h.Err != nil || !probe() {
+		t.Errorf("health after a failed append is %+v, with a probe: %v; want it proven by one", h, probe())
+	}
+	l.findingOut.Store(false)
 	srv.Stop()
 	eventually(t, "the loss to be seen", func() bool { return l.Health(within(t, 5*time.Second)).Err != nil })
 	srv.Restart()

@@ -107,9 +107,9 @@ type Log struct {
 	faultMu    sync.Mutex
 	lastAck    atomic.Int64 // unix nanoseconds of the last stored append or probe
 	findingOut atomic.Bool  // a probe is due for what failed
-	probeMu    sync.Mutex
-	probedAt   time.Time
-	probeErr   error
+	checkMu    sync.Mutex   // guards checkedAt and checkErr; held while the store is asked
+	checkedAt  time.Time
+	checkErr   error // of the last check
 
 	names nameCache
 }
