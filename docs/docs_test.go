@@ -13,7 +13,7 @@ import (
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}
-	for _, pattern := range []string{"../README.md", "*.md", "../examples/*/README.md"} {
+	for _, pattern := range []string{"../*.md", "*.md", "decisions/*.md", "../examples/*/README.md"} {
 		paths, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
@@ -26,8 +26,8 @@ func documents(t *testing.T) map[string]string {
 			found[path] = string(b)
 		}
 	}
-	if len(found) < 5 {
-		t.Fatalf("found %d documents, want the README, those of docs and of the examples", len(found))
+	if len(found) < 15 {
+		t.Fatalf("found %d documents, want those of the root, of docs and of the examples", len(found))
 	}
 	return found
 }
