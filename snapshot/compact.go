@@ -186,7 +186,7 @@ func (c *compaction) readAllowed(ctx context.Context) (err error) {
 		if c.view, err = c.s.read(ctx, c.doc, 0, c.worth); err != nil || c.erased.IsZero() {
 			return err
 		}
-		erased, err := c.s.Erased(ctx, c.doc)
+		erased, err := c.s.erasedNow(ctx, c.doc)
 		if err != nil {
 			return err
 		}

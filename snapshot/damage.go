@@ -80,6 +80,13 @@ func (s *Store) mended(doc stream.Doc, what string) {
 	}
 }
 
+// unmark takes the mark off a document that is no more.
+func (s *Store) unmark(doc stream.Doc) {
+	s.mu.Lock()
+	delete(s.damaged, doc)
+	s.mu.Unlock()
+}
+
 func (s *Store) foundHoles(doc stream.Doc, holes []Hole) {
 	s.markDamaged(doc, "log", fmt.Errorf("%w: %s (%d in all)", stream.ErrLost, holes[0].What, len(holes)))
 }
@@ -87,7 +94,7 @@ func (s *Store) foundHoles(doc stream.Doc, holes []Hole) {
 // foundShort: record N stays in the log when a fold covers N, so a log that ends before has lost its end. What an erasure
 // removes at this moment is no damage.
 func (s *Store) foundShort(ctx context.Context, doc stream.Doc, v *view) {
-	if e, err := s.Erased(ctx, doc); err == nil && e != nil && time.Since(e.At) < time.Minute {
+	if e, err := s.erasedNow(ctx, doc); err == nil && e != nil && time.Since(e.At) < time.Minute {
 		return
 	}
 	s.markDamaged(doc, "log", fmt.Errorf("%w: the snapshot covers sequence %d and the log ends at %d", stream.ErrLost, v.covered(), v.target))
@@ -164,7 +171,7 @@ func (s *Store) Heal(ctx context.Context, doc stream.Doc, state []byte, seq stre
 	if err := u.Parse(state, stored); err != nil {
 		return err
 	}
-	if erased, err := s.Erased(ctx, doc); err != nil {
+	if erased, err := s.erasedNow(ctx, doc); err != nil {
 		return err
 	} else if erased.Refuses(&u) {
 		return fmt.Errorf("%w: %q", ErrErased, doc) // a room that has not heard of it

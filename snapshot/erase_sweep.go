@@ -2,7 +2,6 @@ package snapshot
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"slices"
 	"time"
@@ -38,13 +37,9 @@ func (s *Store) eraseLater(doc stream.Doc) {
 	})
 }
 
-// amendTombstone writes what was done since; an erasure that came in between has the word.
+// amendTombstone writes what was done since. If the document was erased again meanwhile, that tombstone wins.
 func (s *Store) amendTombstone(ctx context.Context, t *tombstone, rev uint64) error {
-	js, err := json.Marshal(t)
-	if err != nil {
-		return err
-	}
-	if _, err := s.log.Meta().Put(ctx, erasedKey(t.Doc), js, &rev); err != nil && !errors.Is(err, stream.ErrConflict) {
+	if err := s.putTombstone(ctx, t, rev); !errors.Is(err, stream.ErrConflict) {
 		return err
 	}
 	return nil
@@ -67,7 +62,7 @@ func (s *Store) sweepErased(ctx context.Context, doc stream.Doc) error {
 	if err != nil || t == nil || time.Since(t.At) < s.opt.EraseWait || s.settled(ctx, t) {
 		return err
 	}
-	erased, err := s.Erased(ctx, doc)
+	erased, err := s.erasedNow(ctx, doc)
 	if err != nil {
 		return err
 	}
@@ -94,7 +89,7 @@ func (s *Store) sweepErased(ctx context.Context, doc stream.Doc) error {
 	switch {
 	case len(stale) == 0:
 	case fresh == 0:
-		if err := s.removeAll(ctx, doc); err != nil {
+		if err := s.announceAndRemove(ctx, doc); err != nil { // a room that took it in has not heard of the erasure
 			return err
 		}
 	default:

@@ -270,7 +270,7 @@ func decodable2(updates [][]byte) (good [][]byte, bad int) {
 
 // sameAfter compares snapshot + tail with replay + tail.
 func (s *Store) sameAfter(ctx context.Context, doc stream.Doc, state []byte, replay, tail [][]byte) error {
-	erased, err := s.Erased(ctx, doc)
+	erased, err := s.erasedNow(ctx, doc)
 	if err != nil {
 		return err
 	}
