@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/http"
 	"time"
 )
 
@@ -15,20 +14,26 @@ const (
 	None Mode = iota
 	Read
 	ReadWrite
+	ReadWriteDelete // also delete and undelete the document
 )
 
-// String is the word of the settings and of the API: none, r, rw.
+// all is the mode of administrators, and of everybody where there is no login.
+const all = ReadWriteDelete
+
+// String is the word of the settings and of the API: none, r, rw, rwd.
 func (m Mode) String() string {
 	switch m {
 	case Read:
 		return "r"
 	case ReadWrite:
 		return "rw"
+	case ReadWriteDelete:
+		return "rwd"
 	}
 	return "none"
 }
 
-// ParseMode reads the word for a mode: none, r or read, rw or write.
+// ParseMode reads the word for a mode: none, r or read, rw or write, rwd.
 func ParseMode(s string) (Mode, bool) {
 	switch s {
 	case "none":
@@ -37,6 +42,8 @@ func ParseMode(s string) (Mode, bool) {
 		return Read, true
 	case "rw", "write", "full", "read-write":
 		return ReadWrite, true
+	case "rwd":
+		return ReadWriteDelete, true
 	}
 	return None, false
 }
@@ -51,6 +58,7 @@ type Grant struct {
 	Expires time.Time // exp, without the leeway; zero: never
 	Session string    // session_id claim or a hash of the token: what a revocation names; "" when auth is off
 	Recheck time.Time // zero: never; else ask again at this time (callback ttl), with Renew
+	Ticket  bool      // of a ticket for one document: nothing beyond that document is its bearer's to ask for
 
 	id *identity // what it was granted to; nil when auth is off
 }
@@ -70,6 +78,8 @@ var (
 	ErrNoToken = errors.New("auth: no token")
 	// ErrToken: this token will never do.
 	ErrToken = errors.New("auth: token invalid")
+	// ErrNotYet: the token becomes valid within minutes (RetryAfter says when). The client should come back: 503, close 1013.
+	ErrNotYet = errors.New("auth: token not valid yet")
 	// ErrExpired: the token was good once; a fresh one will do.
 	ErrExpired = errors.New("auth: token expired")
 	// ErrForbidden: the user is known and has no right to this document.
@@ -87,6 +97,8 @@ func Reason(err error) string {
 		return "token-required"
 	case errors.Is(err, ErrExpired):
 		return "token-expired"
+	case errors.Is(err, ErrNotYet):
+		return "token-not-valid-yet"
 	case errors.Is(err, ErrToken):
 		return "token-invalid"
 	case errors.Is(err, ErrRevoked):
@@ -99,20 +111,9 @@ func Reason(err error) string {
 	return "unavailable"
 }
 
-// Status is the HTTP status for an error of Grant or CheckOrigin.
-func Status(err error) int {
-	switch {
-	case errors.Is(err, ErrNoToken), errors.Is(err, ErrExpired), errors.Is(err, ErrToken), errors.Is(err, ErrRevoked):
-		return http.StatusUnauthorized
-	case errors.Is(err, ErrForbidden), errors.Is(err, ErrOrigin):
-		return http.StatusForbidden
-	}
-	return http.StatusServiceUnavailable
-}
-
 // Leeway is how far the clocks of an issuer and of this server may differ, and so how long past Grant.Expires a session may
 // still go on.
-const Leeway = 30 * time.Second
+const Leeway = 60 * time.Second
 
 // Auth decides. Build with New. Safe for concurrent use.
 type Auth struct {
@@ -168,25 +169,33 @@ func (a *Auth) Grant(ctx context.Context, r Request) (Grant, error) {
 	g, err := a.grant(ctx, r)
 	if err != nil {
 		g.Mode = None
-		a.metrics.refused(Reason(err))
+		a.metrics.refused(err)
 	}
 	return g, err
 }
 
-// Identity verifies the token and answers who its bearer is, with Mode None: the rights on a document are Grant's to tell. The
-// errors are Grant's.
+// Identity verifies the token and answers who its bearer is, with Mode None: the rights on a document are Grant's to tell. A ticket
+// for a document names no user: ErrForbidden. The errors are Grant's.
 func (a *Auth) Identity(ctx context.Context, r Request) (Grant, error) {
 	if a.open {
+		if t, err := a.tickets.verify(r.Token); err == nil && !t.Admin {
+			a.metrics.refused(ErrForbidden)
+			return Grant{}, ErrForbidden
+		}
 		return Grant{Admin: true}, nil
 	}
 	id, err := a.identify(ctx, r)
 	if err != nil {
-		a.metrics.refused(Reason(err))
+		a.metrics.refused(err)
 		return Grant{}, err
 	}
 	g := id.grant()
+	if g.Ticket {
+		a.metrics.refused(ErrForbidden)
+		return g, ErrForbidden
+	}
 	if a.Revoked("", g) {
-		a.metrics.refused(Reason(ErrRevoked))
+		a.metrics.refused(ErrRevoked)
 		return g, ErrRevoked
 	}
 	return g, nil
@@ -196,12 +205,15 @@ func (a *Auth) grant(ctx context.Context, r Request) (Grant, error) {
 	if a.open {
 		// A ticket still counts: a read-only link works before anybody has set up logins.
 		if r.Token == "" {
-			return Grant{Mode: ReadWrite, Admin: true}, nil
+			return Grant{Mode: all, Admin: true}, nil
 		}
-		if t, err := a.tickets.verify(r.Token); err == nil && t.doc == r.Doc {
-			return Grant{Mode: t.mode, Expires: t.Expires}, nil
+		if t, err := a.tickets.verify(r.Token); err == nil && !t.Admin {
+			if t.doc != r.Doc {
+				return Grant{}, ErrForbidden
+			}
+			return Grant{Mode: t.mode, Expires: t.Expires, Ticket: true}, nil
 		}
-		return Grant{Mode: ReadWrite, Admin: true}, nil
+		return Grant{Mode: all, Admin: true}, nil
 	}
 	id, err := a.identify(ctx, r)
 	if err != nil {
@@ -230,7 +242,7 @@ func (a *Auth) Renew(ctx context.Context, g Grant, r Request) (Grant, error) {
 	}
 	if err != nil {
 		g.Mode = None
-		a.metrics.refused(Reason(err))
+		a.metrics.refused(err)
 	}
 	return g, err
 }
@@ -256,14 +268,14 @@ func (a *Auth) decide(ctx context.Context, r Request, id *identity) (g Grant, er
 
 // rights asks, in the order of the package comment, until somebody answers. It may fill in more of g.
 func (a *Auth) rights(ctx context.Context, r Request, id *identity, g *Grant) (Mode, error) {
+	if id.Admin {
+		return all, nil
+	}
 	if id.ticket {
-		if id.doc != r.Doc && !id.Admin {
+		if id.doc != r.Doc {
 			return None, ErrForbidden
 		}
 		return id.mode, nil
-	}
-	if id.Admin {
-		return ReadWrite, nil
 	}
 	if a.callback != nil {
 		ans, err := a.callback.ask(ctx, r, id)
@@ -294,7 +306,7 @@ func (a *Auth) identify(ctx context.Context, r Request) (*identity, error) {
 		return nil, ErrNoToken
 	}
 	if len(r.Token) > maxToken {
-		return nil, refuse("too long")
+		return nil, unsigned("form", "too long")
 	}
 	if a.opaque() {
 		if t, err := a.tickets.verify(r.Token); err == nil {

@@ -84,7 +84,7 @@ func newCallback(o Options) (*callback, error) {
 func (c *callback) identify(ctx context.Context, r Request) (*identity, error) {
 	for i := 0; i < len(r.Token); i++ {
 		if r.Token[i] <= ' ' || r.Token[i] > '~' {
-			return nil, refuse("malformed")
+			return nil, unsigned("form", "malformed")
 		}
 	}
 	hash := hashToken(r.Token)
@@ -180,13 +180,10 @@ func (c *callback) post(ctx context.Context, r Request, id *identity) (*answer, 
 		return nil, errors.New("answer is not the JSON asked for")
 	}
 	switch ans.Access {
-	case "none":
-	case "r":
-		ans.mode = Read
-	case "rw":
-		ans.mode = ReadWrite
+	case "none", "r", "rw", "rwd":
+		ans.mode, _ = ParseMode(ans.Access)
 	default:
-		return nil, errors.New("answer has no access of rw, r or none")
+		return nil, errors.New("answer has no access of rwd, rw, r or none")
 	}
 	if ans.user == "" {
 		ans.user = ans.UserID

@@ -5,15 +5,20 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"math/big"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// claimSet is a token's claims as its JSON has them: names exactly as written (Go's decoder would take EXP for exp), each given
-// once, values not decoded until somebody asks. It implements jwt.Claims.
+// claimSet is the claims of a token as its JSON has them: names exactly as written (encoding/json would take EXP for exp), each
+// given once, values not decoded until a caller asks. It implements jwt.Claims.
 type claimSet struct {
 	raw  []byte
 	list []member
@@ -29,16 +34,6 @@ var (
 	errJSON  = errors.New("not a JSON object")
 )
 
-// UnmarshalJSON is called with valid JSON, whole.
-func (c *claimSet) UnmarshalJSON(data []byte) (err error) {
-	c.raw = bytes.Clone(data)
-	c.list, err = readObject(c.raw, room(c.raw))
-	return err
-}
-
-// room is for the members of an object, about as many as it has.
-func room(data []byte) []member { return make([]member, 0, min(bytes.Count(data, []byte{':'}), 20)) }
-
 // get answers the value of a claim, or nil. JSON null is a value.
 func (c *claimSet) get(name string) json.RawMessage {
 	for _, m := range c.list {
@@ -49,7 +44,7 @@ func (c *claimSet) get(name string) json.RawMessage {
 	return nil
 }
 
-// object reads a claim that is an object, false otherwise. It uses c's memory.
+// object reads a claim that is an object, false otherwise.
 func (c *claimSet) object(name string) (o claimSet, ok bool) {
 	if o.raw = c.get(name); o.raw == nil {
 		return o, false
@@ -69,7 +64,7 @@ func (c *claimSet) text(name string) string {
 	return s
 }
 
-func readText(raw json.RawMessage) (string, bool) {
+func readText(raw []byte) (string, bool) {
 	if len(raw) < 2 || raw[0] != '"' {
 		return "", false
 	}
@@ -80,10 +75,36 @@ func readText(raw json.RawMessage) (string, bool) {
 	return s, json.Unmarshal(raw, &s) == nil
 }
 
+// subject answers sub: its text, or the decimal digits of a whole number, however large. Some issuers number their users.
+func (c *claimSet) subject() string {
+	raw := c.get("sub")
+	if s, ok := readText(raw); ok {
+		return s
+	}
+	digits := string(raw)
+	switch {
+	case digits == "" || digits[0] != '-' && (digits[0] < '0' || digits[0] > '9'):
+		return ""
+	case !strings.ContainsAny(digits, ".eE-"):
+		return digits
+	}
+	// 42.0 and 1e+21 are what some languages make of a whole number. The exponent is bounded, since all its digits are written out.
+	if i := strings.IndexAny(digits, "eE"); i >= 0 {
+		if e, err := strconv.Atoi(digits[i+1:]); err != nil || e < -maxUser || e > maxUser {
+			return ""
+		}
+	}
+	n, ok := new(big.Rat).SetString(digits)
+	if !ok || !n.IsInt() {
+		return ""
+	}
+	return n.Num().String()
+}
+
 // lastTime is the end of the year 9999 in Unix seconds.
 const lastTime = 253402300799
 
-// date reads a time. What is there and is none is an error: a claim that cannot be read must not count as left out.
+// date reads a time, to the millisecond. A claim that is there and cannot be read is an error: it must not count as left out.
 func (c *claimSet) date(name string) (*jwt.NumericDate, error) {
 	raw := c.get(name)
 	if raw == nil {
@@ -94,7 +115,7 @@ func (c *claimSet) date(name string) (*jwt.NumericDate, error) {
 	if raw[0] != '-' && (raw[0] < '0' || raw[0] > '9') || err != nil || sec <= 0 || sec > lastTime {
 		return nil, fmt.Errorf("%w: %s", jwt.ErrInvalidType, name)
 	}
-	return jwt.NewNumericDate(time.Unix(int64(sec), 0)), nil
+	return &jwt.NumericDate{Time: time.UnixMilli(int64(sec * 1000))}, nil
 }
 
 func (c *claimSet) GetExpirationTime() (*jwt.NumericDate, error) { return c.date("exp") }
@@ -117,178 +138,91 @@ func (c *claimSet) GetAudience() (jwt.ClaimStrings, error) {
 }
 
 func (c *claimSet) GetIssuer() (string, error)  { return c.text("iss"), nil }
-func (c *claimSet) GetSubject() (string, error) { return c.text("sub"), nil }
+func (c *claimSet) GetSubject() (string, error) { return c.subject(), nil }
 
-// maxDepth is how deep the JSON of a token nests, maxMembers how many an object has: names are compared one by one.
-const (
-	maxDepth   = 32
-	maxMembers = 256
-)
+// maxDepth is how deep the JSON of a token nests: an honest one nests three or four levels.
+const maxDepth = 32
 
-// readObject appends the members of a JSON object to list. It demands valid UTF-8 and that no object within data, however
-// deep, gives a name twice; it does not look into numbers and words, which the decoder of their values does.
+// jsonReader is a decoder that is used again, and the bytes it reads.
+type jsonReader struct {
+	dec  jsontext.Decoder
+	buf  bytes.Buffer
+	data []byte
+}
+
+// jsonOptions leave it at that names given twice are refused. Half a surrogate pair, written as an escape, passes: a name that
+// JavaScript cut short ends with one.
+var jsonOptions = []jsontext.Options{jsontext.AllowInvalidUTF8(true)}
+
+var jsonReaders = sync.Pool{New: func() any { return new(jsonReader) }}
+
+// value reads the next value and answers its bytes. It is nested at most maxDepth deep, its place included.
+func (r *jsonReader) value() ([]byte, error) {
+	if k := r.dec.PeekKind(); k != '{' && k != '[' {
+		v, err := r.dec.ReadValue()
+		end := int(r.dec.InputOffset())
+		return r.data[end-len(v) : end : end], err
+	}
+	outside := r.dec.StackDepth()
+	if _, err := r.dec.ReadToken(); err != nil {
+		return nil, err
+	}
+	begin := int(r.dec.InputOffset()) - 1
+	for depth := outside + 1; depth > outside; depth = r.dec.StackDepth() {
+		if depth > maxDepth {
+			return nil, errJSON
+		}
+		if _, err := r.dec.ReadToken(); err != nil {
+			return nil, err
+		}
+	}
+	end := int(r.dec.InputOffset())
+	return r.data[begin:end:end], nil
+}
+
+// readObject appends the members of a JSON object to list. data must be one object and nothing else, valid UTF-8, nested at most
+// maxDepth deep, and no object in it may give a name twice: two readers could read two different things.
 func readObject(data []byte, list []member) ([]member, error) {
 	if !utf8.Valid(data) {
 		return nil, errJSON
 	}
-	s := scanner{data: data}
-	s.space()
-	if s.peek() != '{' {
+	r := jsonReaders.Get().(*jsonReader)
+	defer jsonReaders.Put(r)
+	r.data, r.buf = data, *bytes.NewBuffer(data)
+	r.dec.Reset(&r.buf, jsonOptions...)
+	if t, err := r.dec.ReadToken(); err != nil || t.Kind() != '{' {
 		return nil, errJSON
 	}
-	list, err := s.object(list, true, 0)
-	if err != nil {
-		return nil, err
+	for r.dec.PeekKind() != '}' {
+		name, err := r.value()
+		if err != nil {
+			return nil, jsonError(err)
+		}
+		if bytes.IndexByte(name, '\\') >= 0 {
+			text, _ := readText(name)
+			name = []byte(text)
+		} else {
+			name = name[1 : len(name)-1]
+		}
+		value, err := r.value()
+		if err != nil {
+			return nil, jsonError(err)
+		}
+		list = append(list, member{name, value})
 	}
-	if s.space(); s.at != len(data) {
+	if _, err := r.dec.ReadToken(); err != nil {
+		return nil, jsonError(err)
+	}
+	if _, err := r.dec.ReadToken(); err != io.EOF {
 		return nil, errJSON
 	}
 	return list, nil
 }
 
-// scanner walks over JSON that is checked, or will be, by encoding/json: it must be exact for what that accepts, and safe for
-// all else.
-type scanner struct {
-	data []byte
-	at   int
-}
-
-func (s *scanner) peek() byte {
-	if s.at < len(s.data) {
-		return s.data[s.at]
+// jsonError drops the decoder's words, which can quote a token.
+func jsonError(err error) error {
+	if errors.Is(err, jsontext.ErrDuplicateName) {
+		return errTwice
 	}
-	return 0
-}
-
-func (s *scanner) space() {
-	for s.at < len(s.data) {
-		switch s.data[s.at] {
-		case ' ', '\t', '\r', '\n':
-			s.at++
-		default:
-			return
-		}
-	}
-}
-
-// str walks over a string and answers it with its quotes.
-func (s *scanner) str() ([]byte, error) {
-	from := s.at
-	if s.peek() != '"' {
-		return nil, errJSON
-	}
-	for s.at++; s.at < len(s.data); s.at++ {
-		switch s.data[s.at] {
-		case '\\':
-			s.at++
-		case '"':
-			s.at++
-			return s.data[from:s.at], nil
-		}
-	}
-	return nil, errJSON
-}
-
-// object walks over an object. It appends the members to list if keep, and uses what is behind list to compare names otherwise.
-func (s *scanner) object(list []member, keep bool, depth int) ([]member, error) {
-	if depth > maxDepth {
-		return nil, errJSON
-	}
-	mine := len(list)
-	s.at++ // the brace
-	for {
-		if s.space(); s.peek() == '}' && len(list) == mine {
-			s.at++
-			return list, nil
-		}
-		begin := s.at
-		quoted, err := s.str()
-		if err != nil {
-			return nil, err
-		}
-		name := s.data[begin+1 : s.at-1]
-		if bytes.IndexByte(name, '\\') >= 0 {
-			text, ok := readText(quoted)
-			if !ok {
-				return nil, errJSON
-			}
-			name = []byte(text)
-		}
-		for _, m := range list[mine:] {
-			if bytes.Equal(m.name, name) {
-				return nil, errTwice
-			}
-		}
-		if s.space(); s.peek() != ':' || len(list)-mine >= maxMembers {
-			return nil, errJSON
-		}
-		s.at++
-		s.space()
-		from := s.at
-		list = append(list, member{name: name})
-		if list, err = s.value(list, depth); err != nil {
-			return nil, err
-		}
-		list[len(list)-1].raw = s.data[from:s.at]
-		s.space()
-		switch s.peek() {
-		case ',':
-			s.at++
-		case '}':
-			s.at++
-			if !keep {
-				list = list[:mine]
-			}
-			return list, nil
-		default:
-			return nil, errJSON
-		}
-	}
-}
-
-// value walks over a value. It answers list as it came, maybe moved.
-func (s *scanner) value(list []member, depth int) ([]member, error) {
-	switch c := s.peek(); {
-	case c == '"':
-		_, err := s.str()
-		return list, err
-	case c == '{':
-		return s.object(list, false, depth+1)
-	case c == '[':
-		if depth >= maxDepth {
-			return nil, errJSON
-		}
-		s.at++
-		for first := true; ; first = false {
-			if s.space(); s.peek() == ']' && first {
-				s.at++
-				return list, nil
-			}
-			var err error
-			if list, err = s.value(list, depth+1); err != nil {
-				return nil, err
-			}
-			s.space()
-			switch s.peek() {
-			case ',':
-				s.at++
-			case ']':
-				s.at++
-				return list, nil
-			default:
-				return nil, errJSON
-			}
-		}
-	case c == '-' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z':
-		for s.at < len(s.data) {
-			switch c := s.data[s.at]; {
-			case c == '-', c == '+', c == '.', '0' <= c && c <= '9', 'a' <= c && c <= 'z', c == 'E':
-				s.at++
-				continue
-			}
-			break
-		}
-		return list, nil
-	}
-	return nil, errJSON
+	return errJSON
 }

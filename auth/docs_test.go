@@ -40,11 +40,11 @@ func TestExamplesOfThePageAreTaken(t *testing.T) {
 		if err := json.Unmarshal([]byte(text), &c); err != nil {
 			t.Fatalf("%s: %v", text, err)
 		}
-		var set claimSet
-		if err := set.UnmarshalJSON([]byte(text)); err != nil {
+		list, err := readObject([]byte(text), nil)
+		if err != nil {
 			t.Fatalf("%s: %v", text, err)
 		}
-		docs, there := readDocsClaim(&set, []string{"app_metadata", "docs"})
+		docs, there := readDocsClaim(&claimSet{[]byte(text), list}, []string{"app_metadata", "docs"})
 		if !there || docs.mode("team-7/a/b") != ReadWrite || docs.mode("handbook/a") != Read || docs.mode("handbook/a/b") != None {
 			t.Errorf("%s: got %v", text, docs)
 		}

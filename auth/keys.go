@@ -21,8 +21,6 @@ import (
 	"time"
 
 	"github.com/MicahParks/jwkset"
-	"github.com/MicahParks/keyfunc/v3"
-	"github.com/golang-jwt/jwt/v5"
 )
 
 const (
@@ -59,44 +57,25 @@ type keySet struct {
 	sum     [sha256.Size]byte
 }
 
-// keysInForce are the keys of one fetch, as keyfunc answers them: asked once for a set rather than once for a token. It is never
-// changed.
+// keysInForce are the keys of one fetch. It is never changed.
 type keysInForce struct {
-	kids    []string // "" for a key without one
-	named   map[keyName]any
-	unnamed any // for a token that names no key: the only one
+	kids []string // "" for a key without one
+	list []publicKey
 }
 
-// keyName is what a header says of its key. A key that is for another algorithm is not found under its name.
-type keyName struct{ alg, kid string }
+type publicKey struct {
+	key     any
+	methods []string // that it may check
+}
 
-func newKeysInForce(ctx context.Context, jwks []jwkset.JWK) (keysInForce, error) {
-	store := jwkset.NewMemoryStorage()
-	if err := store.KeyReplaceAll(ctx, jwks); err != nil {
-		return keysInForce{}, err
+func newKeysInForce(jwks []jwkset.JWK) keysInForce {
+	var k keysInForce
+	for _, j := range jwks {
+		m := j.Marshal()
+		k.kids = append(k.kids, m.KID)
+		k.list = append(k.list, publicKey{j.Key(), methodsOf(j.Key(), m.ALG.String())})
 	}
-	f, err := keyfunc.New(keyfunc.Options{Storage: store})
-	if err != nil {
-		return keysInForce{}, err
-	}
-	k := keysInForce{kids: make([]string, len(jwks)), named: make(map[keyName]any)}
-	all, err := f.VerificationKeySet(ctx)
-	if err != nil {
-		return keysInForce{}, err
-	}
-	if len(all.Keys) == 1 {
-		k.unnamed = all.Keys[0]
-	}
-	for i, j := range jwks {
-		k.kids[i] = j.Marshal().KID
-		for _, alg := range keySetMethods {
-			key, err := f.KeyfuncCtx(ctx)(&jwt.Token{Header: map[string]any{"alg": alg, jwkset.HeaderKID: k.kids[i]}})
-			if err == nil {
-				k.named[keyName{alg, k.kids[i]}] = key
-			}
-		}
-	}
-	return k, nil
+	return k
 }
 
 // has reports whether h names one of the keys, for whatever algorithm. A header without a kid will do where there is but one.
@@ -107,15 +86,49 @@ func (k *keysInForce) has(h header) bool {
 	return slices.Contains(k.kids, h.kid)
 }
 
-// key answers what h's token is to be verified with.
+// key answers what the token of h is to be verified with. h names one of the keys.
 func (k *keysInForce) key(h header) (any, error) {
-	if !h.hasKid {
-		return k.unnamed, nil
+	i := 0
+	if h.hasKid {
+		i = slices.Index(k.kids, h.kid)
 	}
-	if key, ok := k.named[keyName{h.alg, h.kid}]; ok {
-		return key, nil
+	if !slices.Contains(k.list[i].methods, h.alg) {
+		return nil, unsigned("alg", "not an algorithm of the key it names")
 	}
-	return nil, refuse("no key for it")
+	return k.list[i].key, nil
+}
+
+// keySetMethods are the algorithms of public keys.
+var keySetMethods = []string{"ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"}
+
+// methodsOf answers the algorithms that key may check: those of its kind, and of them the one that its alg names, "" naming none. It
+// is nil for a key that is not used.
+func methodsOf(key any, alg string) []string {
+	var all []string
+	switch key := key.(type) {
+	case *ecdsa.PublicKey:
+		switch key.Curve {
+		case elliptic.P256():
+			all = []string{"ES256"}
+		case elliptic.P384():
+			all = []string{"ES384"}
+		case elliptic.P521():
+			all = []string{"ES512"}
+		}
+	case *rsa.PublicKey:
+		if n := key.N.BitLen(); n >= 2048 && n <= 8192 {
+			all = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}
+		}
+	case ed25519.PublicKey:
+		all = []string{"EdDSA"}
+	}
+	if alg == "" {
+		return all
+	}
+	if slices.Contains(all, alg) {
+		return []string{alg}
+	}
+	return nil
 }
 
 func newKeySet(setting, rawURL string, log *slog.Logger) (*keySet, error) {
@@ -173,6 +186,13 @@ func (k *keySet) count() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return len(k.force.kids)
+}
+
+// names lists the kids of the set in force, for people.
+func (k *keySet) names() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.force.kids
 }
 
 // run fetches until ctx ends.
@@ -249,11 +269,11 @@ func (k *keySet) await(ctx context.Context, h header) (keysInForce, error) {
 		case force.has(h):
 			return force, nil
 		case fetched && !h.hasKid:
-			return force, refuse("names no key")
+			return force, unsigned("kid", "names none of several keys")
 		case asked && err != nil:
 			return force, fmt.Errorf("%w: key set not at hand", ErrUnavailable)
 		case asked:
-			return force, refuse("no key for it")
+			return force, unsigned("kid", "not in the key set")
 		}
 		select {
 		case k.wake <- struct{}{}:
@@ -279,10 +299,7 @@ func (k *keySet) fetch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	force, err := newKeysInForce(ctx, jwks)
-	if err != nil {
-		return err
-	}
+	force := newKeysInForce(jwks)
 	sum := sha256.Sum256(body)
 	k.mu.Lock()
 	first, other := !k.fetched, sum != k.sum
@@ -351,7 +368,7 @@ func (k *keySet) parse(body []byte) ([]jwkset.JWK, error) {
 		jwks = append(jwks, j)
 	}
 	if len(jwks) == 0 && len(*set.Keys) > 0 {
-		return nil, errors.New("no key in it can be used: want EC P-256, RSA of 2048 bits or more, or Ed25519, for signatures")
+		return nil, errors.New("no key in it can be used: want EC (P-256, P-384, P-521), RSA of 2048 to 8192 bits, or Ed25519, for signatures")
 	}
 	return jwks, nil
 }
@@ -376,18 +393,8 @@ func readKey(raw json.RawMessage) (jwkset.JWK, error) {
 	if err != nil {
 		return j, errors.New("malformed")
 	}
-	switch key := j.Key().(type) {
-	case *ecdsa.PublicKey:
-		if key.Curve != elliptic.P256() {
-			return j, errors.New("a curve other than P-256")
-		}
-	case *rsa.PublicKey:
-		if n := key.N.BitLen(); n < 2048 || n > 8192 {
-			return j, fmt.Errorf("RSA of %d bits", n)
-		}
-	case ed25519.PublicKey:
-	default:
-		return j, errors.New("a kind of key that is not used")
+	if methodsOf(j.Key(), m.ALG.String()) == nil {
+		return j, errors.New("a kind or size of key that is not used, or not of its alg")
 	}
 	return j, nil
 }

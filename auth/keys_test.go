@@ -1,16 +1,24 @@
 package auth
 
 import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -303,6 +311,98 @@ func TestOnlyUsefulKeysAreTaken(t *testing.T) {
 			t.Errorf("%s: got %v, want ok %v", c.name, err, c.ok)
 		}
 	}
+}
+
+// The key and its alg say how a token may be signed; the token's header only picks among that.
+func TestAlgorithmsAreThoseOfTheKey(t *testing.T) {
+	curve := func(c elliptic.Curve) *ecdsa.PrivateKey {
+		k, err := ecdsa.GenerateKey(c, rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	p256, p384, p521 := curve(elliptic.P256()), curve(elliptic.P384()), curve(elliptic.P521())
+	_, ed, _ := ed25519.GenerateKey(rand.Reader)
+	rs := rsaOnce()
+	kinds := []struct {
+		kid, alg        string // alg of the key, "" for none
+		private, public any
+		accepted        string // algorithms, with spaces between
+	}{
+		{"p256", "", p256, &p256.PublicKey, "ES256"},
+		{"p384", "", p384, &p384.PublicKey, "ES384"},
+		{"p521", "ES512", p521, &p521.PublicKey, "ES512"},
+		{"rsa", "", rs, &rs.PublicKey, "RS256 RS384 RS512 PS256 PS384 PS512"},
+		{"rsa-rs256", "RS256", rs, &rs.PublicKey, "RS256"},
+		{"rsa-ps384", "PS384", rs, &rs.PublicKey, "PS384"},
+		{"ed", "", ed, ed.Public(), "EdDSA"},
+	}
+	var list []key
+	for _, k := range kinds {
+		jwk := publicJWK(t, k.kid, k.alg, k.public)
+		if k.alg == "" {
+			delete(jwk, "alg")
+		}
+		list = append(list, key{jwk: jwk})
+	}
+	srv := newIssuer(t, list...)
+	a, _ := newTest(t, Options{SupabaseURL: srv.URL, keySetGap: quick})
+	waitFor(t, "ready", func() bool { return a.Ready() == nil })
+	accepted := 0
+	for _, k := range kinds {
+		for _, alg := range append(append([]string{"none", "ES256K"}, hmacMethods...), keySetMethods...) {
+			in := b64(fmt.Sprintf(`{"alg":%q,"kid":%q}`, alg, k.kid)) + "." + b64(payload(hmacKey("x").token(srv.name(), nil)))
+			sig := []byte(strings.Repeat("x", 64))
+			if m := jwt.GetSigningMethod(alg); m != nil {
+				if made, err := m.Sign(in, k.private); err == nil {
+					sig = made
+				} else if ec, ok := k.private.(*ecdsa.PrivateKey); ok && strings.HasPrefix(alg, "ES") {
+					// The library will not sign with a curve that is not the algorithm's. An attacker without the key cannot
+					// either, but a holder of the key must not choose a weaker hash.
+					sig = signECDSA(t, ec, alg, in)
+				}
+			}
+			token := in + "." + base64.RawURLEncoding.EncodeToString(sig)
+			_, err := a.Grant(t.Context(), Request{Doc: "d", Token: token})
+			want := slices.Contains(strings.Fields(k.accepted), alg)
+			if want != (err == nil) || err != nil && !errors.Is(err, ErrToken) {
+				t.Errorf("key %s (alg %q), token %s: got %v, want ok %v", k.kid, k.alg, alg, err, want)
+			}
+			if err == nil {
+				accepted++
+			}
+		}
+	}
+	if accepted != 12 {
+		t.Errorf("got %d accepted, want 12", accepted)
+	}
+
+	secret, _ := newTest(t, Options{Secret: testSecret})
+	for _, m := range []jwt.SigningMethod{jwt.SigningMethodHS256, jwt.SigningMethodHS384, jwt.SigningMethodHS512} {
+		token := jwtSigned(t, m, []byte(testSecret), payload(hmacKey(testSecret).token("x", nil)))
+		if _, err := secret.Grant(t.Context(), Request{Doc: "d", Token: token}); err != nil {
+			t.Errorf("%s: got %v", m.Alg(), err)
+		}
+	}
+}
+
+func signECDSA(t *testing.T, k *ecdsa.PrivateKey, alg, in string) []byte {
+	t.Helper()
+	h, size := map[string]crypto.Hash{"ES256": crypto.SHA256, "ES384": crypto.SHA384, "ES512": crypto.SHA512}[alg], map[string]int{"ES256": 32, "ES384": 48, "ES512": 66}[alg]
+	sum := h.New()
+	sum.Write([]byte(in))
+	r, s, err := ecdsa.Sign(rand.Reader, k, sum.Sum(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := (k.Curve.Params().BitSize + 7) / 8; n > size {
+		size = n
+	}
+	sig := make([]byte, 2*size)
+	r.FillBytes(sig[:size])
+	s.FillBytes(sig[size:])
+	return sig
 }
 
 // However many tokens name keys that do not exist, the issuer is asked once a second, and one request at a time.

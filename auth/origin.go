@@ -116,7 +116,7 @@ func isThisMachine(host string) bool {
 func (a *Auth) CheckOrigin(r *http.Request) error {
 	err := a.origins.check(r)
 	if err != nil {
-		a.metrics.refused(Reason(err))
+		a.metrics.refused(err)
 	}
 	return err
 }

@@ -2,7 +2,6 @@ package auth
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -14,7 +13,7 @@ import (
 // query is what r.URL.Query() said.
 //
 // protocol is the subprotocol to answer with: "yjs" where it is offered, else the first that is not a token, since a browser
-// drops a socket that answers none of those it offered; "" where none is left.
+// closes a socket whose answer names none of those it offered; "" where none is left.
 func TokenFrom(r *http.Request, query url.Values) (token, protocol string) {
 	for _, line := range r.Header.Values("Sec-Websocket-Protocol") {
 		for _, p := range strings.Split(line, ",") {
@@ -44,39 +43,8 @@ func TokenFrom(r *http.Request, query url.Values) (token, protocol string) {
 	return "", protocol
 }
 
-// Proxies are the networks whose word on a client's address is taken. None by default: anybody can write a header.
+// Proxies are the networks whose X-Forwarded-For is believed. None by default: anybody can write a header.
 type Proxies []netip.Prefix
-
-// ParseProxies reads addresses and networks, such as "10.0.0.0/8" and "::1"; "loopback" and "private" stand for those ranges.
-func ParseProxies(list []string) (Proxies, error) {
-	var p Proxies
-	for _, s := range list {
-		switch s = strings.TrimSpace(s); s {
-		case "":
-			continue
-		case "loopback":
-			p = append(p, netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"))
-			continue
-		case "private":
-			for _, n := range []string{"127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"} {
-				p = append(p, netip.MustParsePrefix(n))
-			}
-			continue
-		}
-		n, err := netip.ParsePrefix(s)
-		if err != nil {
-			var a netip.Addr
-			if a, err = netip.ParseAddr(s); err == nil {
-				n = netip.PrefixFrom(a, a.BitLen())
-			}
-		}
-		if err != nil {
-			return nil, fmt.Errorf("auth: trusted proxy %q: want an address, a network such as 10.0.0.0/8, loopback or private", s)
-		}
-		p = append(p, n.Masked())
-	}
-	return p, nil
-}
 
 func (p Proxies) trusts(a netip.Addr) bool {
 	for _, n := range p {
@@ -87,7 +55,7 @@ func (p Proxies) trusts(a netip.Addr) bool {
 	return false
 }
 
-// ClientIP is the address of who is asking: the peer's, or, where the peer is a trusted proxy, the last in X-Forwarded-For
+// ClientIP is the address of the client: the peer's, or, where the peer is a trusted proxy, the last in X-Forwarded-For
 // that is not one. "" where it cannot be told.
 func (p Proxies) ClientIP(r *http.Request) string {
 	a, err := remoteAddr(r.RemoteAddr)
@@ -104,7 +72,7 @@ func (p Proxies) ClientIP(r *http.Request) string {
 	for i := len(hops) - 1; i >= 0; i-- {
 		hop, err := remoteAddr(strings.TrimSpace(hops[i]))
 		if err != nil {
-			break // written by no proxy of ours: what stands before it is anybody's word
+			break // not written by a trusted proxy: the client can have written all before it
 		}
 		a = hop
 		if !p.trusts(hop) {

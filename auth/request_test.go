@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 )
@@ -49,10 +50,7 @@ func TestTokenFromPlacesInTheirOrder(t *testing.T) {
 }
 
 func TestClientIPTrustsOnlyConfiguredProxies(t *testing.T) {
-	p, err := ParseProxies([]string{"10.0.0.0/8", " 2001:db8::1 ", ""})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := Proxies{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::1/128")}
 	for _, c := range []struct {
 		name      string
 		p         Proxies
@@ -83,12 +81,6 @@ func TestClientIPTrustsOnlyConfiguredProxies(t *testing.T) {
 		if got := c.p.ClientIP(r); got != c.want {
 			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
 		}
-	}
-	if _, err := ParseProxies([]string{"proxy.example"}); err == nil {
-		t.Error("a name for a proxy: accepted")
-	}
-	if p, err := ParseProxies([]string{"loopback", "private"}); err != nil || len(p) != 8 {
-		t.Errorf("got %v %v", p, err)
 	}
 	if k := ClientKey("2001:db8:1:2:3::4"); k != "2001:db8:1:2::/64" {
 		t.Errorf("got %q", k)
@@ -130,16 +122,13 @@ func TestRedactLeavesNoToken(t *testing.T) {
 	}
 }
 
-func TestEveryErrorHasItsWordAndStatus(t *testing.T) {
-	for err, want := range map[error]struct {
-		reason string
-		status int
-	}{
-		ErrNoToken: {"token-required", 401}, refuse("x"): {"token-invalid", 401}, ErrExpired: {"token-expired", 401}, ErrForbidden: {"forbidden", 403},
-		ErrUnavailable: {"unavailable", 503}, ErrRevoked: {"revoked", 401}, ErrOrigin: {"origin-refused", 403}, http.ErrAbortHandler: {"unavailable", 503},
+func TestEveryErrorHasItsWord(t *testing.T) {
+	for err, want := range map[error]string{
+		ErrNoToken: "token-required", refuse("sub", "x"): "token-invalid", ErrExpired: "token-expired", ErrNotYet: "token-not-valid-yet", ErrForbidden: "forbidden",
+		ErrUnavailable: "unavailable", ErrRevoked: "revoked", ErrOrigin: "origin-refused", http.ErrAbortHandler: "unavailable",
 	} {
-		if Reason(err) != want.reason || Status(err) != want.status {
-			t.Errorf("%v: got %q %d, want %q %d", err, Reason(err), Status(err), want.reason, want.status)
+		if got := Reason(err); got != want {
+			t.Errorf("%v: got %q, want %q", err, got, want)
 		}
 	}
 }

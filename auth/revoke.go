@@ -13,15 +13,17 @@ const RevocationTTL = 7 * 24 * time.Hour
 // maxRevocations bounds the list. It takes an administrator to fill it.
 const maxRevocations = 200_000
 
-// A Revocation takes rights away from those it matches: everybody whose user, session and document are the ones it names. One
-// that names no session means tokens issued before At: who signs in again afterwards comes with a newer one.
+// A Revocation takes rights away from every grant whose user, session and document are the ones it names. One that names no
+// session means tokens issued before At: a user who signs in again afterwards comes with a newer one.
 type Revocation struct {
 	User    string
 	Session string
 	Doc     string
-	Leave   Mode      // what they may still do: None, or Read
+	Leave   Mode      // what is left to them: None, or Read
 	At      time.Time // when it was made; zero: now
-	Until   time.Time // when it lapses, all tokens it means having expired; zero: At + RevocationTTL
+	Until   time.Time // when it lapses, the tokens it means having expired; zero: At + RevocationTTL
+
+	known time.Time // when this server heard of it, by its own clock; zero: not in force here
 }
 
 // ErrRevocation: a revocation that names nothing would end everything, and is no revocation.
@@ -53,14 +55,14 @@ func (r *Revocation) UnmarshalJSON(data []byte) error {
 	if !ok {
 		return ErrRevocation
 	}
-	*r = Revocation{j.User, j.Session, j.Doc, leave, time.UnixMilli(j.At), time.UnixMilli(j.Until)}
+	*r = Revocation{User: j.User, Session: j.Session, Doc: j.Doc, Leave: leave, At: time.UnixMilli(j.At), Until: time.UnixMilli(j.Until)}
 	return nil
 }
 
-// Complete fills in the times that are left to us, so that every server keeps the same.
+// Complete fills in the times that are zero, so that every server keeps the same.
 func (r Revocation) Complete() Revocation {
 	if r.At.IsZero() {
-		r.At = time.Now().Truncate(time.Millisecond) // as it travels
+		r.At = time.Now().Truncate(time.Millisecond).Add(time.Millisecond) // as it travels; what was issued in this millisecond came before
 	}
 	if r.Until.IsZero() {
 		r.Until = r.At.Add(RevocationTTL)
@@ -68,21 +70,33 @@ func (r Revocation) Complete() Revocation {
 	return r
 }
 
-// Names reports whether r means the bearer of g on doc, whenever his token was issued: who is connected when r comes is cut
-// off by this. One that names only a document does not mean administrators.
+// Names reports whether r means the bearer of g on doc, whenever the token was issued: sessions that are open when r comes are
+// ended by it. A revocation that names only a document does not mean administrators.
 func (r Revocation) Names(doc string, g Grant) bool {
 	return (r.User == "" || r.User == g.User) && (r.Session == "" || r.Session == g.Session) && (r.Doc == "" || r.Doc == doc) &&
 		!(g.Admin && g.User != "" && r.User == "" && r.Session == "")
 }
 
-// revokeSkew is how long after a revocation a token may seem to be issued and still be an older one: iat is read off the
-// issuer's clock.
-const revokeSkew = 5 * time.Second
-
-// Matches reports whether r takes rights from somebody who comes with g now. A token without iat may be any age. It does not
-// look at Until.
+// Matches reports whether r takes rights from a grant g that is asked for now. It does not look at Until.
+//
+// The token is an older one if this server accepted it before r was made and before it heard of r, whatever the token says of itself;
+// or if it says so: iat lies before At, compared to the second where iat has whole seconds, as most issuers write it. A token issued in the very second
+// of r therefore works at once, unless it was in use already. A token without iat may be of any age.
+//
+// iat is read off the issuer's clock. One that is ahead lets tokens pass that were issued shortly before r and never used here;
+// one that is behind keeps a new sign-in waiting for as long as it is behind.
 func (r Revocation) Matches(doc string, g Grant) bool {
-	return r.Names(doc, g) && (r.Session != "" || g.Issued.IsZero() || !g.Issued.After(r.At.Add(revokeSkew)))
+	if !r.Names(doc, g) {
+		return false
+	}
+	if r.Session != "" || g.Issued.IsZero() || g.id != nil && g.id.seen.Before(r.At) && g.id.seen.Before(r.known) {
+		return true
+	}
+	at := r.At
+	if g.Issued.Nanosecond() == 0 {
+		at = at.Truncate(time.Second)
+	}
+	return g.Issued.Before(at)
 }
 
 type revocationKey struct {
@@ -125,9 +139,10 @@ func (a *Auth) Revoke(r Revocation) error {
 		}
 	}
 	k := revocationKey{r.User, r.Session, r.Doc, r.Leave}
+	r.known = now
 	if old, ok := l.list[k]; ok {
-		if old.At.After(r.At) {
-			r.At = old.At
+		if !old.At.Before(r.At) {
+			r.At, r.known = old.At, old.known
 		}
 		if old.Until.After(r.Until) {
 			r.Until = old.Until
@@ -156,13 +171,13 @@ func (a *Auth) Standing(r Revocation) Revocation {
 	return r
 }
 
-// Limit is the most that revocations leave g on doc: ReadWrite where none matches. Doc "" matches only those that name none.
+// Limit is the most that revocations leave g on doc: ReadWriteDelete where none matches. Doc "" matches only those that name none.
 func (a *Auth) Limit(doc string, g Grant) Mode {
 	l := a.revoked
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if len(l.list) == 0 {
-		return ReadWrite
+		return all
 	}
 	now := time.Now()
 	for leave := None; leave <= Read; leave++ {
@@ -182,10 +197,10 @@ func (a *Auth) Limit(doc string, g Grant) Mode {
 			}
 		}
 	}
-	return ReadWrite
+	return all
 }
 
-// Revoked reports whether g has been cut off from doc.
+// Revoked reports whether nothing is left to g on doc.
 func (a *Auth) Revoked(doc string, g Grant) bool { return a.Limit(doc, g) == None }
 
 // Revocations lists what is in force, in no order.

@@ -51,7 +51,7 @@ func TestRevocationEndsWhatItNamesAndNothingElse(t *testing.T) {
 		if n := len(a.Revocations()); n != 6 {
 			t.Errorf("got %d in force, want 6", n)
 		}
-		time.Sleep(RevocationTTL)
+		time.Sleep(RevocationTTL + time.Second)
 		expect("lapsed", map[[2]string]error{{v, "g"}: nil, {u1, "d"}: nil})
 		if n := len(a.Revocations()); n != 0 {
 			t.Errorf("got %d in force, want 0", n)
@@ -110,7 +110,7 @@ func TestDocumentRevocationSparesAdministrators(t *testing.T) {
 // Nothing is granted after Revoke has returned, whatever the caches hold.
 func TestRevokeIsNotOvertakenByAGrant(t *testing.T) {
 	a, _ := newTest(t, Options{Secret: testSecret})
-	token := hmacKey(testSecret).token("x", claims{"sub": "u"})
+	token := hmacKey(testSecret).token("x", claims{"sub": "u", "iat": time.Now().Unix() - 1})
 	var done sync.WaitGroup
 	start := make(chan struct{})
 	var mu sync.Mutex
@@ -157,4 +157,73 @@ func TestStandingIsTheLongerOfTwoRevocations(t *testing.T) {
 	if got := a.Standing(short); !got.Until.Equal(long.Until) || !got.At.Equal(short.At) {
 		t.Errorf("at %v until %v, want the later time %v and the later end %v", got.At, got.Until, short.At, long.Until)
 	}
+}
+
+// Sign-ins around a revocation, with the clocks of issuer and server apart or not. A whole second is all that most issuers tell.
+func TestTokenOfANewSignInWorksAtOnceAfterARevocation(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		issued time.Duration // iat, from the moment of the revocation
+		used   bool          // on this server, before it
+		ok     bool
+	}{
+		{"issued an hour before", -time.Hour, false, false},
+		{"issued the second before", -time.Second, false, false},
+		{"issued in the same second, not used yet", 0, false, true},
+		{"issued in the same second, used before", 0, true, false},
+		{"by a clock a minute ahead, used before", time.Minute, true, false},
+		{"by a clock an hour ahead, used before", time.Hour, true, false},
+		{"issued after it", time.Second, false, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a, err := New(Options{Mode: "jwt", Secret: testSecret})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer a.Close()
+				time.Sleep(300 * time.Millisecond) // synctest begins on a whole second
+				token := hmacKey(testSecret).token("x", claims{"sub": "u", "iat": time.Now().Add(c.issued).Unix(), "exp": time.Now().Add(30 * time.Hour).Unix()})
+				grant := func() error {
+					_, err := a.Grant(t.Context(), Request{Doc: "d", Token: token})
+					return err
+				}
+				if c.used && grant() != nil {
+					t.Fatal("refused before it was revoked")
+				}
+				time.Sleep(300 * time.Millisecond)
+				if err := a.Revoke(Revocation{User: "u"}); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(300 * time.Millisecond)
+				for range 2 { // known the second time
+					if err := grant(); (err == nil) != c.ok || err != nil && !errors.Is(err, ErrRevoked) {
+						t.Errorf("got %v, want ok %v", err, c.ok)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestOurOwnTokensAreTimedWithinTheSecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, err := New(Options{Mode: "jwt", Secret: testSecret})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.Close()
+		time.Sleep(100 * time.Millisecond)
+		old, _ := a.Ticket("d", Read, "u", time.Hour)
+		time.Sleep(100 * time.Millisecond)
+		a.Revoke(Revocation{User: "u"})
+		time.Sleep(100 * time.Millisecond)
+		fresh, _ := a.Ticket("d", Read, "u", time.Hour)
+		if _, err := a.Grant(t.Context(), Request{Doc: "d", Token: old}); !errors.Is(err, ErrRevoked) {
+			t.Errorf("a ticket made 0.1 s before: got %v, want ErrRevoked", err)
+		}
+		if _, err := a.Grant(t.Context(), Request{Doc: "d", Token: fresh}); err != nil {
+			t.Errorf("a ticket made 0.1 s after: got %v, want a grant", err)
+		}
+	})
 }

@@ -170,7 +170,7 @@ func parseRules(data []byte) ([]rule, error) {
 		}
 		mode, ok := ParseMode(l.Access)
 		if !ok || mode == None {
-			return nil, fmt.Errorf("rule %d, access %q: want r or rw (a document that no rule matches is nobody's; there are no rules that take away)", i+1, l.Access)
+			return nil, fmt.Errorf("rule %d, access %q: want r, rw or rwd (a document that no rule matches is nobody's; no rule takes a right away)", i+1, l.Access)
 		}
 		if l.Role == "" {
 			l.Role = roleAuthenticated
@@ -207,7 +207,7 @@ type docsClaim []rule
 // maxDocsClaim is how many entries of a token's list are read.
 const maxDocsClaim = 1000
 
-// readDocsClaim finds the claim at path and reads its strings, "doc:<glob>:r" or "doc:<glob>:rw". What is neither grants
+// readDocsClaim finds the claim at path and reads its strings, "doc:<glob>:r", ":rw" or ":rwd". Any other entry grants
 // nothing. there is false where the token has no such claim. path has a name at least.
 func readDocsClaim(claims *claimSet, path []string) (docs docsClaim, there bool) {
 	for ; len(path) > 1; path = path[1:] {
@@ -234,12 +234,10 @@ func readDocsClaim(claims *claimSet, path []string) (docs docsClaim, there bool)
 		if !ok || i < 0 {
 			continue
 		}
-		access := None
-		switch pattern[i+1:] {
-		case "r":
-			access = Read
-		case "rw":
-			access = ReadWrite
+		var access Mode
+		switch word := pattern[i+1:]; word {
+		case "r", "rw", "rwd":
+			access, _ = ParseMode(word)
 		default:
 			continue
 		}

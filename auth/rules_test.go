@@ -242,7 +242,7 @@ func TestMistakesInARulesFileAreNamed(t *testing.T) {
 		`{"rule": []}`:                    "unknown field",
 		`[{"match":"a"}]`:                 "rule 1, access",
 		`[{"match":"a","access":"w!"}]`:   "rule 1, access",
-		`[{"match":"a","access":"none"}]`: "no rules that take away",
+		`[{"match":"a","access":"none"}]`: "no rule takes a right away",
 		`[{"match":"a","access":"r"},{"match":"","access":"r"}]`:      "rule 2, match",
 		`[{"match":"{sub}*","access":"r"}]`:                           "{sub} must end",
 		`[{"match":"{email}","access":"r"}]`:                          "only thing in braces",

@@ -31,10 +31,10 @@ var ErrNoKey = errors.New("auth: no secret to sign tickets with: set --jwt-secre
 var ErrTTL = fmt.Errorf("auth: a ticket lasts more than 0 and at most %v", MaxTicketTTL)
 
 // tickets signs and checks our own tokens. Their key is derived from the configured secret rather than being it, so that a
-// ticket is no token to anybody else who trusts that secret, such as a project's database.
+// ticket is no token to others that trust that secret, such as the database of a project.
 type tickets struct {
-	key    []byte
-	parser *jwt.Parser
+	key      []byte
+	verifier *verifier
 }
 
 // newTickets answers nil where there is nothing to derive a key from. Without logins any key will do: it is made up.
@@ -56,39 +56,45 @@ func newTickets(o Options) (*tickets, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tickets{key: key, parser: jwt.NewParser(parserOptions(hmacMethods, "", "")...)}, nil
+	return &tickets{key: key, verifier: newVerifier("ticket", []string{"HS256"}, "", "")}, nil
 }
 
-// verify reads a ticket.
+// verify reads a ticket. The error is a *TokenError.
 func (t *tickets) verify(token string) (*identity, error) {
-	if t == nil || token == "" {
-		return nil, refuse("no ticket")
-	}
-	h, err := inspect(token)
+	first, err := formOf(token)
 	if err != nil {
 		return nil, err
 	}
-	if h.kid != ticketKid {
-		return nil, refuse("no ticket")
-	}
-	claims := &claimSet{}
-	got, err := t.parser.ParseWithClaims(token, claims, func(*jwt.Token) (any, error) { return t.key, nil })
+	h, err := readHeader(first)
 	if err != nil {
-		return nil, explain(err)
+		return nil, err
 	}
-	if got.Header["typ"] != ticketType {
-		return nil, refuse("no ticket")
+	w := workspaces.Get().(*workspace)
+	defer workspaces.Put(w)
+	w.token = append(w.token[:0], token...)
+	return t.read(w, token, h, hashToken(token))
+}
+
+// read checks a ticket whose header is h and whose bytes are in w.
+func (t *tickets) read(w *workspace, token string, h header, hash tokenHash) (*identity, error) {
+	if t == nil || h.kid != ticketKid || !h.ticket || h.alg != "HS256" {
+		return nil, unsigned("ticket", "no ticket of this server")
 	}
-	id := &identity{hash: hashToken(token), role: roleAuthenticated, ticket: true, doc: claims.text("doc")}
+	if err := t.verifier.judge(w, token, h, t.key); err != nil {
+		return nil, err
+	}
+	claims := &w.claims
+	id := &identity{hash: hash, role: roleAuthenticated, ticket: true, doc: claims.text("doc")}
 	id.User, id.Name, id.Session, id.Admin = claims.text("sub"), claims.text("name"), claims.text("sid"), string(claims.get("admin")) == "true"
 	id.mode, _ = ParseMode(claims.text("access"))
-	exp, err1 := claims.GetExpirationTime()
-	iat, err2 := claims.GetIssuedAt()
-	if err1 != nil || err2 != nil || exp == nil || iat == nil || !validName(id.User, maxUser) || id.mode == None || id.doc == "" && !id.Admin {
-		return nil, refuse("no ticket")
+	if err := id.times(claims); err != nil {
+		return nil, err
 	}
-	id.Expires, id.Issued = exp.Time, iat.Time
-	id.Session = cmp.Or(id.Session, id.hash.session())
+	if id.Issued.IsZero() || !validName(id.User, maxUser) || id.mode == None || id.doc == "" && !id.Admin {
+		return nil, refuse("ticket", "incomplete")
+	}
+	id.Ticket = !id.Admin
+	id.Session = cmp.Or(id.Session, hash.session())
 	return id, nil
 }
 
@@ -118,7 +124,7 @@ func (a *Auth) AdminTicket(user string, ttl time.Duration) (string, error) {
 	if ttl <= 0 || ttl > maxAdminTTL {
 		return "", fmt.Errorf("auth: an administrator's token lasts more than 0 and at most %v", maxAdminTTL)
 	}
-	return a.tickets.mint(Grant{User: cmp.Or(user, "admin")}, jwt.MapClaims{"admin": true, "access": "rw"}, ttl)
+	return a.tickets.mint(Grant{User: cmp.Or(user, "admin")}, jwt.MapClaims{"admin": true, "access": all.String()}, ttl)
 }
 
 func (t *tickets) mint(g Grant, claims jwt.MapClaims, ttl time.Duration) (string, error) {
@@ -139,7 +145,7 @@ func (t *tickets) mint(g Grant, claims jwt.MapClaims, ttl time.Duration) (string
 	if !validName(g.User, maxUser) {
 		return "", fmt.Errorf("auth: a user's name has 1 to %d bytes of text, without controls or white space around it", maxUser)
 	}
-	claims["sub"], claims["jti"], claims["iat"], claims["exp"] = g.User, jti, now.Unix(), exp.Unix()
+	claims["sub"], claims["jti"], claims["iat"], claims["exp"] = g.User, jti, issued(now), exp.Unix()
 	if g.Name != "" {
 		claims["name"] = g.Name
 	}
@@ -150,6 +156,10 @@ func (t *tickets) mint(g Grant, claims jwt.MapClaims, ttl time.Duration) (string
 	token.Header["kid"], token.Header["typ"] = ticketKid, ticketType
 	return token.SignedString(t.key)
 }
+
+// issued is the iat of a token that is made now: with its fraction of a second, so that a revocation made in the same second can tell
+// whether the token came before it.
+func issued(now time.Time) float64 { return float64(now.UnixMilli()) / 1000 }
 
 // signer mints ordinary tokens with the configured secret, for tests of an installation and for scripts.
 type signer struct {
@@ -171,7 +181,7 @@ func (a *Auth) Token(user string, ttl time.Duration, more map[string]any) (strin
 	for k, v := range more {
 		claims[k] = v
 	}
-	claims["sub"], claims["iat"], claims["exp"] = user, now.Unix(), now.Add(ttl).Unix()
+	claims["sub"], claims["iat"], claims["exp"] = user, issued(now), now.Add(ttl).Unix()
 	if a.signer.issuer != "" {
 		claims["iss"] = a.signer.issuer
 	}

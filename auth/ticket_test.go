@@ -107,7 +107,7 @@ func TestAdminTicketAndTokenOfOurOwn(t *testing.T) {
 	if err != nil || !g.Admin || g.User != "ci" || g.Mode != None {
 		t.Errorf("got %+v %v", g, err)
 	}
-	if g, err := a.Grant(t.Context(), Request{Doc: "whatever", Token: admin}); err != nil || g.Mode != ReadWrite {
+	if g, err := a.Grant(t.Context(), Request{Doc: "whatever", Token: admin}); err != nil || g.Mode != ReadWriteDelete {
 		t.Errorf("got %+v %v", g, err)
 	}
 	token, err := a.Token("u", time.Hour, map[string]any{"rights": []string{"doc:a:r"}, "sub": "root", "iss": "https://evil.example"})

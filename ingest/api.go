@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -109,10 +110,14 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request, segments []string) {
 	}
 }
 
-// refuse answers a request that a socket would have been closed for.
-func refuse(w http.ResponseWriter, cs *cause) {
+// refuse answers a request that a socket would have been closed for. A passing cause names a time to come back after: 5 s, or wait.
+func refuse(w http.ResponseWriter, cs *cause, wait ...time.Duration) {
 	if cs.http == http.StatusServiceUnavailable || cs.http == http.StatusTooManyRequests {
-		w.Header().Set("Retry-After", "5")
+		after := 5 * time.Second
+		for _, d := range wait {
+			after = max(after, d)
+		}
+		w.Header().Set("Retry-After", strconv.Itoa(int(after.Seconds())+1))
 	}
 	writeError(w, cs.http, cs.reason, cs.message())
 }
@@ -131,11 +136,15 @@ func (a *api) withDoc(w http.ResponseWriter, r *http.Request, name string, need 
 	}
 	grant, err := a.o.Auth.Grant(r.Context(), a.bearer(r, name))
 	if err != nil {
-		a.denyRequest(w, err)
+		a.denyRequest(w, r, err)
 		return
 	}
-	if need == auth.ReadWrite && grant.Mode != auth.ReadWrite {
-		refuse(w, causeReadOnly)
+	if grant.Mode < need {
+		if need == auth.ReadWriteDelete {
+			a.denyRequest(w, r, causeNoDelete)
+		} else {
+			refuse(w, causeReadOnly)
+		}
 		return
 	}
 	if r.Method != http.MethodDelete && a.memory.tight() { // what answers holds a document or two in memory
@@ -186,25 +195,28 @@ func (a *api) bearer(r *http.Request, doc string) auth.Request {
 	return auth.Request{Doc: doc, Token: token, IP: a.srv.clientIP(r), Origin: r.Header.Get("Origin")}
 }
 
-// mayAdminister answers who asks for something that concerns the whole server. Others than administrators may ask it for
-// themselves alone, which the caller checks.
-func (a *api) mayAdminister(w http.ResponseWriter, r *http.Request) (auth.Grant, bool) {
+// identity answers the user behind a request that concerns no single document. Users other than administrators may ask for themselves
+// alone, which the handler checks; a ticket for a document is refused here.
+func (a *api) identity(w http.ResponseWriter, r *http.Request) (auth.Grant, bool) {
 	g, err := a.o.Auth.Identity(r.Context(), a.bearer(r, ""))
 	if err != nil {
-		a.denyRequest(w, err)
+		a.denyRequest(w, r, err)
 		return g, false
 	}
 	return g, true
 }
 
-// denyRequest answers a request that is refused.
-func (a *api) denyRequest(w http.ResponseWriter, err error) {
+// denyRequest answers a request that is refused for its caller.
+func (a *api) denyRequest(w http.ResponseWriter, r *http.Request, err error) {
 	cs := causeOf(err)
 	a.metrics.refused(cs.reason)
+	if why := auth.LogAttrs(err); why != nil {
+		a.log.Info("refused", append([]any{"path", clip(r.URL.Path), "reason", cs.reason, "ip", a.srv.clientIP(r)}, why...)...)
+	}
 	if cs.http == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}
-	refuse(w, cs)
+	refuse(w, cs, auth.RetryAfter(err))
 }
 
 // patient gives each write of a long answer its own time.

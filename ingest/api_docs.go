@@ -33,7 +33,7 @@ func (a *api) serveDocs(w http.ResponseWriter, r *http.Request, segments []strin
 		case http.MethodPost:
 			a.withDoc(w, r, segments[0], auth.Read, a.postDoc) // a reader's update is refused where it brings news
 		case http.MethodDelete:
-			a.withDoc(w, r, segments[0], auth.ReadWrite, a.deleteDoc)
+			a.withDoc(w, r, segments[0], auth.ReadWriteDelete, a.deleteDoc)
 		default:
 			notAllowed(w, "GET, HEAD, POST, DELETE")
 		}

@@ -27,11 +27,11 @@ func (a *api) listDocs(w http.ResponseWriter, r *http.Request) {
 		notAllowed(w, "GET, HEAD")
 		return
 	}
-	who, err := a.o.Auth.Identity(r.Context(), a.bearer(r, ""))
-	if err != nil {
-		a.denyRequest(w, err)
+	who, ok := a.identity(w, r)
+	if !ok {
 		return
 	}
+	var err error
 	q := r.URL.Query()
 	limit := 100
 	if v := q.Get("limit"); v != "" {

@@ -13,14 +13,14 @@ import (
 //
 //	DELETE /api/sessions?user=&session=&doc=&leave=none|r&for=24h
 //
-// takes rights away from whom it names, on every server, at once: with leave=r they may go on reading. It ends the tokens
+// takes rights away from those it names, on every server, at once: with leave=r they may go on reading. It ends the tokens
 // that were issued so far (with session=, the session itself), for as long as for= says, 7 days by default.
 //
 //	POST /api/sessions/recheck?user=&doc=
 //
 // has every server ask the callback again for the rights of those it names.
 //
-// Administrators may do both for anybody; everybody may end his own sessions.
+// Administrators may do both for anybody; other users may end their own sessions. A ticket is not a user: it may do neither.
 func (a *api) serveSessions(w http.ResponseWriter, r *http.Request, segments []string) {
 	q := r.URL.Query()
 	user, session, doc := q.Get("user"), q.Get("session"), q.Get("doc")
@@ -34,7 +34,7 @@ func (a *api) serveSessions(w http.ResponseWriter, r *http.Request, segments []s
 		writeError(w, http.StatusMethodNotAllowed, "method-not-allowed", "DELETE /api/sessions or POST /api/sessions/recheck")
 		return
 	}
-	who, ok := a.mayAdminister(w, r)
+	caller, ok := a.identity(w, r)
 	if !ok {
 		return
 	}
@@ -42,8 +42,8 @@ func (a *api) serveSessions(w http.ResponseWriter, r *http.Request, segments []s
 		writeError(w, http.StatusBadRequest, "nobody-named", "name a user, a session or a doc")
 		return
 	}
-	if !who.Admin && (recheck || user != who.User && (session == "" || session != who.Session || user != "")) {
-		a.denyRequest(w, causeForbidden)
+	if !caller.Admin && (recheck || user != caller.User && (session == "" || session != caller.Session || user != "")) {
+		a.denyRequest(w, r, causeForbidden)
 		return
 	}
 	if doc != "" {
@@ -63,7 +63,7 @@ func (a *api) serveSessions(w http.ResponseWriter, r *http.Request, segments []s
 	}
 	rev := auth.Revocation{User: user, Session: session, Doc: doc}
 	if leave := q.Get("leave"); leave != "" {
-		if rev.Leave, ok = auth.ParseMode(leave); !ok || rev.Leave == auth.ReadWrite {
+		if rev.Leave, ok = auth.ParseMode(leave); !ok || rev.Leave > auth.Read {
 			writeError(w, http.StatusBadRequest, "bad-leave", "leave is none or r")
 			return
 		}
@@ -74,7 +74,7 @@ func (a *api) serveSessions(w http.ResponseWriter, r *http.Request, segments []s
 			writeError(w, http.StatusBadRequest, "bad-for", "for is a time such as 24h, a year at most")
 			return
 		}
-		rev.At = time.Now().Truncate(time.Millisecond)
+		rev = rev.Complete()
 		rev.Until = rev.At.Add(d)
 	}
 	rev = rev.Complete()

@@ -80,7 +80,11 @@ func (a *api) serveSweet(w http.ResponseWriter, r *http.Request, name string) {
 	}
 	grant, err := a.o.Auth.Grant(r.Context(), a.bearer(r, name))
 	if err != nil {
-		a.denyRequest(w, err)
+		a.denyRequest(w, r, err)
+		return
+	}
+	if grant.Ticket {
+		a.denyRequest(w, r, causeForbidden)
 		return
 	}
 	who := grant
@@ -89,6 +93,7 @@ func (a *api) serveSweet(w http.ResponseWriter, r *http.Request, name string) {
 	}
 	switch in.Authorization {
 	case "", "full":
+		who.Mode = min(who.Mode, auth.ReadWrite)
 	case "read-only":
 		who.Mode = auth.Read
 	default:
@@ -96,7 +101,7 @@ func (a *api) serveSweet(w http.ResponseWriter, r *http.Request, name string) {
 		return
 	}
 	out := clientToken{DocID: name, Authorization: "full"}
-	if who.Mode != auth.ReadWrite {
+	if who.Mode < auth.ReadWrite {
 		out.Authorization = "read-only"
 	}
 	if !a.o.Auth.Open() {

@@ -32,8 +32,9 @@ func (d *seconds) UnmarshalJSON(b []byte) error {
 	return err
 }
 
-// serveTicket answers POST /api/docs/{doc}/token {access, user?, ttl?}: a ticket for one document, for a URL. It allows what
-// its owner may do at most, lasts no longer than his own token, and ends with it; an administrator may make one for anybody.
+// serveTicket answers POST /api/docs/{doc}/token {access, user?, ttl?}: a ticket for one document, for a URL. It allows
+// no more than its maker may do, lasts no longer than the maker's token, and ends with it; an administrator may make one for anybody.
+// A ticket makes no tickets.
 func (a *api) serveTicket(w http.ResponseWriter, r *http.Request, doc string) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", "POST")
@@ -46,7 +47,7 @@ func (a *api) serveTicket(w http.ResponseWriter, r *http.Request, doc string) {
 	}
 	g, err := a.o.Auth.Grant(r.Context(), a.bearer(r, doc))
 	if err != nil {
-		a.denyRequest(w, err)
+		a.denyRequest(w, r, err)
 		return
 	}
 	var in struct {
@@ -63,17 +64,17 @@ func (a *api) serveTicket(w http.ResponseWriter, r *http.Request, doc string) {
 		writeError(w, http.StatusBadRequest, "malformed", `want JSON such as {"access":"r","ttl":300}`)
 		return
 	}
-	mode, ok := auth.ParseMode(cmp.Or(in.Access, g.Mode.String()))
+	mode, ok := auth.ParseMode(cmp.Or(in.Access, min(g.Mode, auth.ReadWrite).String()))
 	switch {
 	case !ok || mode == auth.None:
-		writeError(w, http.StatusBadRequest, "bad-access", "access is r or rw")
+		writeError(w, http.StatusBadRequest, "bad-access", "access is r, rw or rwd")
 		return
-	case mode > g.Mode, in.User != "" && in.User != g.User && !g.Admin:
-		a.denyRequest(w, causeForbidden)
+	case g.Ticket, mode > g.Mode, in.User != "" && in.User != g.User && !g.Admin:
+		a.denyRequest(w, r, causeForbidden)
 		return
 	}
 	who := g
-	if g.Admin { // he makes it for others: it is not his
+	if g.Admin { // made for another user: it does not end with the administrator's session
 		who = auth.Grant{User: in.User, Name: in.Name}
 	}
 	who.Mode = mode

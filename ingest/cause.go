@@ -34,6 +34,7 @@ var (
 	causeNoToken      = &cause{reason: "token-required", http: http.StatusUnauthorized, party: 1008, yws: 4401}
 	causeToken        = &cause{reason: "token-invalid", http: http.StatusUnauthorized, party: 1008, yws: 4401}
 	causeExpired      = &cause{reason: "token-expired", http: http.StatusUnauthorized, party: 1008, yws: 4401}
+	causeNotYet       = &cause{reason: "token-not-valid-yet", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
 	causeForbidden    = &cause{reason: "forbidden", http: http.StatusForbidden, party: 1008, yws: 4403}
 	causeRevoked      = &cause{reason: "revoked", http: http.StatusForbidden, party: 1008, yws: 4403}
 	causeOrigin       = &cause{reason: "origin-refused", http: http.StatusForbidden, party: 1008, yws: 4403, hp: 4403}
@@ -51,6 +52,7 @@ var (
 	causeDamaged      = &cause{reason: "document-damaged", http: http.StatusConflict, party: 1011, yws: 4409, hp: 4409}
 	causeFull         = &cause{reason: "document-full", http: http.StatusRequestEntityTooLarge, party: 1009, yws: 4413}
 	causeReadOnly     = &cause{reason: "read-only", http: http.StatusForbidden}
+	causeNoDelete     = &cause{reason: "may-not-delete", http: http.StatusForbidden}
 	causeStorage      = &cause{reason: "storage-unavailable", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
 	causeTooFast      = &cause{reason: "sends-too-fast", http: http.StatusTooManyRequests, party: 1013, yws: 1013, hp: 1013}
 	causeNeverAuth    = &cause{reason: "authentication-timeout", http: http.StatusRequestTimeout, party: 4508, yws: 4508, hp: 4408}
@@ -73,6 +75,8 @@ func causeOf(err error) *cause {
 		return causeNoToken
 	case errors.Is(err, auth.ErrExpired):
 		return causeExpired
+	case errors.Is(err, auth.ErrNotYet):
+		return causeNotYet
 	case errors.Is(err, auth.ErrToken):
 		return causeToken
 	case errors.Is(err, auth.ErrForbidden):
@@ -112,6 +116,8 @@ var sentences = map[*cause]string{
 	causeNoToken:      "a token is required: send it as ?token=, as Authorization: Bearer, or as the subprotocol bearer.<token>",
 	causeToken:        "the token is not valid here",
 	causeExpired:      "the token has expired: get a new one and connect again",
+	causeNotYet:       "the token is not valid yet, or this server's clock is behind: come again soon",
+	causeNoDelete:     "deleting takes the right rwd, which rw does not contain",
 	causeForbidden:    "this token has no right to the document",
 	causeRevoked:      "the right to the document was taken back",
 	causeOrigin:       "pages of this origin may not connect: the server's --origins lists who may",

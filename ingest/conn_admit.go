@@ -54,7 +54,7 @@ func (c *conn) authorize(room, token string) (stream.Doc, auth.Grant, error) {
 func (c *conn) hold(err error, token string, say []byte) error {
 	cs := causeOf(err)
 	c.srv.metrics.refused(cs.reason)
-	c.log.Info("refused", "path", clip(c.route.path), "reason", cs.reason, "conn", c.id, "ip", c.ip)
+	c.log.Info("refused", append([]any{"path", clip(c.route.path), "reason", cs.reason, "conn", c.id, "ip", c.ip}, auth.LogAttrs(err)...)...)
 	if cs.http == http.StatusUnauthorized || cs.http == http.StatusForbidden {
 		c.srv.gate.refusals.Refused(c.ip, strikeKey(token, c.route.room))
 	}

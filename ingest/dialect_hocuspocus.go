@@ -219,7 +219,7 @@ func (d *hocuspocus) letIn(c *conn, doc *hpDoc) error {
 		closed := doc.closed
 		d.mu.Unlock()
 		c.srv.metrics.refused(cs.reason)
-		c.log.Info("refused", "doc", clip(string(doc.name)), "reason", cs.reason, "conn", c.id, "ip", c.ip)
+		c.log.Info("refused", append([]any{"doc", clip(string(doc.name)), "reason", cs.reason, "conn", c.id, "ip", c.ip}, auth.LogAttrs(err)...)...)
 		if closed {
 			return nil
 		}
@@ -328,7 +328,7 @@ func (d *hocuspocus) granted(s *session, g auth.Grant, expiring bool) []byte {
 	if expiring {
 		return s.enc.binary(yjs.AppendAuthRequest(nil), nil)
 	}
-	return s.enc.binary(yjs.AppendAuthOK(nil, g.Mode != writeMode), nil)
+	return s.enc.binary(yjs.AppendAuthOK(nil, g.Mode < writeMode), nil)
 }
 
 // keepAlive goes to any one open document.

@@ -27,7 +27,7 @@ func jsonError(cs *cause, fatal bool) []byte {
 func jsonGrant(s *session, g auth.Grant, expiring bool) []byte {
 	p := map[string]any{"ok": true, "document": string(s.room.doc), "session": cmp.Or(g.Session, s.c.id)}
 	permissions := []string{"read"}
-	if g.Mode == writeMode {
+	if g.Mode >= writeMode {
 		permissions = append(permissions, "write")
 	}
 	p["permissions"] = permissions

@@ -56,7 +56,7 @@ func (r *room) accept(s *session, u *yjs.Update) (turn, *cause) {
 		return turn{}, nil
 	}
 	switch {
-	case s.grant.Mode != writeMode:
+	case s.grant.Mode < writeMode:
 		return turn{}, causeReadOnly
 	case r.erased.Refuses(u):
 		return turn{}, causeDeleted

@@ -6,7 +6,6 @@ import (
 
 	"yjet/ingest/outbound"
 	"yjet/internal/yjs"
-	"yjet/snapshot"
 	"yjet/stream"
 )
 
@@ -204,11 +203,22 @@ func (r *room) entries(g *group) (entries []stream.Entry, err error) {
 
 // cut appends an update of p, in which merged of its updates are, in as many entries as the server's size of messages demands.
 func (r *room) cut(entries []stream.Entry, p *pending, u []byte, merged int) ([]stream.Entry, error) {
-	cut, err := snapshot.Entries(stream.Entry{User: p.user, Conn: p.conn, Merged: merged, Update: u}, r.srv.o.Log.MaxUpdate())
+	limit := r.srv.o.Log.MaxUpdate()
+	if len(u) <= limit {
+		return append(entries, stream.Entry{User: p.user, Conn: p.conn, Merged: merged, Update: u}), nil
+	}
+	parts, err := yjs.Split(u, limit)
 	if err != nil {
 		return entries, because(causeTooLarge, err)
 	}
-	return append(entries, cut...), nil
+	for i, part := range parts {
+		n := 1
+		if i == len(parts)-1 {
+			n = merged
+		}
+		entries = append(entries, stream.Entry{User: p.user, Conn: p.conn, Merged: n, WithNext: i < len(parts)-1, Update: part})
+	}
+	return entries, nil
 }
 
 // committed is told the fate of a group, in the committer's goroutine.
@@ -348,7 +358,7 @@ func (r *room) givenUp(g *group, err error) {
 	c.recover = true
 	var away []*session
 	for s := range r.sessions {
-		if s.grant.Mode != writeMode {
+		if s.grant.Mode < writeMode {
 			continue
 		}
 		if cs == causeTooLarge && !guilty[s] {

@@ -30,7 +30,7 @@ func (s *Server) damaged(payload []byte) {
 		r.mu.Lock()
 		defer r.unlock()
 		for t := range r.sessions {
-			if t.grant.Mode == writeMode && !t.left {
+			if t.grant.Mode >= writeMode && !t.left {
 				t.ask(false)
 			}
 		}

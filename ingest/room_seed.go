@@ -15,7 +15,7 @@ func (s *Server) seed(ctx context.Context, doc stream.Doc, grant auth.Grant, con
 	if err := s.parse(&u, b); err != nil {
 		return 0, err
 	}
-	if grant.Mode != writeMode {
+	if grant.Mode < writeMode {
 		return 0, causeReadOnly
 	}
 	if s.withdrawn(doc, grant) {

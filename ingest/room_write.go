@@ -90,7 +90,7 @@ func (r *room) writeLocked(grant auth.Grant, conn string, u *yjs.Update) (<-chan
 		return nil, r.failed
 	case r.stored.Contains(u):
 		return nil, nil
-	case grant.Mode != writeMode:
+	case grant.Mode < writeMode:
 		return nil, causeReadOnly
 	case r.srv.withdrawn(r.doc, grant):
 		return nil, causeRevoked

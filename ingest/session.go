@@ -9,6 +9,7 @@ import (
 	"yjet/internal/yjs"
 )
 
+// writeMode is the least mode that may write.
 const writeMode = auth.ReadWrite
 
 // A session is one visit of one document over a conn.
@@ -112,7 +113,7 @@ func (s *session) greet() {
 // ask sends a step 1; earns says whether the answer will be acknowledged where
 // the dialect acknowledges. Callers hold the room's lock.
 func (s *session) ask(earns bool) {
-	if s.enc.json || !s.entered || s.grant.Mode != writeMode && s.d.settled(s, true) == nil {
+	if s.enc.json || !s.entered || s.grant.Mode < writeMode && s.d.settled(s, true) == nil {
 		return // its answer would be thrown away
 	}
 	s.steps = append(s.steps, earns)

@@ -177,9 +177,9 @@ func (s *session) hand(g auth.Grant) {
 	was := s.grant.Mode
 	s.grant = g
 	switch {
-	case was == writeMode && g.Mode != writeMode:
+	case was >= writeMode && g.Mode < writeMode:
 		s.disarm()
-	case was != writeMode && g.Mode == writeMode:
+	case was < writeMode && g.Mode >= writeMode:
 		s.refusals = 0
 		s.ask(false) // what it could not write so far
 	}
@@ -240,7 +240,7 @@ func (s *session) admitted() bool {
 	}
 	limit := s.c.srv.o.Auth.Limit(string(r.doc), s.grant)
 	if s.c.srv.o.Auth.Open() {
-		limit = auth.ReadWrite
+		limit = auth.ReadWriteDelete
 	}
 	if limit < s.grant.Mode {
 		g := s.grant

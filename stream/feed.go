@@ -5,9 +5,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-
-	"yjet/stream/jet"
-	"yjet/stream/name"
 )
 
 const (
@@ -31,8 +28,8 @@ type feed struct {
 	expected []expectation // in order of time; at most one per Tail
 	kick     chan struct{}
 
-	releasedMu sync.Mutex
-	released   []released // guarded by releasedMu: tails that go on with what they held back
+	provenMu sync.Mutex
+	proven   []released // tails that waited for a proof
 
 	// Owned by run.
 	dirty []*Tail
@@ -46,7 +43,7 @@ type expectation struct {
 	by  time.Time
 }
 
-func newFeed(l *Log) *feed {
+func newFeed(l *Log, _ int) *feed {
 	return &feed{
 		l: l, live: make(chan *nats.Msg, liveDepth), soft: make(chan *nats.Msg, softDepth),
 		subs: map[*nats.Subscription]*Tail{}, kick: make(chan struct{}, 1),
@@ -113,7 +110,7 @@ func (f *feed) record(m *nats.Msg) {
 	if t == nil || f.drop != nil && f.drop(m.Subject) {
 		return
 	}
-	r, err := liveRecord(m)
+	r, err := recordOf(m.Header, m.Data)
 	if err != nil {
 		// Somebody published on the live feed by hand. It is not in the log, so it is nothing.
 		f.l.log.Warn("message on the live feed without a sequence", "subject", m.Subject)
@@ -130,7 +127,7 @@ func (f *feed) softMsg(m *nats.Msg) {
 	if t == nil {
 		return
 	}
-	node := jet.Last(m.Header, name.HdrNode)
+	node := get(m.Header, hdrNode)
 	if node == f.l.node {
 		return
 	}
@@ -146,7 +143,10 @@ func (f *feed) expect(t *Tail, seq Seq) {
 	first := len(f.expected) == 1
 	f.expMu.Unlock()
 	if first {
-		f.nudge()
+		select {
+		case f.kick <- struct{}{}:
+		default:
+		}
 	}
 }
 

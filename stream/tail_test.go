@@ -12,9 +12,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-
-	"yjet/stream/jet"
-	"yjet/stream/name"
 )
 
 func TestTailJoinsReplayToLive(t *testing.T) {
@@ -290,9 +287,9 @@ func TestTailTakesAFoldedStateForWhatTheLogNoLongerHas(t *testing.T) {
 	defer tl.Close()
 	// The live feed loses everything until the log is trimmed.
 	sub := tl.subs[0]
-	l.feeds[int(l.shardOf("d").no)%len(l.feeds)].mu.Lock()
+	l.feeds[l.shardOf("d").index()%len(l.feeds)].mu.Lock()
 	delete(tl.feed.subs, sub)
-	l.feeds[int(l.shardOf("d").no)%len(l.feeds)].mu.Unlock()
+	l.feeds[l.shardOf("d").index()%len(l.feeds)].mu.Unlock()
 	mustAppend(t, w, "2")
 	s3 := mustAppend(t, w, "3")[0]
 	folded = s3
@@ -407,7 +404,7 @@ func TestMoreLiveRecordsThanMayBeKeptAreReadFromTheLog(t *testing.T) {
 	w := l.Writer("d")
 	var last Seq
 	for range 5 {
-		entries := make([]Entry, jet.MaxBatch)
+		entries := make([]Entry, maxBatch)
 		for i := range entries {
 			entries[i].Update = fmt.Append(nil, i)
 		}
@@ -417,7 +414,7 @@ func TestMoreLiveRecordsThanMayBeKeptAreReadFromTheLog(t *testing.T) {
 		}
 		last = seqs[len(seqs)-1]
 	}
-	eventually(t, "the live feed", func() bool { return value(l.m.liveRecords) >= 5*jet.MaxBatch })
+	eventually(t, "the live feed", func() bool { return value(l.m.liveRecords) >= 5*maxBatch })
 	close(hold)
 	tl := <-done
 	defer tl.Close()
@@ -447,13 +444,13 @@ func TestAwarenessAndMessagesReachOtherServersOnly(t *testing.T) {
 	if err := other.PublishMessage("a.b", []byte("back"), nil); err != nil {
 		t.Fatal(err)
 	}
-	for _, bad := range []string{"", "Nats-Batch-Id", "nats-expected-stream", "A B", "A:B", "A\r\nB", name.HdrNode} {
+	for _, bad := range []string{"", "Nats-Batch-Id", "nats-expected-stream", "A B", "A:B", "A\r\nB", hdrNode} {
 		if err := l.PublishMessage("a.b", nil, map[string]string{bad: "x"}); err == nil {
 			t.Errorf("header %q was taken", bad)
 		}
 	}
 	nc := srv.Connect()
-	if err := nc.PublishMsg(&nats.Msg{Subject: l.shardOf(Doc("a.b").Path()).no.Subject(name.Message, Doc("a.b").Path()), Data: []byte("program")}); err != nil {
+	if err := nc.PublishMsg(&nats.Msg{Subject: l.shardOf(Doc("a.b").Token()).subject(kindMsg, Doc("a.b").Token()), Data: []byte("program")}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "all messages", func() bool {
@@ -470,7 +467,7 @@ func TestAwarenessAndMessagesReachOtherServersOnly(t *testing.T) {
 		t.Errorf("messages: %q", theirs.messages)
 	}
 	for _, h := range theirs.headers {
-		if h["Kind"] != "" && h["Kind"] != "x\r\nEvil: 1" || h["Evil"] != "" || h[name.HdrNode] != "" {
+		if h["Kind"] != "" && h["Kind"] != "x\r\nEvil: 1" || h["Evil"] != "" || h[hdrNode] != "" {
 			t.Errorf("headers: %q", h)
 		}
 	}
@@ -483,7 +480,7 @@ func TestMessagesByHandOnTheLiveFeedAreNothing(t *testing.T) {
 	l, srv := open(t, Config{})
 	_, s := tail(t, l, "d")
 	nc := srv.Connect()
-	if err := nc.Publish(l.shardOf("d").no.Subject(name.Live, "d"), []byte("forged")); err != nil {
+	if err := nc.Publish(l.shardOf("d").subject(kindLive, "d"), []byte("forged")); err != nil {
 		t.Fatal(err)
 	}
 	nc.Flush()

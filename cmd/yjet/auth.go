@@ -47,8 +47,3 @@ func (c *authConfig) options() auth.Options {
 		TicketSecret:     c.ticketSecret,
 	}
 }
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
