@@ -134,7 +134,7 @@ func (a *api) withDoc(w http.ResponseWriter, r *http.Request, name string, need 
 		refuse(w, causeOf(err))
 		return
 	}
-	grant, err := a.o.Auth.Grant(r.Context(), a.bearer(r, name))
+	grant, err := a.o.Auth.Grant(r.Context(), a.bearer(r, string(doc)))
 	if err != nil {
 		a.denyRequest(w, r, err)
 		return

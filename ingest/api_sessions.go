@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"yjet/auth"
-	"yjet/stream"
 )
 
 // serveSessions answers /api/sessions:
@@ -47,10 +46,12 @@ func (a *api) serveSessions(w http.ResponseWriter, r *http.Request, segments []s
 		return
 	}
 	if doc != "" {
-		if _, err := stream.ParseDoc(doc); err != nil {
+		d, err := docOf(doc)
+		if err != nil {
 			refuse(w, causeName)
 			return
 		}
+		doc = string(d)
 	}
 	if recheck {
 		if err := a.revoker.recheck(user, doc); err != nil {

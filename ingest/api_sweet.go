@@ -67,17 +67,20 @@ func (a *api) serveSweet(w http.ResponseWriter, r *http.Request, name string) {
 		if name = in.DocID; name == "" {
 			name = strings.ToLower(rand.Text())
 		}
-		if _, err := docOf(name); err != nil {
+		doc, err := docOf(name)
+		if err != nil {
 			refuse(w, causeOf(err))
 			return
 		}
-		writeJSON(w, http.StatusOK, map[string]string{"docId": name})
+		writeJSON(w, http.StatusOK, map[string]string{"docId": string(doc)})
 		return
 	}
-	if _, err := docOf(name); err != nil {
+	doc, err := docOf(name)
+	if err != nil {
 		refuse(w, causeOf(err))
 		return
 	}
+	name = string(doc)
 	grant, err := a.o.Auth.Grant(r.Context(), a.bearer(r, name))
 	if err != nil {
 		a.denyRequest(w, r, err)

@@ -35,16 +35,18 @@ func (d *seconds) UnmarshalJSON(b []byte) error {
 // serveTicket answers POST /api/docs/{doc}/token {access, user?, ttl?}: a ticket for one document, for a URL. It allows
 // no more than its maker may do, lasts no longer than the maker's token, and ends with it; an administrator may make one for anybody.
 // A ticket makes no tickets.
-func (a *api) serveTicket(w http.ResponseWriter, r *http.Request, doc string) {
+func (a *api) serveTicket(w http.ResponseWriter, r *http.Request, name string) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", "POST")
 		writeError(w, http.StatusMethodNotAllowed, "method-not-allowed", "POST {access, user?, ttl?}")
 		return
 	}
-	if _, err := docOf(doc); err != nil {
+	d, err := docOf(name)
+	if err != nil {
 		refuse(w, causeOf(err))
 		return
 	}
+	doc := string(d)
 	g, err := a.o.Auth.Grant(r.Context(), a.bearer(r, doc))
 	if err != nil {
 		a.denyRequest(w, r, err)

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 
 	"yjet/stream"
@@ -14,7 +15,7 @@ const (
 	anyPlace    place = iota // y-websocket with the room as path, or Hocuspocus: the first message tells
 	partyPlace               // /parties/{party}/{room…}, /party/{room…}
 	prefixPlace              // any path with _pk: PartyKit's clients with their option prefix or basePath
-	sweetPlace               // /d/{doc}/ws/{doc}, /doc/{doc}/ws/{doc}
+	sweetPlace               // /d/{doc}/ws/{doc}
 )
 
 // A route is where a request goes.
@@ -22,7 +23,7 @@ type route struct {
 	place    place
 	path     string   // normalised, unescaped: for the log
 	segments []string // unescaped
-	room     string   // document name as asked for, not yet checked
+	room     string   // document name in its canonical form; as asked for, where it is none
 	reserved bool     // the path belongs to HTTP: no room of a y-websocket
 	textSafe bool     // the client is known to take text frames
 }
@@ -54,7 +55,14 @@ func routeOf(escaped string, query url.Values) (route, error) {
 	r := route{segments: segments, room: strings.Join(segments, "/")}
 	r.path = "/" + r.room
 	n := len(segments)
+	partykit := query.Has("_pk")
+	room, sweet := "", false
+	if n >= 4 {
+		room, sweet = sweetDoc(segments)
+	}
 	switch {
+	case partykit && (n == 2 && segments[0] == "parties" || n == 1 && segments[0] == "party"):
+		r.place, r.room = partyPlace, "" // PartyKit's client without a room; to others that path is a room
 	case n >= 3 && segments[0] == "parties":
 		r.place, r.room = partyPlace, strings.Join(segments[2:], "/")
 		if segments[1] != "main" {
@@ -62,30 +70,41 @@ func routeOf(escaped string, query url.Values) (route, error) {
 		}
 	case n >= 2 && segments[0] == "party":
 		r.place, r.room = partyPlace, strings.Join(segments[1:], "/")
-	case n >= 4 && sweetDoc(segments) != "":
-		r.place, r.room = sweetPlace, sweetDoc(segments)
+	case sweet:
+		r.place, r.room = sweetPlace, room
 	case n >= 1:
-		if r.reserved = reserved(segments); !r.reserved && query.Has("_pk") {
+		if r.reserved = reserved(segments); !r.reserved && partykit {
 			r.place = prefixPlace
 		}
 	}
-	r.textSafe = query.Has("json") || (r.place == partyPlace || r.place == prefixPlace) && query.Has("_pk")
+	if doc, err := docOf(r.room); err == nil {
+		r.room = string(doc)
+	}
+	r.textSafe = query.Has("json") || (r.place == partyPlace || r.place == prefixPlace) && partykit
 	return r, nil
 }
 
-// sweetDoc reads /d/{doc}/ws/{doc}: the name stands there twice, once from the
-// token's URL and once appended by the client, escaped as each of them does. "" if
-// the path is something else.
-func sweetDoc(segments []string) string {
-	if segments[0] != "d" && segments[0] != "doc" {
-		return ""
+// sweetDoc reads /d/{doc}/ws/{doc}. The name stands there twice, once from the URL of the client's token and once appended by the
+// client, each with its own escapes and slashes. ok reports whether the path is one; its name may be no document's.
+func sweetDoc(segments []string) (room string, ok bool) {
+	if segments[0] != "d" {
+		return "", false
 	}
 	for i := 2; i < len(segments)-1; i++ {
-		if doc := strings.Join(segments[1:i], "/"); segments[i] == "ws" && doc == strings.Join(segments[i+1:], "/") {
-			return doc
+		if segments[i] != "ws" {
+			continue
+		}
+		room := strings.Join(segments[1:i], "/")
+		if slices.Equal(parts(room), parts(strings.Join(segments[i+1:], "/"))) {
+			return room, true
 		}
 	}
-	return ""
+	return "", false
+}
+
+// parts are the segments of a name that are not empty.
+func parts(room string) []string {
+	return strings.FieldsFunc(room, func(r rune) bool { return r == '/' })
 }
 
 // reserved reports whether a path is one of HTTP's names.
@@ -99,7 +118,7 @@ func reserved(segments []string) bool {
 	return false
 }
 
-// docOf checks a room's name.
+// docOf returns the document that a name stands for, however it spells its slashes. Every door asks it, before it asks for rights.
 func docOf(room string) (stream.Doc, error) {
 	if room == "" {
 		return "", causeRoomRequired

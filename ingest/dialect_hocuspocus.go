@@ -30,7 +30,7 @@ type hocuspocus struct {
 // An hpDoc is one address of a socket.
 type hpDoc struct {
 	// Set when it is made, then only read.
-	name []byte
+	name []byte // as the client spells it
 	enc  *encoder
 
 	// Guarded by hocuspocus.mu.
@@ -263,14 +263,14 @@ func (d *hocuspocus) enter(c *conn, doc *hpDoc, token string) (*session, error) 
 	if err != nil {
 		return nil, err
 	}
-	if len(doc.enc.prefix) == len(yjs.AppendAddress(nil, doc.name)) {
+	if string(doc.name) == string(name) && len(doc.enc.prefix) == len(yjs.AppendAddress(nil, doc.name)) {
 		doc.enc = r.sharedEncoder(doc.enc)
 	}
 	return newSession(c, r, d, doc.enc, grant)
 }
 
-// sharedEncoder shares one encoder among all sessions whose address is the bare
-// name of the document.
+// sharedEncoder shares one encoder among all sessions whose address is the document's canonical name and nothing more. A client
+// that spells the name otherwise is answered under its own spelling, by an encoder of its own.
 func (r *room) sharedEncoder(e *encoder) *encoder {
 	r.mu.Lock()
 	defer r.mu.Unlock()

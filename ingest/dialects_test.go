@@ -362,7 +362,7 @@ func TestCustomMessagesReachTheOthersOfEveryServer(t *testing.T) {
 
 func TestSweetNamesStandTwiceInItsPath(t *testing.T) {
 	for path, want := range map[string]string{
-		"/d/a/ws/a": "a", "/d/a%2Fb/ws/a/b": "a/b", "/d/a/b/ws/a/b": "a/b", "/doc/x/ws/x": "x", "/d/ws/ws/ws": "ws",
+		"/d/a/ws/a": "a", "/d/a%2Fb/ws/a/b": "a/b", "/d/a/b/ws/a/b": "a/b", "/doc/x/ws/x": "doc/x/ws/x", "/d//a//b/ws/a/b/": "a/b", "/d/ws/ws/ws": "ws",
 		"/d/a/ws/b": "d/a/ws/b", "/d/a/ws": "d/a/ws",
 	} {
 		r, err := routeOf(path, nil)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"yjet/auth"
+	"yjet/stream"
 )
 
 const tokenUsage = `
@@ -49,6 +50,13 @@ func runToken(_ context.Context, p process, args []string) error {
 		return usagef("token: --admin is for all documents, --doc for one")
 	case user == "" && doc == "" && !admin:
 		return usagef("token: --user is needed, or --doc for a ticket, or --admin")
+	}
+	if doc != "" {
+		d, err := stream.ParseDoc(doc)
+		if err != nil {
+			return usagef("token: --doc: %v", err)
+		}
+		doc = string(d)
 	}
 	o := c.options()
 	o.Log = slog.New(slog.DiscardHandler)

@@ -25,7 +25,7 @@ export function home (root) {
     class: 'open-room',
     onsubmit: e => {
       e.preventDefault()
-      const room = name.value.trim().replace(/^\/+|\/+$/g, '')
+      const room = name.value.trim().split('/').filter(Boolean).join('/')
       const bad = roomProblem(room)
       problem.textContent = bad ?? ''
       if (!bad) open(room)

@@ -187,7 +187,7 @@ function refused (root, problem) {
 
 function roomFromPath () {
   try {
-    return location.pathname.split('/').filter(s => s !== '').map(decodeURIComponent).join('/')
+    return location.pathname.split('/').map(decodeURIComponent).join('/').split('/').filter(s => s !== '').join('/')
   } catch {
     return null
   }
