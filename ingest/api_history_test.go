@@ -306,7 +306,7 @@ func export(updates ...[]byte) string {
 func TestImportIsNoWayPastTheDoor(t *testing.T) {
 	w := start(t, logins)
 	ann := token("ann", time.Hour)
-	if code, _ := w.request("POST", "/api/docs/door", ann, string(roots(1, 5000))); code != 413 {
+	if code, _ := w.request("POST", "/api/docs/door", ann, string(roots(1, 21_000))); code != 413 {
 		t.Fatalf("door: %d", code)
 	}
 	for _, c := range []struct {
@@ -314,8 +314,9 @@ func TestImportIsNoWayPastTheDoor(t *testing.T) {
 		updates [][]byte
 		want    int
 	}{
-		{"root names", [][]byte{roots(1, 5000)}, 413},
-		{"root names by and by", [][]byte{roots(1, 600), roots(2, 900), roots(3, 1200)}, 413},
+		{"root names", [][]byte{roots(1, 21_000)}, 413},
+		{"root names by and by", [][]byte{roots(1, 9000), roots(2, 9000), roots(3, 9000)}, 413},
+		{"types nested by and by", [][]byte{nested(1, 0, 600), nested(1, 600, 402)}, 413},
 		{"a gap", [][]byte{insert(1, 10, "later")}, 422},
 		{"a gap after a record", [][]byte{insert(1, 0, "a"), insert(2, 3, "later")}, 422},
 		{"nothing wrong", [][]byte{insert(1, 0, "a"), insert(1, 1, "b")}, 201},

@@ -51,6 +51,7 @@ var (
 	causeDeleted      = &cause{reason: "document-deleted", http: http.StatusNotFound, party: 1008, yws: 4404}
 	causeDamaged      = &cause{reason: "document-damaged", http: http.StatusConflict, party: 1011, yws: 4409, hp: 4409}
 	causeFull         = &cause{reason: "document-full", http: http.StatusRequestEntityTooLarge, party: 1009, yws: 4413}
+	causeTaken        = &cause{reason: "edits-overtaken", http: http.StatusConflict}
 	causeReadOnly     = &cause{reason: "read-only", http: http.StatusForbidden}
 	causeNoDelete     = &cause{reason: "may-not-delete", http: http.StatusForbidden}
 	causeStorage      = &cause{reason: "storage-unavailable", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
@@ -133,6 +134,7 @@ var sentences = map[*cause]string{
 	causeDeleted:      "the document was deleted",
 	causeDamaged:      "the document's log is damaged",
 	causeFull:         "the document has reached its largest size: it can be read, not written",
+	causeTaken:        "somebody else used up the ids of these edits: they are not stored; insert the text again",
 	causeReadOnly:     "the document may be read, not written, with this token",
 	causeStorage:      "updates cannot be stored at the moment: try again later",
 	causeTooFast:      "the connection sends faster than the server takes",

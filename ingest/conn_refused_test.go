@@ -75,7 +75,7 @@ func TestEveryDialectIsRefusedInItsOwnWay(t *testing.T) {
 				t.Errorf("%s, %.30s: got close code %d, want %d", c.name, path, code, want)
 			}
 			for _, f := range cl.frames {
-				if m, err := yjs.ReadMessage(f.data); !f.text && err == nil && m.Type == yjs.MsgSync {
+				if m, _, err := yjs.ReadMessage(f.data); !f.text && err == nil && m.Type == yjs.MsgSync {
 					t.Errorf("%s, %.30s: got a sync message", c.name, path)
 				}
 			}

@@ -1,6 +1,15 @@
 package ingest
 
-import "time"
+import (
+	"errors"
+	"time"
+)
+
+// frameMessages bounds the messages of one frame, each of which may be answered with all that is known of a document. Clients
+// send one, some a handful.
+const frameMessages = 1000
+
+var errFrame = errors.New("more messages in one frame than anybody sends")
 
 // A dialect is one way of speaking Yjs over a WebSocket, as one provider does.
 // Each conn has its own, made by the route or by its first message (routes and

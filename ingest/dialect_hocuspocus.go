@@ -77,10 +77,24 @@ func (d *hocuspocus) message(c *conn, text bool, b []byte) error {
 		c.srv.metrics.dropped("unknown-text")
 		return nil
 	}
-	m, err := yjs.ReadHocuspocus(b)
-	if err != nil {
-		return because(causeMalformed, err)
+	for n := 0; n == 0 || len(b) > 0; n++ {
+		m, rest, err := yjs.ReadHocuspocus(b)
+		if n == frameMessages {
+			err = errFrame
+		}
+		if err != nil {
+			return because(causeMalformed, err)
+		}
+		if err := d.one(c, m, b[:len(b)-len(rest)]); err != nil {
+			return err
+		}
+		b = rest
 	}
+	return nil
+}
+
+// one takes one message of a frame, which b is.
+func (d *hocuspocus) one(c *conn, m yjs.Message, b []byte) error {
 	if m.Address == nil {
 		if m.Type == yjs.MsgPing {
 			c.send(plain.binary([]byte{yjs.MsgPong}, nil))
@@ -243,7 +257,7 @@ func (d *hocuspocus) letIn(c *conn, doc *hpDoc) error {
 		}
 		d.mu.Unlock()
 		for _, b := range queue {
-			m, err := yjs.ReadHocuspocus(b)
+			m, _, err := yjs.ReadHocuspocus(b)
 			if err != nil {
 				return because(causeMalformed, err)
 			}

@@ -73,10 +73,23 @@ func (d *yws) message(c *conn, text bool, b []byte) error {
 			return err
 		}
 	}
-	m, err := yjs.ReadMessage(b)
-	if err != nil {
-		return because(causeMalformed, err)
+	for n := 0; n == 0 || len(b) > 0; n++ {
+		m, rest, err := yjs.ReadMessage(b)
+		if n == frameMessages {
+			err = errFrame
+		}
+		if err != nil {
+			return because(causeMalformed, err)
+		}
+		if err := d.handle(c, m); err != nil {
+			return err
+		}
+		b = rest
 	}
+	return nil
+}
+
+func (d *yws) handle(c *conn, m yjs.Message) error {
 	switch m.Type {
 	case yjs.MsgSync:
 		if m.Step == yjs.SyncStep1 {
@@ -151,7 +164,7 @@ type undecided struct{ *yws }
 func (d *undecided) message(c *conn, text bool, b []byte) error {
 	var decided dialect = d.yws
 	if !text && len(b) > 0 && b[0] != 0 {
-		if _, err := yjs.ReadHocuspocus(b); err != nil {
+		if _, _, err := yjs.ReadHocuspocus(b); err != nil {
 			return because(causeMalformed, err)
 		}
 		decided = newHocuspocus(c)

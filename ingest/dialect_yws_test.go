@@ -36,7 +36,7 @@ func TestHandshakeIsStep2ThenStep1ThenAwareness(t *testing.T) {
 	b.send(step1(nil))
 	var kinds [][2]uint64
 	for range 3 {
-		m, err := yjs.ReadMessage(b.next().data)
+		m, _, err := yjs.ReadMessage(b.next().data)
 		if err != nil {
 			t.Fatal(err)
 		}

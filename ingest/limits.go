@@ -50,6 +50,7 @@ type Limits struct {
 	MaxSession      time.Duration // a session goes on so long, give or take a third, after its token has expired, where OnExpiry is keep; default 12 h
 	RefusalHold     time.Duration // how long a refused socket is held open, give or take a third, default 3 s
 	Update          yjs.Limits
+	Shape           yjs.DocumentLimits // of a document, beside its bytes: the work it is for a stock client
 }
 
 func set[T int | float64 | time.Duration](p *T, v T) {
@@ -100,5 +101,6 @@ func (l Limits) withDefaults() Limits {
 	set(&l.LeaveWait, 3*time.Second)
 	set(&l.MaxSession, 12*time.Hour)
 	set(&l.RefusalHold, 3*time.Second)
+	set(&l.Update.Expanded, l.Message) // V2 may not become what V1 may not be
 	return l
 }

@@ -258,7 +258,7 @@ func (c *client) code() int {
 func (c *client) state() *yjs.State {
 	for ; c.added < len(c.frames); c.added++ {
 		f := c.frames[c.added]
-		m, err := yjs.ReadMessage(f.data)
+		m, _, err := yjs.ReadMessage(f.data)
 		if f.text || err != nil || m.Type != yjs.MsgSync || m.Step == yjs.SyncStep1 {
 			continue
 		}
@@ -274,7 +274,7 @@ func (c *client) state() *yjs.State {
 // count counts frames of a type and step.
 func (c *client) count(kind, step uint64) (n int) {
 	for _, f := range c.frames {
-		if m, err := yjs.ReadMessage(f.data); !f.text && err == nil && m.Type == kind && (kind != yjs.MsgSync || m.Step == step) {
+		if m, _, err := yjs.ReadMessage(f.data); !f.text && err == nil && m.Type == kind && (kind != yjs.MsgSync || m.Step == step) {
 			n++
 		}
 	}
@@ -286,7 +286,7 @@ func (c *client) count(kind, step uint64) (n int) {
 func (c *client) present() map[uint64]string {
 	known := map[uint64]yjs.AwarenessEntry{}
 	for _, f := range c.frames {
-		m, err := yjs.ReadMessage(f.data)
+		m, _, err := yjs.ReadMessage(f.data)
 		if f.text || err != nil || m.Type != yjs.MsgAwareness {
 			continue
 		}

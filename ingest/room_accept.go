@@ -52,6 +52,17 @@ func (s *Server) fits(b []byte) error {
 // accept decides about a checked update and answers where its acknowledgement
 // stands, or why it is refused. Callers hold the lock, then call next and launch.
 func (r *room) accept(s *session, u *yjs.Update) (turn, *cause) {
+	at, cs := r.enter(s, u)
+	if cs == nil {
+		if id, planted := r.acceptedState().Planted(u); planted {
+			r.logger().Warn("a client's edits are lost: somebody else used up its clocks", "client", id.Client, "clock", id.Clock, "user", s.grant.User, "conn", s.c.id)
+			return at, causeTaken
+		}
+	}
+	return at, cs
+}
+
+func (r *room) enter(s *session, u *yjs.Update) (turn, *cause) {
 	if r.stored.Contains(u) {
 		return turn{}, nil
 	}
@@ -71,8 +82,9 @@ func (r *room) accept(s *session, u *yjs.Update) (turn, *cause) {
 		s.group = max(s.group, at.group)
 		return at, nil
 	}
-	if cs := r.crowd(u); cs != nil {
-		return turn{}, cs
+	if err := accepted.Admit(u, r.srv.limits.Shape); err != nil {
+		r.logger().Warn("an update is refused for what the document would become", "err", err, "user", s.grant.User, "conn", s.c.id)
+		return turn{}, causeFull
 	}
 	ready, err := accepted.Ready(u)
 	if err != nil {
@@ -114,37 +126,6 @@ func (r *room) take(s *session, u *yjs.Update, ready []byte) uint64 {
 // size is about how large the document is.
 func (r *room) size() int { return len(r.base.update) + r.recBytes }
 
-// Limits of a whole document: what a stock client can still read.
-const (
-	maxRoots   = 1_000
-	maxClients = 100_000
-)
-
-// crowd refuses an update that would bring too many root names or client ids.
-func (r *room) crowd(u *yjs.Update) *cause { return crowd(&r.stored, u) }
-
-func crowd(have *yjs.State, u *yjs.Update) *cause {
-	if roots := u.Roots(); len(roots) > 0 && have.Roots()+len(roots) > maxRoots {
-		fresh := 0
-		for _, name := range roots {
-			if !have.HasRoot(name) {
-				fresh++
-			}
-		}
-		if have.Roots()+fresh > maxRoots {
-			return causeTooLarge
-		}
-	}
-	if have.Clients() >= maxClients {
-		for _, run := range u.Runs() {
-			if have.Structs().Prefix(run.Client) == 0 {
-				return causeTooLarge
-			}
-		}
-	}
-	return nil
-}
-
 var _ stream.Sink = (*room)(nil)
 
 // checkImport holds an update of a file to the rules of one that comes by a socket: its limits, that it depends on nothing that is
@@ -157,8 +138,8 @@ func (s *Server) checkImport(doc stream.Doc, g auth.Grant, u *yjs.Update, have *
 	if err := s.parse(&checked, u.Bytes); err != nil {
 		return err
 	}
-	if cs := crowd(have, u); cs != nil {
-		return cs
+	if err := have.Admit(u, s.limits.Shape); err != nil {
+		return because(causeFull, err)
 	}
 	if ready, err := have.Ready(u); err != nil || ready.Rest != nil {
 		return fmt.Errorf("%w: the update depends on what is neither in the file before it nor in the document", snapshot.ErrTransfer)

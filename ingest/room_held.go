@@ -100,6 +100,11 @@ func (r *room) retry(s *session) {
 			if accepted.Contains(u) {
 				group = r.newestGroup()
 			} else {
+				if err := accepted.Admit(u, r.srv.limits.Shape); err != nil {
+					r.logger().Warn("a held update is refused for what the document would become", "err", err)
+					h.missing = nil
+					continue
+				}
 				ready, err := accepted.Ready(u)
 				if err != nil {
 					continue

@@ -29,6 +29,9 @@ func (s *Server) seed(ctx context.Context, doc stream.Doc, grant auth.Grant, con
 		return 0, causeDeleted
 	}
 	var nothing yjs.State
+	if err := nothing.Admit(&u, s.limits.Shape); err != nil {
+		return 0, because(causeFull, err)
+	}
 	ready, err := nothing.Ready(&u)
 	if err != nil || ready.Rest != nil {
 		return 0, &needsMore{vector: []byte{0}}

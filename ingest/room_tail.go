@@ -77,7 +77,7 @@ func (r *room) addRecord(seq stream.Seq, update []byte) {
 
 // recordLimits bound what is read from the log: what is stored is bounded by the
 // size of a message; the limits of a stranger's update were checked at the door.
-var recordLimits = yjs.Limits{Structs: 1 << 30, DeleteRanges: 1 << 30, Clients: 1 << 30, Roots: 1 << 30, SubDocs: 1 << 30, Stored: true}
+var recordLimits = yjs.Limits{Structs: -1, DeleteRanges: -1, Stored: true}
 
 // Flush ends a burst: now is the time to write. Part of stream.Sink.
 func (r *room) Flush() {

@@ -85,9 +85,14 @@ func (r *room) holds(u *yjs.Update) bool {
 // writeLocked queues an update. Without an error and a channel all of it is
 // stored or under way.
 func (r *room) writeLocked(grant auth.Grant, conn string, u *yjs.Update) (<-chan written, error) {
-	switch {
-	case r.failed != nil:
+	if r.failed != nil {
 		return nil, r.failed
+	}
+	accepted := r.acceptedState()
+	if _, planted := accepted.Planted(u); planted {
+		return nil, causeTaken
+	}
+	switch {
 	case r.stored.Contains(u):
 		return nil, nil
 	case grant.Mode < writeMode:
@@ -101,12 +106,11 @@ func (r *room) writeLocked(grant auth.Grant, conn string, u *yjs.Update) (<-chan
 	case r.srv.o.Log.Fault() != nil:
 		return nil, causeStorage
 	}
-	accepted := r.acceptedState()
 	if accepted.Contains(u) {
 		return nil, nil
 	}
-	if cs := r.crowd(u); cs != nil {
-		return nil, cs
+	if err := accepted.Admit(u, r.srv.limits.Shape); err != nil {
+		return nil, because(causeFull, err)
 	}
 	ready, err := accepted.Ready(u)
 	if err != nil {

@@ -161,7 +161,7 @@ func (s *Server) configureOutbound() (err error) {
 	if o.LoadURL != "" {
 		s.loader, err = outbound.NewLoader(outbound.LoaderOptions{
 			URL: o.LoadURL, Secret: o.Webhook.Secret, Timeout: cmp.Or(o.Webhook.Timeout, 5*time.Second), AllowPrivate: o.Webhook.AllowPrivate || o.Dev,
-			Log: o.Log, Snapshots: o.Snapshots, MaxState: s.limits.Message, Limits: s.limits.Update,
+			Log: o.Log, Snapshots: o.Snapshots, MaxState: s.limits.Message, Limits: s.limits.Update, Shape: s.limits.Shape,
 			Logger: s.log, Failed: failed("load"),
 		})
 		if err != nil {

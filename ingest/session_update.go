@@ -90,7 +90,7 @@ func (s *session) refused(cs *cause) error {
 	if s.refusals == 1 {
 		s.room.put(s, s.d.readOnly(s, cs))
 	}
-	if cs == causeReadOnly || cs == causeFull && s.d.settled(s, false) != nil {
+	if cs == causeReadOnly || cs == causeTaken || cs == causeFull && s.d.settled(s, false) != nil {
 		return nil
 	}
 	return cs // it would go on believing that its edits arrive

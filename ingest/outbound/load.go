@@ -17,16 +17,17 @@ import (
 
 // LoaderOptions are the settings of a Loader.
 type LoaderOptions struct {
-	URL          string          // required
-	Secret       string          // signs time and body; "": unsigned
-	Timeout      time.Duration   // of one call, required
-	AllowPrivate bool            // private addresses are allowed too
-	Log          *stream.Log     // required
-	Snapshots    *snapshot.Store // required
-	MaxState     int             // bytes of a first state
-	Limits       yjs.Limits      // of a first state, as of a stranger's update
-	Logger       *slog.Logger    // required
-	Failed       func()          // counts a failed call
+	URL          string             // required
+	Secret       string             // signs time and body; "": unsigned
+	Timeout      time.Duration      // of one call, required
+	AllowPrivate bool               // private addresses are allowed too
+	Log          *stream.Log        // required
+	Snapshots    *snapshot.Store    // required
+	MaxState     int                // bytes of a first state
+	Limits       yjs.Limits         // of a first state, as of a stranger's update
+	Shape        yjs.DocumentLimits // of the document that it becomes
+	Logger       *slog.Logger       // required
+	Failed       func()             // counts a failed call
 }
 
 // A Loader asks a service for the first state of a document that does not exist:
@@ -127,6 +128,9 @@ func (l *Loader) ask(ctx context.Context, body []byte) ([]byte, error) {
 		return nil, nil
 	}
 	var nothing yjs.State
+	if err := nothing.Admit(&u, l.o.Shape); err != nil {
+		return nil, fmt.Errorf("%w: %w", errAnswer, err)
+	}
 	ready, err := nothing.Ready(&u)
 	if err != nil || ready.Rest != nil {
 		return nil, fmt.Errorf("%w: the update is not a whole document", errAnswer)

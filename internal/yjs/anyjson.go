@@ -11,9 +11,14 @@ import (
 // Embeds and marks are JSON in V1 and any values in V2: these are the two ways, as JSON.parse and JSON.stringify go. Keys keep
 // their order.
 
-// appendJSONOfAny appends the value at v as JSON; false for a bigint, which JSON can't hold. The value was checked.
-func appendJSONOfAny(dst []byte, v *cursor) ([]byte, bool) {
+// appendJSONOfAny appends the value at v as JSON; false for a bigint, which JSON can't hold, and once dst has more than most
+// bytes, which v then has as an error. The value was checked.
+func appendJSONOfAny(dst []byte, v *cursor, most int) ([]byte, bool) {
 	ok := true
+	if len(dst) > most {
+		v.failLimit(v.off, reasonV2Size)
+		return dst, false
+	}
 	switch tag := v.byte(); tag {
 	case anyInteger, anyFloat32, anyFloat64:
 		f := v.number(tag)
@@ -32,6 +37,10 @@ func appendJSONOfAny(dst []byte, v *cursor) ([]byte, bool) {
 	case anyBytes: // JSON.stringify takes a Uint8Array for an object
 		dst = append(dst, '{')
 		for i, x := range v.bytes() {
+			if len(dst) > most {
+				v.failLimit(v.off, reasonV2Size)
+				return dst, false
+			}
 			if i > 0 {
 				dst = append(dst, ',')
 			}
@@ -45,7 +54,7 @@ func appendJSONOfAny(dst []byte, v *cursor) ([]byte, bool) {
 			if i > 0 {
 				dst = append(dst, ',')
 			}
-			if dst, ok = appendJSONOfAny(dst, v); !ok {
+			if dst, ok = appendJSONOfAny(dst, v, most); !ok {
 				return dst, false
 			}
 		}
@@ -64,7 +73,7 @@ func appendJSONOfAny(dst []byte, v *cursor) ([]byte, bool) {
 			}
 			first = false
 			dst = append(appendJSONString(dst, key), ':')
-			if dst, ok = appendJSONOfAny(dst, v); !ok {
+			if dst, ok = appendJSONOfAny(dst, v, most); !ok {
 				return dst, false
 			}
 		}

@@ -181,7 +181,7 @@ func TestJSONBecomesAnyAndJSONAgain(t *testing.T) {
 			continue
 		}
 		v := cursor{b: appendAnyOfJSON(nil, []byte(c.in))}
-		got, ok := appendJSONOfAny(nil, &v)
+		got, ok := appendJSONOfAny(nil, &v, 1<<30)
 		if string(got) != c.want || !ok || v.left() != 0 {
 			t.Errorf("%s: got %s, want %s", c.in, got, c.want)
 		}
@@ -189,7 +189,7 @@ func TestJSONBecomesAnyAndJSONAgain(t *testing.T) {
 	// More than 127 members: the count takes two bytes.
 	long := "[" + string(bytes.Repeat([]byte("7,"), 299)) + "7]"
 	v := cursor{b: appendAnyOfJSON(nil, []byte(long))}
-	if got, _ := appendJSONOfAny(nil, &v); string(got) != long {
+	if got, _ := appendJSONOfAny(nil, &v, 1<<30); string(got) != long {
 		t.Errorf("long array: got %s", got)
 	}
 }

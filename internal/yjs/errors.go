@@ -60,6 +60,7 @@ const (
 	reasonClients    = "too many clients"
 	reasonRoots      = "too many root names"
 	reasonSubDocs    = "too many sub-documents"
+	reasonCrowd      = "too many items in one place"
 	reasonV2Feature  = "unknown feature byte"
 	reasonV2Column   = "column ends too early"
 	reasonV2Size     = "expands to too many bytes"

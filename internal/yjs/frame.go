@@ -2,7 +2,7 @@ package yjs
 
 import "bytes"
 
-// Protocol messages, one to a WebSocket message. A message of the y-websocket family (y-websocket, y-partykit,
+// Protocol messages, one or more to a WebSocket message, here a frame. A message of the y-websocket family (y-websocket, y-partykit,
 // y-partyserver, Y-Sweet) is
 //
 //	type body
@@ -70,24 +70,33 @@ type Message struct {
 	Version []byte // of a Hocuspocus client, with MsgAuth; nil from those before 4
 }
 
-// ReadMessage decodes a message of the y-websocket family. Unknown types are not an error, unknown sync steps are. Bytes
-// after the message are not looked at, as with all clients.
-func ReadMessage(frame []byte) (Message, error) {
+// ReadMessage decodes the first message of a frame of the y-websocket family, and gives what follows it: further messages, as
+// Rust clients send them, or nil at the end of the frame. Unknown types are not an error, and take the whole rest; unknown
+// sync steps are.
+func ReadMessage(frame []byte) (m Message, rest []byte, err error) {
 	c := cursor{b: frame}
-	m := c.message(false)
-	return m, c.err
+	m = c.message(false)
+	return m, c.rest(), c.err
 }
 
-// ReadHocuspocus decodes a message of Hocuspocus. A bare pong has no address.
-func ReadHocuspocus(frame []byte) (Message, error) {
+// ReadHocuspocus is ReadMessage for a frame of Hocuspocus. A bare pong has no address; every other message has its own.
+func ReadHocuspocus(frame []byte) (m Message, rest []byte, err error) {
 	if len(frame) == 1 && (frame[0] == MsgPing || frame[0] == MsgPong) {
-		return Message{Type: uint64(frame[0])}, nil
+		return Message{Type: uint64(frame[0])}, nil, nil
 	}
 	c := cursor{b: frame}
 	address := c.str()
-	m := c.message(true)
+	m = c.message(true)
 	m.Address = address
-	return m, c.err
+	return m, c.rest(), c.err
+}
+
+// rest is what was not read; nil if that is nothing, or after an error.
+func (c *cursor) rest() []byte {
+	if c.err != nil || c.left() == 0 {
+		return nil
+	}
+	return c.b[c.off:]
 }
 
 func (c *cursor) message(hocuspocus bool) (m Message) {
@@ -112,11 +121,16 @@ func (c *cursor) message(hocuspocus bool) (m Message) {
 			m.Version = c.str()
 		}
 	case m.Type == MsgQueryAwareness:
-		if c.left() > 0 {
-			m.Payload = c.bytes()
+		// An answer fills the frame; what does not is the next message.
+		if answer := (cursor{b: c.b, off: c.off}); c.left() > 0 {
+			if p := answer.bytes(); answer.err == nil && answer.left() == 0 {
+				m.Payload = p
+				c.off = len(c.b)
+			}
 		}
 	case !hocuspocus:
 		m.Payload = c.b[c.off:]
+		c.off = len(c.b)
 	case m.Type == MsgStateless, m.Type == MsgBroadcastStateless:
 		m.Payload = c.str()
 	case m.Type == MsgClose:
@@ -127,6 +141,7 @@ func (c *cursor) message(hocuspocus bool) (m Message) {
 		m.Step = c.uint()
 	default:
 		m.Payload = c.b[c.off:]
+		c.off = len(c.b)
 	}
 	if c.err != nil {
 		return Message{}

@@ -44,33 +44,74 @@ func TestMessagesOfRealClientsAreRead(t *testing.T) {
 		{"Hocuspocus close", "01 64 07", true, Message{Address: []byte("d"), Type: MsgClose}},
 		{"Hocuspocus status", "01 64 08 01", true, Message{Address: []byte("d"), Type: MsgSyncStatus, Step: 1}},
 		{"Hocuspocus pong", "0a", true, Message{Type: MsgPong}},
-		{"bytes after the message", "00 00 01 00 ff", false, Message{Type: MsgSync, Payload: []byte{0}}},
+		{"Y-Sweet asks, and nothing follows", "03", false, Message{Type: MsgQueryAwareness}},
 	} {
 		read := ReadMessage
 		if c.hocuspocus {
 			read = ReadHocuspocus
 		}
 		frame := unhex(t, c.frame)
-		got, err := read(frame)
+		got, rest, err := read(frame)
+		if rest != nil {
+			t.Errorf("%s: left %x", c.name, rest)
+		}
 		if err != nil || fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", c.want) {
 			t.Errorf("%s: got %+v %v, want %+v", c.name, got, err, c.want)
 		}
 		for k := range frame { // no panic, and no more than is there
-			if m, err := read(frame[:k]); err == nil && len(m.Payload) > k {
+			if m, _, err := read(frame[:k]); err == nil && len(m.Payload) > k {
 				t.Errorf("%s cut at %d: got %+v", c.name, k, m)
 			}
 		}
 	}
 }
 
+// Rust clients put several messages into one frame. What is left over and no message is malformed.
+func TestAFrameMayHoldSeveralMessages(t *testing.T) {
+	const step1, aware, query, saved = "00 00 01 00", "01 06 01 07 00 02 7b7d", "03", "66 01 00"
+	for _, c := range []struct {
+		frame string
+		hocus bool
+		types []uint64
+		bad   bool
+	}{
+		{step1 + aware, false, []uint64{MsgSync, MsgAwareness}, false},
+		{query + step1 + aware + saved, false, []uint64{MsgQueryAwareness, MsgSync, MsgAwareness, MsgSaved}, false},
+		{aware + query, false, []uint64{MsgAwareness, MsgQueryAwareness}, false},
+		{query + query + step1, false, []uint64{MsgQueryAwareness, MsgQueryAwareness, MsgSync}, false},
+		{step1 + "00 03 00", false, []uint64{MsgSync}, true},
+		{step1 + "01 ff", false, []uint64{MsgSync}, true},
+		{step1 + "ff", false, []uint64{MsgSync}, true},
+		{"01 64" + step1 + "01 64" + aware + "01 65" + step1, true, []uint64{MsgSync, MsgAwareness, MsgSync}, false},
+		{"01 64" + step1 + "05 64", true, []uint64{MsgSync}, true},
+	} {
+		read := ReadMessage
+		if c.hocus {
+			read = ReadHocuspocus
+		}
+		var types []uint64
+		rest := unhex(t, c.frame)
+		var err error
+		for rest != nil && err == nil {
+			var m Message
+			if m, rest, err = read(rest); err == nil {
+				types = append(types, m.Type)
+			}
+		}
+		if !slices.Equal(types, c.types) || (err != nil) != c.bad {
+			t.Errorf("%s: got %v %v, want %v, malformed %v", c.frame, types, err, c.types, c.bad)
+		}
+	}
+}
+
 func TestMalformedMessagesAreRefused(t *testing.T) {
 	for _, s := range []string{"", "00", "00 03 00", "00 00", "00 00 05 01", "00 01 ff", "01 05 00", "66", "02 00 02 ff fe", "02"} {
-		if m, err := ReadMessage(unhex(t, s)); err == nil {
+		if m, _, err := ReadMessage(unhex(t, s)); err == nil {
 			t.Errorf("%s: got %+v", s, m)
 		}
 	}
 	for _, s := range []string{"", "01 64", "01 ff 00 00 01 00", "05 64", "01 64 00 03 00", "01 64 02", "01 64 05 03 00", "01 64 08"} {
-		if m, err := ReadHocuspocus(unhex(t, s)); err == nil {
+		if m, _, err := ReadHocuspocus(unhex(t, s)); err == nil {
 			t.Errorf("hocuspocus %s: got %+v", s, m)
 		}
 	}
@@ -124,7 +165,7 @@ func TestSyncMessagesEqualYjs(t *testing.T) {
 	}
 	vectors(t, "sync.json", &v)
 	for _, c := range v.Cases {
-		m, err := ReadMessage(append([]byte{MsgSync}, c.Message...))
+		m, _, err := ReadMessage(append([]byte{MsgSync}, c.Message...))
 		switch {
 		case c.Name == "step1-of-A":
 			sv, e := VectorOf(c.Doc)

@@ -205,14 +205,14 @@ func FuzzMessage(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if m, err := ReadMessage(b); err == nil && m.Type == MsgSync {
-			again, err := ReadMessage(AppendSync(nil, byte(m.Step), m.Payload))
+		if m, _, err := ReadMessage(b); err == nil && m.Type == MsgSync {
+			again, _, err := ReadMessage(AppendSync(nil, byte(m.Step), m.Payload))
 			if err != nil || again.Step != m.Step || !bytes.Equal(again.Payload, m.Payload) {
 				t.Fatalf("got %+v %v, want %+v", again, err, m)
 			}
 		}
-		if m, err := ReadHocuspocus(b); err == nil && m.Type == MsgStateless {
-			again, err := ReadHocuspocus(AppendStateless(AppendAddress(nil, m.Address), string(m.Payload)))
+		if m, _, err := ReadHocuspocus(b); err == nil && m.Type == MsgStateless {
+			again, _, err := ReadHocuspocus(AppendStateless(AppendAddress(nil, m.Address), string(m.Payload)))
 			if err != nil || !bytes.Equal(again.Address, m.Address) || !bytes.Equal(again.Payload, m.Payload) {
 				t.Fatalf("got %+v %v, want %+v", again, err, m)
 			}
@@ -256,12 +256,12 @@ func FuzzJSON(f *testing.F) {
 			t.Fatalf("%s became %x: %v", b, first, check.err)
 		}
 		v := cursor{b: first}
-		text, ok := appendJSONOfAny(nil, &v)
+		text, ok := appendJSONOfAny(nil, &v, 1<<30)
 		if !ok || !json.Valid(text) {
 			t.Fatalf("%s became %s", b, text)
 		}
 		w := cursor{b: appendAnyOfJSON(nil, text)}
-		if again, _ := appendJSONOfAny(nil, &w); !bytes.Equal(again, text) {
+		if again, _ := appendJSONOfAny(nil, &w, 1<<30); !bytes.Equal(again, text) {
 			t.Fatalf("%s, then %s", text, again)
 		}
 	})

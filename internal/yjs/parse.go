@@ -5,18 +5,16 @@ import (
 	"slices"
 )
 
-// Limits bound what a stranger's update may hold. A zero field means its default, a negative one no limit.
+// Limits bound what one update of a stranger may hold. They stand where no honest update of 50 MiB reaches: what a document
+// may be is bounded by its bytes and by [DocumentLimits]. A zero field means its default, a negative one no limit.
 type Limits struct {
-	Structs      int // structs in one update, default 500,000
-	DeleteRanges int // default 500,000
-	Clients      int // clients with structs in one update, default 10,000
-	Roots        int // different root names in one update, default 1,000
-	SubDocs      int // default 100
+	Structs      int // default 5,000,000: a key press of its own takes at least 11 bytes, so they are 55 MB. Merging takes 40 bytes for each
+	DeleteRanges int // default 4,000,000: with the deleted struct that stays a range takes at least 13 bytes, so they are 52 MB. Parsing takes 24 bytes for each
 	Depth        int // nesting of any values and JSON, default 256
-	Types        int // nesting of shared types in one update, default 1,000
+	Expanded     int // bytes of V1 that V2 may become, default 64 MiB
 
 	// Stored: the update comes from a log that took it, maybe before a check was made stricter. What can be read is not
-	// refused then for what it would do to clients that have it already: options of sub-documents, and how deep types nest.
+	// refused then for what it would do to clients that have it already: options of sub-documents.
 	Stored bool
 }
 
@@ -43,11 +41,15 @@ type Update struct {
 	needs []ID
 	// Whatever an item refers to in its own client is below its own clock.
 
-	roots    [][]byte
-	structs  int
-	subDocs  int
-	disorder bool // its sections are not in order, or a client has two
-	keys     bool // an item of it is the value of a key of a nested type, and says so
+	roots     [][]byte
+	rootItems int // items that name a root
+	structs   int
+	subDocs   int
+	jumps     int  // items that do not follow the one that their client wrote before
+	disorder  bool // its sections or its deletes are not in order, or a client has two sections
+	keys      bool // an item of it is the value of a key of a nested type, and says so
+	nested    bool // an item of it is in a nested type, and says so
+	hollow    bool // it has structs that are collected or deleted
 }
 
 // Parse checks b whole and remembers what [State] needs. Beside what [Reader] checks, it refuses what would harm others
@@ -64,21 +66,17 @@ func (u *Update) Parse(b []byte, lim Limits) error {
 	return nil
 }
 
+// mostRoots is how many roots one update may name: the square of more is beyond what [DocumentLimits] allow of RootWork.
+const mostRoots = 20_000
+
 func (u *Update) parse(b []byte, lim *Limits) error {
 	var r Reader
 	var s Struct
 	c := &r.c
-	maxStructs, maxDepth := limit(lim.Structs, 500_000), limit(lim.Depth, 256)
-	maxClients, maxRanges := limit(lim.Clients, 10_000), limit(lim.DeleteRanges, 500_000)
-	maxTypes := limit(lim.Types, 1_000)
-	types := 0
-	maxRoots, maxSubDocs := limit(lim.Roots, 1_000), limit(lim.SubDocs, 100)
+	maxStructs, maxDepth := limit(lim.Structs, 5_000_000), limit(lim.Depth, 256)
 	var seen map[string]struct{} // roots, once they are many
 
 	r.Reset(b)
-	if c.err == nil && r.sections > uint64(maxClients) {
-		c.failLimit(0, reasonClients)
-	}
 	for r.Next(&s) {
 		u.structs++
 		if u.structs > maxStructs || r.structs > uint64(maxStructs) {
@@ -102,6 +100,7 @@ func (u *Update) parse(b []byte, lim *Limits) error {
 			u.runs = append(u.runs, Run{s.Client, s.Clock, s.Len})
 		}
 		if s.Info == RefGC {
+			u.hollow = true
 			continue
 		}
 		if s.Info&infoOrigin != 0 {
@@ -110,35 +109,28 @@ func (u *Update) parse(b []byte, lim *Limits) error {
 		if s.Info&infoRight != 0 {
 			u.need(c, &s, s.Right, r.start)
 		}
+		if s.Info&infoOrigin == 0 || s.Origin.Client != s.Client || s.Origin.Clock+1 != s.Clock {
+			u.jumps++
+		}
 		if s.Info&(infoOrigin|infoRight) == 0 {
 			if s.Root == nil {
 				u.need(c, &s, s.Parent, r.start)
+				u.nested = true
 				u.keys = u.keys || s.Info&infoSub != 0
-			} else if !u.hasRoot(s.Root, seen) {
-				if len(u.roots) >= maxRoots {
+			} else if u.rootItems++; !u.hasRoot(s.Root, seen) {
+				if len(u.roots) >= mostRoots && !lim.Stored {
 					c.failLimit(r.start, reasonRoots)
 				}
-				u.roots = append(u.roots, s.Root)
-				if len(u.roots) > 16 {
-					if seen == nil {
-						seen = make(map[string]struct{})
-						for _, name := range u.roots {
-							seen[string(name)] = struct{}{}
-						}
-					}
-					seen[string(s.Root)] = struct{}{}
-				}
+				seen = u.addRoot(s.Root, seen)
 			}
 		}
-		if s.Ref() == RefType {
-			types++
-		}
-		if s.Ref() == RefDoc {
+		switch s.Info & infoRef {
+		case RefDeleted:
+			u.hollow = true
+		case RefDoc:
+			u.subDocs++
 			if !lim.Stored && s.overridesDoc() {
 				c.fail(r.start, reasonOptions)
-			}
-			if u.subDocs++; u.subDocs > maxSubDocs {
-				c.failLimit(r.start, reasonSubDocs)
 			}
 		}
 		if c.depth > maxDepth {
@@ -149,6 +141,15 @@ func (u *Update) parse(b []byte, lim *Limits) error {
 		}
 	}
 	u.disorder = r.disorder
+	u.parseDeletes(&r, limit(lim.DeleteRanges, 4_000_000))
+	if c.err == nil && c.left() > 0 {
+		c.fail(c.off, reasonTrailing)
+	}
+	return r.Err()
+}
+
+func (u *Update) parseDeletes(r *Reader, most int) {
+	c := &r.c
 	var d Run
 	for r.NextDelete(&d) {
 		switch {
@@ -156,20 +157,20 @@ func (u *Update) parse(b []byte, lim *Limits) error {
 			c.fail(c.off-1, reasonZeroDelete)
 		case d.Client > MaxSafe || d.Clock+d.Len > MaxSafe:
 			c.fail(c.off-1, reasonRange)
-		case len(u.dels) >= maxRanges:
+		case len(u.dels) >= most:
 			c.failLimit(c.off-1, reasonRanges)
+		}
+		if n := len(u.dels); n > 0 {
+			last := &u.dels[n-1]
+			if last.Client == d.Client && last.Clock <= d.Clock && d.Clock <= last.End() {
+				last.Len = max(last.End(), d.End()) - last.Clock
+				continue
+			}
+			// Yjs cuts what it deletes: from the end to the beginning, 100,000 ranges in one text take it half a minute.
+			u.disorder = u.disorder || compareDeletes(*last, d) > 0
 		}
 		u.dels = append(u.dels, d)
 	}
-	if c.err == nil && c.left() > 0 {
-		c.fail(c.off, reasonTrailing)
-	}
-	if c.err == nil && types > maxTypes && !lim.Stored {
-		if at, bad := tooDeep(b, maxTypes); bad {
-			c.fail(at, reasonNesting)
-		}
-	}
-	return r.Err()
 }
 
 // overridesDoc says whether the options of a sub-document hold what Yjs does not write and takes all the same, since it gives
@@ -209,6 +210,21 @@ func (u *Update) need(c *cursor, s *Struct, id ID, start int) {
 		}
 	}
 	u.needs = append(u.needs, id)
+}
+
+func (u *Update) addRoot(name []byte, seen map[string]struct{}) map[string]struct{} {
+	u.roots = append(u.roots, name)
+	if len(u.roots) <= 16 {
+		return nil
+	}
+	if seen == nil {
+		seen = make(map[string]struct{})
+		for _, name := range u.roots {
+			seen[string(name)] = struct{}{}
+		}
+	}
+	seen[string(name)] = struct{}{}
+	return seen
 }
 
 func (u *Update) hasRoot(name []byte, seen map[string]struct{}) bool {

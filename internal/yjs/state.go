@@ -10,11 +10,22 @@ type State struct {
 	deletes IDSet
 	roots   map[string]struct{}
 	values  values // of keys, see values.go
+	shape   shape  // what work it is for others, see shape.go
+	planted IDSet  // came as collected or deleted, and nothing deleted them; see Planted
 }
 
 // Add puts all of u into the state. For a keystroke, which extends the last run of its client, nothing is allocated.
 func (s *State) Add(u *Update) {
 	s.findValues(u, &s.values)
+	s.shape.add(u, &s.structs)
+	if u.hollow {
+		s.addPlanted(u)
+	}
+	s.Know(u)
+}
+
+// Know puts the ids and root names of u into the state, and no more: enough for Contains and Vector, not for the rest.
+func (s *State) Know(u *Update) {
 	for _, r := range u.runs {
 		s.structs.Add(r.Client, r.Clock, r.Len)
 	}
@@ -46,15 +57,62 @@ func (s *State) Contains(u *Update) bool {
 	return true
 }
 
-// Vector is, for each client, the end of its run from clock 0. Clients whose clock 0 is not known are left out.
+// Vector is, for each client, the end of its run from clock 0. Clients whose clock 0 is not known are left out. It ends
+// before what is planted, see [State.Planted]: whoever has something else there sends it then.
 func (s *State) Vector() StateVector {
 	v := make(StateVector, len(s.structs.clients))
 	for client := range s.structs.clients {
-		if n := s.structs.Prefix(client); n > 0 {
+		n := s.structs.Prefix(client)
+		for _, p := range s.planted.Ranges(client) {
+			if !s.deletes.Contains(client, p.Clock, p.Len) {
+				n = min(n, p.Clock)
+				break
+			}
+		}
+		if n > 0 {
 			v[client] = n
 		}
 	}
 	return v
+}
+
+// Planted gives the first id at which u has content where the document came to hold none: only the length of something
+// collected or deleted, though no delete names it. Yjs writes a delete for all that it collects. So somebody else used up
+// the client's clocks, and what the client wrote there will be seen by nobody who has the document: it is not known, though
+// its clocks are, and must not be acknowledged. Contains does not look at that.
+func (s *State) Planted(u *Update) (ID, bool) {
+	if len(s.planted.clients) == 0 {
+		return ID{}, false
+	}
+	var st Struct
+	for r := NewReader(u.Bytes); r.Next(&st); {
+		if !st.IsItem() || st.Ref() == RefDeleted {
+			continue
+		}
+		for _, p := range s.planted.Ranges(st.Client) {
+			from, to := max(p.Clock, st.Clock), min(p.End(), st.End())
+			if from < to && !s.deletes.Contains(st.Client, from, to-from) {
+				return ID{st.Client, from}, true
+			}
+		}
+	}
+	return ID{}, false
+}
+
+// addPlanted notes what u brings without content, as far as neither u nor the state deletes it.
+func (s *State) addPlanted(u *Update) {
+	var dels IDSet
+	u.deletesByClient(dels.addSorted)
+	var st Struct
+	for r := NewReader(u.Bytes); r.skim(&st); {
+		if ref := st.Info & infoRef; ref != RefGC && ref != RefDeleted || s.structs.Contains(st.Client, st.Clock, st.Len) {
+			continue
+		}
+		st.beyond(s.structs.Prefix(st.Client))
+		if !dels.Contains(st.Client, st.Clock, st.Len) && !s.deletes.Contains(st.Client, st.Clock, st.Len) {
+			s.planted.Add(st.Client, st.Clock, st.Len)
+		}
+	}
 }
 
 // AppendVector appends Vector in wire form.
@@ -77,7 +135,7 @@ func (s *State) HasRoot(name []byte) bool { _, ok := s.roots[string(name)]; retu
 
 // Clone is a deep copy.
 func (s *State) Clone() *State {
-	c := &State{structs: s.structs.Clone(), deletes: s.deletes.Clone(), values: s.values.clone()}
+	c := &State{structs: s.structs.Clone(), deletes: s.deletes.Clone(), values: s.values.clone(), shape: s.shape.clone(), planted: s.planted.Clone()}
 	if s.roots != nil {
 		c.roots = make(map[string]struct{}, len(s.roots))
 		for name := range s.roots {

@@ -2,7 +2,6 @@ package yjs
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -104,67 +103,6 @@ func TestWhatBreaksClientsIsRefused(t *testing.T) {
 	}
 }
 
-func TestTypesNestOnlySoDeep(t *testing.T) {
-	// An array in an array, and so on: in the one before itself, or beside an element of it, by one client or by two.
-	nest := func(n int, client func(i int) uint64, beside bool) []byte {
-		var list []Struct
-		clocks := map[uint64]uint64{}
-		var holder ID
-		add := func(s Struct) ID {
-			s.Len, s.Clock = 1, clocks[s.Client]
-			clocks[s.Client]++
-			list = append(list, s)
-			return ID{s.Client, s.Clock}
-		}
-		for i := range n + 1 {
-			s := Struct{Client: client(i), Info: RefType, Content: []byte{TypeArray}}
-			switch {
-			case i == 0:
-				s.Root = []byte("a")
-			case beside:
-				first := add(Struct{Client: client(i), Info: RefAny, Parent: holder, Content: []byte{anyNull}})
-				s = s.after(first.Client, first.Clock)
-			default:
-				s.Parent = holder
-			}
-			holder = add(s)
-		}
-		slices.SortStableFunc(list, func(a, b Struct) int { return cmp.Compare(b.Client, a.Client) })
-		return update(list)
-	}
-	one := func(int) uint64 { return 5 }
-	two := func(i int) uint64 { return uint64(5 + i%2) }
-	for name, c := range map[string]func(n int) []byte{
-		"in itself":          func(n int) []byte { return nest(n, one, false) },
-		"beside an element":  func(n int) []byte { return nest(n, one, true) },
-		"of two":             func(n int) []byte { return nest(n, two, false) },
-		"of two, and beside": func(n int) []byte { return nest(n, two, true) },
-	} {
-		if err := validate(c(1000), Limits{}); err != nil {
-			t.Errorf("%s, 1000 levels: got %v", name, err)
-		}
-		var e *Error
-		if err := validate(c(1001), Limits{}); !errors.As(err, &e) || e.Reason != reasonNesting {
-			t.Errorf("%s, 1001 levels: got %v, want %s", name, err, reasonNesting)
-		}
-		for _, lim := range []Limits{{Types: -1}, {Stored: true}} {
-			if err := validate(c(20_000), lim); err != nil {
-				t.Errorf("%s, %+v: got %v", name, lim, err)
-			}
-		}
-	}
-	var flat []Struct
-	for i := range uint64(5000) {
-		flat = append(flat, Struct{Client: 5, Clock: i, Len: 1, Info: RefType, Root: []byte("a"), Content: []byte{TypeArray}})
-		if i > 0 {
-			flat[i] = flat[i].after(5, i-1)
-		}
-	}
-	if err := validate(update(flat), Limits{}); err != nil {
-		t.Errorf("5000 beside each other: got %v", err)
-	}
-}
-
 func TestWhatIsOnlyOddIsTaken(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -203,28 +141,6 @@ func TestEachLimitHoldsAtItsValueAndNotAbove(t *testing.T) {
 		{"structs", Limits{Structs: 50}, func(n int) []byte {
 			return update(sequence(n, func(i int) Struct { return text(1, uint64(i), "a") }))
 		}, 50, reasonStructs},
-		{"clients", Limits{Clients: 50}, func(n int) []byte {
-			return update(sequence(n, func(i int) Struct { return text(uint64(1000-i), 0, "a") }))
-		}, 50, reasonClients},
-		{"roots", Limits{Roots: 50}, func(n int) []byte {
-			return update(sequence(n*3, func(i int) Struct {
-				s := text(1, uint64(i), "a")
-				s.Root = fmt.Append(nil, "root", i%n)
-				return s
-			}))
-		}, 50, reasonRoots},
-		{"few roots", Limits{Roots: 3}, func(n int) []byte {
-			return update(sequence(n*3, func(i int) Struct {
-				s := text(1, uint64(i), "a")
-				s.Root = fmt.Append(nil, "root", i%n)
-				return s
-			}))
-		}, 3, reasonRoots},
-		{"sub-documents", Limits{SubDocs: 5}, func(n int) []byte {
-			return update(sequence(n, func(i int) Struct {
-				return Struct{Client: 1, Clock: uint64(i), Len: 1, Info: RefDoc, Root: []byte("m"), Content: []byte{1, 'g', anyObject, 0}}
-			}))
-		}, 5, reasonSubDocs},
 		{"delete ranges", Limits{DeleteRanges: 50}, func(n int) []byte {
 			var dels []Run
 			for i := range n {
@@ -659,7 +575,7 @@ func sameIDs(t *testing.T, what string, whole []byte, parts ...[]byte) {
 func parsedAny(t testing.TB, b []byte) *Update {
 	t.Helper()
 	u := new(Update)
-	if err := u.Parse(b, Limits{Structs: -1, DeleteRanges: -1, Roots: -1, SubDocs: -1, Clients: -1}); err != nil {
+	if err := u.Parse(b, Limits{Structs: -1, DeleteRanges: -1, Stored: true}); err != nil {
 		t.Fatal(err)
 	}
 	return u

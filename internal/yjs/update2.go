@@ -26,7 +26,7 @@ import (
 // The delete set's clocks count from the end of the range before, and its lengths are less by one.
 //
 // Because columns are run-length coded, a few bytes can stand for as many structs as one likes. FromV2 therefore counts
-// first, and refuses what grows beyond reason.
+// first, and stops where the result grows beyond reason or beyond Limits.Expanded: nothing that large is ever made.
 
 const (
 	v2StructsPerByte = 16 // and 64 more
@@ -198,7 +198,7 @@ func (w *writerV2) finish(dels *IDSet) []byte {
 
 // FromV2 converts a V2 update to V1. Lone halves of surrogate pairs, which V1 can't hold, become U+FFFD, as in Yjs. The
 // result is well formed; whether it may enter a log is for [Update.Parse] to say. Too many structs for lim or for the size
-// of the update, or too many bytes, are ErrLimit.
+// of the update, or more bytes than lim.Expanded, are ErrLimit.
 func FromV2(update []byte, lim Limits) ([]byte, error) {
 	if len(update) > math.MaxUint32 {
 		return nil, ErrTooLarge
@@ -218,17 +218,18 @@ func FromV2(update []byte, lim Limits) ([]byte, error) {
 type v1Writer struct {
 	counting bool
 	size     int
+	most     int    // bytes that the update may become
 	out      []byte // when counting, what is not counted yet
 	keys     []keySpan
 	json     []byte // scratch
 }
 
 // tick counts what is in out, and reports whether it is still within most.
-func (w *v1Writer) tick(most int) bool {
+func (w *v1Writer) tick() bool {
 	if w.counting {
 		w.size += len(w.out)
 		w.out = w.out[:0]
-		return w.size <= most
+		return w.size <= w.most
 	}
 	return true
 }
@@ -349,9 +350,9 @@ func (w *v1Writer) convert(update []byte, lim *Limits) error {
 	defer func() { w.keys = r.keys }()
 	r.open(update)
 	c := &r.rest
-	most := 4096 + v2BytesPerByte*len(update)
+	w.most = min(4096+v2BytesPerByte*len(update), limit(lim.Expanded, 64<<20))
 	maxStructs := uint64(64 + v2StructsPerByte*len(update))
-	maxStructs = min(maxStructs, uint64(limit(lim.Structs, 500_000)))
+	maxStructs = min(maxStructs, uint64(limit(lim.Structs, 5_000_000)))
 	structs := uint64(0)
 	sections := c.count(2)
 	w.out = AppendUvarint(w.out, sections)
@@ -374,7 +375,7 @@ func (w *v1Writer) convert(update []byte, lim *Limits) error {
 			if clock += s.Len; clock > maxClock {
 				c.fail(at, reasonOverflow)
 			}
-			if c.err == nil && !w.tick(most) {
+			if c.err == nil && !w.tick() {
 				c.failLimit(at, reasonV2Size)
 			}
 			if c.err != nil {
@@ -387,7 +388,7 @@ func (w *v1Writer) convert(update []byte, lim *Limits) error {
 		return c.err
 	}
 	w.out = appendDeletes(w.out, runs)
-	if !w.tick(most) {
+	if !w.tick() {
 		c.failLimit(c.off, reasonV2Size)
 	}
 	return c.err
@@ -450,7 +451,7 @@ func (w *v1Writer) structV2(r *readerV2, s *Struct) {
 				c.checkJSON(r.at[colString], p)
 			}
 			w.text(p)
-			if !w.tick(4096 + v2BytesPerByte*len(c.b)) {
+			if !w.tick() {
 				c.failLimit(r.at[colLen], reasonV2Size)
 				return
 			}
@@ -521,8 +522,12 @@ func (w *v1Writer) jsonOfAny(c *cursor) {
 		return
 	}
 	v := cursor{b: c.b[:c.off], off: from}
-	text, ok := appendJSONOfAny(w.json[:0], &v)
+	text, ok := appendJSONOfAny(w.json[:0], &v, w.most-w.size)
 	w.json = text
+	if v.err != nil {
+		c.failLimit(from, reasonV2Size)
+		return
+	}
 	if !ok {
 		c.fail(from, reasonBigint)
 		return

@@ -1,0 +1,441 @@
+package yjs
+
+import (
+	"hash/maphash"
+	"math"
+	"slices"
+	"sort"
+)
+
+// What a document may be is bounded by its bytes, which is the caller's to watch, and by the work it is for a stock client.
+// Shape keeps of a document what that work depends on. It asks of the document, not of an update: what an update may not do
+// at once, many may not do by turns.
+//
+//   - How deep types nest. Yjs goes into types by recursion: it can't read what nests some 2,000 levels deep, and when it has
+//     to delete what nests 4,000, it throws in the middle of its clean-up and never again sends what its user edits.
+//   - Root names, times the items that name one. To write such an item Yjs looks for its root among all of them: 20,000 roots
+//     with an item each cost a client 2.4 s whenever it encodes its document, and so do 4,000 roots with 100,000 keys.
+//   - Clients. Yjs copies its state vector twice for each transaction.
+//   - Sub-documents. Yjs makes a document for each as soon as it reads it.
+//   - Items that were put in the same place, which Yjs compares one by one: see crowd.
+
+// DocumentLimits bound a document. A zero field means its default, a negative one no limit.
+type DocumentLimits struct {
+	Depth     int // nesting of shared types, default 1,000
+	Clients   int // clients that ever wrote, default 200,000: a key press costs a stock client some 0.1 s then
+	RootWork  int // root names times items that name one, default 400 million: 2.4 s in a stock client
+	SubDocs   int // default 50,000: 2.6 s in a stock client
+	Conflicts int // milliseconds that stock clients spent ordering items of one place, see crowd; default 2,000
+}
+
+// shape is what is known of the work a document is. The zero value is that of an empty document.
+type shape struct {
+	depths    map[uint64]*depths // by client; none where nothing nests
+	deepest   int
+	rootItems int
+	subDocs   int
+	crowd     crowd
+}
+
+// depths says for one client's clocks how many types its items are inside of. It is constant from one entry to the next:
+// an entry is clock<<11 | depth, entries go by clock, and before the first the depth is 0. So an honest document has some
+// three entries, 24 bytes, for each paragraph, and a text without nested types none.
+type depths []uint64
+
+const (
+	depthBits = 11
+	maxDepth  = 1<<depthBits - 1
+)
+
+func (d depths) at(clock uint64) int {
+	i := len(d)
+	if i > 0 && d[i-1]>>depthBits > clock {
+		i = sort.Search(i, func(i int) bool { return d[i]>>depthBits > clock })
+	}
+	if i == 0 {
+		return 0
+	}
+	return int(d[i-1] & maxDepth)
+}
+
+// set gives the clocks [from, to) a depth.
+func (d *depths) set(from, to uint64, depth int) {
+	v := uint64(min(depth, maxDepth))
+	l := *d
+	n := len(l)
+	if n == 0 || l[n-1]>>depthBits < from {
+		if n == 0 || l[n-1]&maxDepth != v {
+			*d = append(l, from<<depthBits|v)
+		}
+		return
+	}
+	after := uint64(l.at(to))
+	i := sort.Search(n, func(i int) bool { return l[i]>>depthBits >= from })
+	j := sort.Search(n, func(i int) bool { return l[i]>>depthBits > to })
+	*d = slices.Replace(l, i, j, from<<depthBits|v, to<<depthBits|after)
+}
+
+// depth is how many types the item of an id is inside of; of what is not known 0. under is read where h knows nothing, which
+// is before the first entry of a client.
+func (h *shape) depth(id ID, under *shape) int {
+	if l := h.depths[id.Client]; l != nil && (*l)[0]>>depthBits <= id.Clock {
+		return l.at(id.Clock)
+	}
+	if under != nil {
+		return under.depth(id, nil)
+	}
+	return 0
+}
+
+// Admit says whether the document may have what u brings. A refusal is an [*Error] that is ErrLimit.
+func (s *State) Admit(u *Update, lim DocumentLimits) error {
+	refuse := func(reason string) error { return &Error{Reason: reason, Limit: true} }
+	if most := limit(lim.Clients, 200_000); s.Clients()+len(u.runs) > most {
+		fresh := make(map[uint64]struct{})
+		for _, r := range u.runs {
+			if s.structs.clients[r.Client] == nil {
+				fresh[r.Client] = struct{}{}
+			}
+		}
+		if len(fresh) > 0 && s.Clients()+len(fresh) > most {
+			return refuse(reasonClients)
+		}
+	}
+	if len(u.roots) > 0 {
+		roots, items := s.Roots(), s.shape.rootItems+u.rootItems
+		for _, name := range u.roots {
+			if !s.HasRoot(name) {
+				roots++
+			}
+		}
+		if most := limit(lim.RootWork, 400_000_000); roots > most/max(items, 1) {
+			return refuse(reasonRoots)
+		}
+	}
+	if u.subDocs > 0 && s.shape.subDocs+u.subDocs > limit(lim.SubDocs, 50_000) {
+		return refuse(reasonSubDocs)
+	}
+	if !s.shape.concerns(u) {
+		return nil
+	}
+	var own shape
+	own.take(u, &s.shape, &s.structs)
+	if own.deepest > limit(lim.Depth, 1_000) {
+		return refuse(reasonNesting)
+	}
+	if ms := limit(lim.Conflicts, 2_000); own.crowd.cost >= lightCrowd && (s.shape.crowd.heavy+own.crowd.cost)/1e6 > uint64(ms) {
+		return refuse(reasonCrowd)
+	}
+	return nil
+}
+
+// concerns: u may change more than counters. A key press at the end of what its writer typed does not, in a document where
+// nothing nests.
+func (h *shape) concerns(u *Update) bool { return u.nested || u.jumps > 0 || len(h.depths) > 0 }
+
+// add takes u in, of which known does not hold the structs yet.
+func (h *shape) add(u *Update, known *IDSet) {
+	if u.rootItems > 0 || u.subDocs > 0 {
+		news := slices.ContainsFunc(u.runs, func(r Run) bool { return !known.Contains(r.Client, r.Clock, r.Len) })
+		if news {
+			h.rootItems += u.rootItems
+			h.subDocs += u.subDocs
+		}
+	}
+	if h.concerns(u) {
+		h.crowd.cost = 0
+		h.take(u, nil, known)
+		if h.crowd.cost >= lightCrowd {
+			h.crowd.heavy += h.crowd.cost
+		}
+	}
+}
+
+// take notes the depths and places of the items of u that known does not hold. What it looks up in vain in h it finds in
+// under, which may be nil.
+func (h *shape) take(u *Update, under *shape, known *IDSet) {
+	nests := u.nested || len(h.depths) > 0 || under != nil && len(under.depths) > 0
+	visit := func(s *Struct) {
+		if !s.IsItem() || s.End() <= known.Prefix(s.Client) {
+			return
+		}
+		h.crowd.take(s, under)
+		if !nests {
+			return
+		}
+		depth := 0
+		if id, placed := s.place(); placed {
+			depth = h.depth(id, under)
+		} else if s.Root == nil {
+			depth = h.depth(s.Parent, under) + 1
+		}
+		h.deepest = max(h.deepest, depth)
+		l := h.depths[s.Client]
+		if l == nil {
+			if depth == 0 && under == nil {
+				return // as if it were not there
+			}
+			if h.depths == nil {
+				h.depths = make(map[uint64]*depths)
+			}
+			l = new(depths)
+			h.depths[s.Client] = l
+		}
+		l.set(s.Clock, s.End(), depth)
+	}
+	if nests && len(u.runs) > 1 {
+		inOrder(u, known, visit)
+		return
+	}
+	var s Struct
+	for r := NewReader(u.Bytes); r.Next(&s); {
+		visit(&s)
+	}
+}
+
+func (h *shape) clone() shape {
+	c := *h
+	if h.depths != nil {
+		c.depths = make(map[uint64]*depths, len(h.depths))
+		for client, l := range h.depths {
+			copied := slices.Clone(*l)
+			c.depths[client] = &copied
+		}
+	}
+	c.crowd = h.crowd.clone()
+	return c
+}
+
+// lane is one client's structs of an update, and how far they were visited.
+type lane struct {
+	r       Reader
+	left    uint64 // structs that r has not read
+	s       Struct // read, not visited; if has
+	has     bool
+	next    uint64 // clock after those that were visited
+	waiters waiters
+}
+
+// inOrder visits the structs of u such that what a struct refers to comes before it, as far as u and known have it; those
+// that wait for each other in a circle come last.
+func inOrder(u *Update, known *IDSet, visit func(s *Struct)) {
+	b := u.Bytes
+	if u.disorder {
+		if c, err := Canonical(b); err == nil {
+			b = c
+		}
+	}
+	lanes := make(map[uint64]*lane)
+	var work []uint64
+	var r Reader
+	var s Struct
+	var l *lane
+	section := 0
+	for r.Reset(b); r.skim(&s); l.left++ {
+		if section != r.section {
+			section = r.section
+			l = &lane{r: Reader{c: cursor{b: b, off: r.start}, structs: math.MaxUint64, client: s.Client, clock: s.Clock}}
+			lanes[s.Client] = l
+			work = append(work, s.Client)
+		}
+	}
+	slices.Reverse(work) // from the back, as on the wire
+	advance := func(client uint64, force bool) {
+		l := lanes[client]
+		waits := func(id ID) bool {
+			if id.Client == client || id.Clock < known.Prefix(id.Client) {
+				return false
+			}
+			other := lanes[id.Client]
+			if force || other == nil || id.Clock < other.next || other.left == 0 && !other.has {
+				return false
+			}
+			other.waiters.add(id.Clock, client)
+			return true
+		}
+		for l.has || l.left > 0 {
+			if !l.has {
+				l.r.Next(&l.s)
+				l.left--
+				l.has = true
+			}
+			s := &l.s
+			if s.HasOrigin() && waits(s.Origin) || s.HasRight() && waits(s.Right) || s.HasParent() && s.Root == nil && waits(s.Parent) {
+				break
+			}
+			visit(s)
+			l.next, l.has = s.End(), false
+		}
+		upTo := l.next
+		if l.left == 0 && !l.has {
+			upTo = math.MaxUint64 // what waits for later clocks waits in vain
+		}
+		work = l.waiters.wake(upTo, work)
+	}
+	drain := func(force bool) {
+		for len(work) > 0 {
+			client := work[len(work)-1]
+			work = work[:len(work)-1]
+			advance(client, force)
+		}
+	}
+	drain(false)
+	for client, l := range lanes {
+		if l.has || l.left > 0 {
+			work = append(work, client)
+		}
+	}
+	drain(true)
+}
+
+// crowd estimates what it costs stock clients to order items that were put in the same place: behind the same item, or first
+// in the same list, or under the same key. Yjs compares a new one with all that others put there, 250 ns for each, so that
+// 10,000 of one place and two clients cost 6 s, and 96 kB to say. Under a key it goes back to the first value each time,
+// which takes 12 ns for each value.
+//
+// Honest clients put few items in one place that do not know of each other, and then one by one: so an update counts if it
+// costs 5 ms by itself, and all that count together may cost a client 2 s. Neither is an item that is put before the one
+// that was put there last: its writer knew that one, and nothing has to be compared.
+//
+// An exact figure takes the whole document. This one leaves out what was put behind the items of the place.
+type crowd struct {
+	seen   seen             // places of all items that do not follow the one their client wrote before
+	places map[uint64]place // those that were seen twice
+	cost   uint64           // of the update at hand, nanoseconds
+	heavy  uint64           // of all updates that counted
+}
+
+// place is where several items were put, as a hash.
+type place struct {
+	n      uint32 // items, all in all
+	run    uint32 // of the client that put the last one, as the last
+	mixed  bool   // their right origins differ
+	client uint64
+	lowest uint64 // client
+	last   ID     // first id of the last one
+	right  ID     // origin of the last one
+}
+
+const (
+	passNanos  = 250
+	valueNanos = 12
+	lightCrowd = 5_000_000 // nanoseconds
+)
+
+var seed = maphash.MakeSeed()
+
+// placeOf is the place of an item as a hash; false if it follows the item that its client wrote before, and so is alone.
+func placeOf(s *Struct) (h uint64, ok bool) {
+	mix := func(kind, client, clock uint64) uint64 {
+		return maphash.Comparable(seed, [3]uint64{kind, client, clock})
+	}
+	switch {
+	case s.HasOrigin():
+		if s.Origin.Client == s.Client && s.Origin.Clock+1 == s.Clock {
+			return 0, false
+		}
+		return mix(1, s.Origin.Client, s.Origin.Clock), true
+	case s.HasRight():
+		return mix(2, s.Right.Client, s.Right.Clock), true
+	case s.Root != nil:
+		h = maphash.Bytes(seed, s.Root)
+	default:
+		h = mix(3, s.Parent.Client, s.Parent.Clock)
+	}
+	if s.HasSub() {
+		h = mix(h, maphash.Bytes(seed, s.Sub), 4)
+	}
+	return h, true
+}
+
+// take counts an item.
+func (c *crowd) take(s *Struct, under *shape) {
+	h, ok := placeOf(s)
+	if !ok {
+		return
+	}
+	p, known := c.places[h]
+	if !known && under != nil {
+		p, known = under.crowd.places[h]
+	}
+	if !known {
+		if !c.seen.add(h) && (under == nil || !under.crowd.seen.has(h)) {
+			return // the first
+		}
+		p = place{n: 1, lowest: math.MaxUint64, right: s.Right}
+	}
+	p.mixed = p.mixed || s.Right != p.right
+	switch {
+	case s.HasRight() && s.Right == p.last: // nothing stands between its neighbours
+	case s.Client < p.lowest && !p.mixed: // it stops at the first
+	case s.Client == p.client && !p.mixed:
+		c.cost += uint64(p.n-p.run) * passNanos
+	default:
+		c.cost += uint64(p.n) * passNanos
+	}
+	if s.HasSub() {
+		c.cost += uint64(p.n) * valueNanos
+	}
+	if p.client == s.Client {
+		p.run++
+	} else {
+		p.client, p.run = s.Client, 1
+	}
+	p.n++
+	p.lowest, p.right = min(p.lowest, s.Client), s.Right
+	p.last = ID{s.Client, s.Clock}
+	if c.places == nil {
+		c.places = make(map[uint64]place)
+	}
+	c.places[h] = p
+}
+
+func (c *crowd) clone() crowd {
+	d := *c
+	if c.places != nil {
+		d.places = make(map[uint64]place, len(c.places))
+		for h, p := range c.places {
+			d.places[h] = p
+		}
+	}
+	d.seen.layers = slices.Clone(c.seen.layers)
+	for i, l := range d.seen.layers {
+		d.seen.layers[i] = slices.Clone(l)
+	}
+	return d
+}
+
+// seen is a set of hashes that takes a byte for each, and is wrong about one in twenty: it may take a new one for known.
+type seen struct {
+	layers [][]uint64 // bits, each layer four times as many as the one before
+	n      int        // hashes in the last layer
+}
+
+func (b *seen) has(h uint64) bool {
+	for _, l := range b.layers {
+		mask := uint64(len(l))*64 - 1
+		i, j := h&mask, h>>32&mask
+		if l[i/64]&(1<<(i%64)) != 0 && l[j/64]&(1<<(j%64)) != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// add puts h into the set, and says whether it was there.
+func (b *seen) add(h uint64) bool {
+	if b.has(h) {
+		return true
+	}
+	if k := len(b.layers); k == 0 || b.n >= len(b.layers[k-1])*8 {
+		b.layers = append(b.layers, make([]uint64, 8<<(2*k)))
+		b.n = 0
+	}
+	l := b.layers[len(b.layers)-1]
+	mask := uint64(len(l))*64 - 1
+	i, j := h&mask, h>>32&mask
+	l[i/64] |= 1 << (i % 64)
+	l[j/64] |= 1 << (j % 64)
+	b.n++
+	return false
+}
