@@ -2,9 +2,12 @@
 package docs
 
 import (
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -13,7 +16,7 @@ import (
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}
-	for _, pattern := range []string{"../README.md", "*.md", "../examples/*/README.md"} {
+	for _, pattern := range []string{"../*.md", "*.md", "decisions/*.md", "../examples/*/README.md"} {
 		paths, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
@@ -26,8 +29,8 @@ func documents(t *testing.T) map[string]string {
 			found[path] = string(b)
 		}
 	}
-	if len(found) < 5 {
-		t.Fatalf("found %d documents, want the README, those of docs and of the examples", len(found))
+	if len(found) < 15 {
+		t.Fatalf("found %d documents, want those of the root, of docs and of the examples", len(found))
 	}
 	return found
 }
@@ -36,18 +39,23 @@ func documents(t *testing.T) map[string]string {
 func sources(t *testing.T) string {
 	t.Helper()
 	var all strings.Builder
-	for _, dir := range []string{"auth", "cmd/yjet", "ingest", "internal/yjs", "snapshot", "stream"} {
-		paths, _ := filepath.Glob(filepath.Join("..", dir, "*.go"))
-		for _, path := range paths {
-			if strings.HasSuffix(path, "_test.go") {
-				continue
-			}
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && slices.Contains([]string{"node_modules", ".git", "e2e", "web", "examples", "testdata"}, d.Name()):
+			return fs.SkipDir
+		case strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go"):
 			b, err := os.ReadFile(path)
 			if err != nil {
-				t.Fatal(err)
+				return err
 			}
 			all.Write(b)
 		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	return all.String()
 }
@@ -93,6 +101,91 @@ func TestLinksOfDocumentsLeadSomewhere(t *testing.T) {
 			if _, err := os.Stat(filepath.Join(filepath.Dir(path), m[1])); err != nil {
 				t.Errorf("%s links to %s, which is not there", path, m[1])
 			}
+		}
+	}
+}
+
+// quoted finds what a page sets in backquotes outside of its code blocks.
+func quoted(text string) (names []string) {
+	text = regexp.MustCompile("(?s)```.*?```").ReplaceAllString(text, "")
+	for _, m := range regexp.MustCompile("`([^`\n]+)`").FindAllStringSubmatch(text, -1) {
+		names = append(names, m[1])
+	}
+	return names
+}
+
+var (
+	aFile   = regexp.MustCompile(`^[\w.*-]+(/[\w.*-]*)*\.(go|mjs|js|conf|md|mod)$`)
+	aFolder = regexp.MustCompile(`^(auth|cmd|docs|e2e|examples|ingest|internal|snapshot|stream|web|deploy|\.ci)(/[\w.-]+)*/?$`)
+	inNATS  = regexp.MustCompile(`^(y[a-z]+)\b[\w.<>]*$|^(Y[A-Z]+)_NN$`)
+	aGoName = regexp.MustCompile(`^([a-z]+\.)?([A-Z]\w*[a-z]\w*)$`)
+)
+
+// Files, folders, subjects, streams and Go names that the pages for engineers name are there. A family of files, as `room_*`, has members.
+func TestPagesForEngineersNameOnlyWhatExists(t *testing.T) {
+	code := sources(t)
+	decisions, err := filepath.Glob("decisions/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range append(decisions, "design.md", "../CONTRIBUTING.md", "../SECURITY.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		looked := 0
+		for _, name := range quoted(string(text)) {
+			switch {
+			case name == "doc.go" || name == "yjet" || strings.HasPrefix(name, "notes/"): // a kind of file, the program, an example
+			case aFile.MatchString(name), aFolder.MatchString(name):
+				looked++
+				if found, _ := filepath.Glob(filepath.Join("..", name)); len(found) == 0 {
+					t.Errorf("%s names %s, which is not there", page, name)
+				}
+			case strings.HasSuffix(name, "_*"):
+				looked++
+				if found, _ := filepath.Glob("../ingest/" + name + ".go"); len(found) == 0 {
+					t.Errorf("%s names the files %s of ingest, of which there is none", page, name)
+				}
+			case inNATS.MatchString(name):
+				looked++
+				m := inNATS.FindStringSubmatch(name)
+				if word := m[1] + m[2]; !regexp.MustCompile(`"[^"\n]*\b` + word + `(\b|_)`).MatchString(code) {
+					t.Errorf("%s names %s, which is in no subject, stream or bucket of the program", page, name)
+				}
+			case aGoName.MatchString(name):
+				looked++
+				word := aGoName.FindStringSubmatch(name)[2]
+				if !regexp.MustCompile(`(?m)^\s*(func (\([^)]*\) )?|type |var |const )?` + word + `\b`).MatchString(code) {
+					t.Errorf("%s names %s, which no package declares", page, name)
+				}
+			}
+		}
+		if page == "design.md" && looked < 80 {
+			t.Errorf("%s: %d names looked up, want all of its files", page, looked)
+		}
+	}
+}
+
+// A decision is read in a minute or not at all.
+func TestDecisionsAreShort(t *testing.T) {
+	pages, err := filepath.Glob("decisions/*.md")
+	if err != nil || len(pages) < 10 {
+		t.Fatalf("found %d decisions, %v", len(pages), err)
+	}
+	for i, page := range pages {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if lines := strings.Count(string(text), "\n"); lines > 25 {
+			t.Errorf("%s has %d lines, want 25 at most", page, lines)
+		}
+		if want := fmt.Sprintf("# %d. ", i+1); !strings.HasPrefix(string(text), want) {
+			t.Errorf("%s does not begin with %q", page, want)
+		}
+		if !strings.Contains(string(text), "**Would change it:**") {
+			t.Errorf("%s does not say what would change it", page)
 		}
 	}
 }

@@ -60,7 +60,7 @@ func TestNATSShowsDocumentsToStockTools(t *testing.T) {
 			t.Errorf("streams are %v, want %s among them", names, want)
 		}
 	}
-	subject := regexp.MustCompile(`^ydoc\.0[01]\.notes/todo=2Emd$`)
+	subject := regexp.MustCompile(`^ydoc\.0[01]\.notes\.todo=2Emd$`)
 	var found *jetstream.RawStreamMsg
 	for _, name := range []string{"YDOC_00", "YDOC_01"} {
 		stream, err := js.Stream(ctx, name)
@@ -76,7 +76,7 @@ func TestNATSShowsDocumentsToStockTools(t *testing.T) {
 		}
 		for subj := range info.State.Subjects {
 			if !subject.MatchString(subj) {
-				t.Errorf("%s holds subject %q, want ydoc.NN.notes/todo=2Emd", name, subj)
+				t.Errorf("%s holds subject %q, want ydoc.NN.notes.todo=2Emd", name, subj)
 				continue
 			}
 			if found, err = stream.GetLastMsgForSubject(ctx, subj); err != nil {
@@ -108,7 +108,7 @@ func TestNATSShowsDocumentsToStockTools(t *testing.T) {
 	seen := 0
 	for key := range keys.Keys() {
 		seen++
-		if !strings.HasPrefix(key, "notes/todo=2Emd.") {
+		if !strings.HasPrefix(key, "notes.todo=2Emd.") {
 			t.Errorf("presence key %q, want <doc>.<client>", key)
 		}
 		e, err := kv.Get(ctx, key)

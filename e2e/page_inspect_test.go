@@ -108,7 +108,7 @@ func TestPageInspectsDocuments(t *testing.T) {
 	if tree = ask[string](b, "inner", M{"page": "op", "selector": ".tree"}); !strings.Contains(tree, "2 items") {
 		t.Errorf("the opened tree reads %q, want the list", tree)
 	}
-	token := "notes/=3Cimg=20src=3Dx=20onerror=3Dalert=281=29=3E"
+	token := "notes.=3Cimg=20src=3Dx=20onerror=3Dalert=281=29=3E"
 	if got := command("content"); !strings.Contains(got, token) {
 		t.Errorf("the command is %q, want the name as NATS has it", got)
 	}

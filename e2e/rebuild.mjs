@@ -12,8 +12,10 @@ import { fingerprint } from './fingerprint.mjs'
 
 const [url, name] = process.argv.slice(2)
 
-// tokenOf is the contract's subject token: A-Z a-z 0-9 - _ / stay, every other byte becomes =XX.
-const tokenOf = name => [...Buffer.from(name, 'utf8')].map(b => /[A-Za-z0-9_\/-]/.test(String.fromCharCode(b)) ? String.fromCharCode(b) : '=' + b.toString(16).toUpperCase().padStart(2, '0')).join('')
+// pathOf is the contract's tail of a subject: one token a segment, in which A-Z a-z 0-9 - _ stay and every other byte becomes =XX. (Names
+// whose path is hashed are not needed here.)
+const pathOf = name => name.split('/').map(tokenOf).join('.')
+const tokenOf = name => [...Buffer.from(name, 'utf8')].map(b => /[A-Za-z0-9_-]/.test(String.fromCharCode(b)) ? String.fromCharCode(b) : '=' + b.toString(16).toUpperCase().padStart(2, '0')).join('')
 
 const castagnoli = Array.from({ length: 256 }, (_, n) => {
   for (let k = 0; k < 8; k++) n = n & 1 ? 0x82f63b78 ^ (n >>> 1) : n >>> 1
@@ -28,7 +30,7 @@ const crc32c = bytes => {
 const nc = await connect({ servers: url, timeout: 5000 })
 const js = jetstream(nc)
 const jsm = await jetstreamManager(nc)
-const token = tokenOf(name)
+const path = pathOf(name)
 const problems = []
 const doc = new Y.Doc()
 const out = { records: 0, outside: 0, seqs: [], users: [], snapshot: null, streams: [], problems }
@@ -39,7 +41,7 @@ out.streams = streams.sort()
 
 // The head first: what it covers may be gone from the log, what it does not cover is there.
 for (const s of streams.filter(s => /^YSNAP_\d+$/.test(s))) {
-  const head = await last(s, `ysnap.${s.slice(6)}.${token}`)
+  const head = await last(s, `ysnap.${s.slice(6)}.head.${path}`)
   if (!head) continue
   const parts = Number(head.header.get('Yjet-Parts') || 0)
   out.snapshot = { upto: Number(head.header.get('Yjet-Upto')), epoch: head.header.get('Yjet-Epoch'), parts }
@@ -70,7 +72,7 @@ async function last (stream, subject) {
 
 const writers = new Map()
 for (const s of streams.filter(s => /^YDOC_\d+$/.test(s))) {
-  const subject = `ydoc.${s.slice(5)}.${token}`
+  const subject = `ydoc.${s.slice(5)}.${path}`
   const info = await jsm.streams.info(s, { subjects_filter: subject })
   let left = info.state.subjects?.[subject] ?? 0
   if (left === 0) continue

@@ -85,6 +85,8 @@ func (a *api) failHistory(w http.ResponseWriter, doc stream.Doc, err error) {
 		writeError(w, http.StatusConflict, "version-exists", "the document has a version of that name: delete it first, or take another")
 	case errors.Is(err, snapshot.ErrVersionName):
 		writeError(w, http.StatusBadRequest, "bad-version-name", "a version's name is 1 to 100 bytes of text, and no moment itself, such as 5 or 10m")
+	case errors.Is(err, snapshot.ErrBusy):
+		writeError(w, http.StatusServiceUnavailable, "busy", "others write to the document faster than the edit can be computed: try again")
 	case errors.Is(err, snapshot.ErrErased):
 		writeError(w, http.StatusConflict, "erased-content", "this was erased under that name and cannot come back there: use another name")
 	case errors.Is(err, snapshot.ErrTransfer):

@@ -15,7 +15,7 @@ func (a *api) getPresence(w http.ResponseWriter, r *http.Request, doc stream.Doc
 		list = room.present()
 	} else {
 		var err error
-		if list, err = a.o.Log.ListPresence(r.Context(), doc); err != nil {
+		if list, err = a.o.Log.Presence().List(r.Context(), doc); err != nil {
 			a.fail(w, doc, because(causeStorage, err))
 			return
 		}

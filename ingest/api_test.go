@@ -176,8 +176,8 @@ func TestListAndPresenceOverHTTP(t *testing.T) {
 		}
 		for _, d := range page.Docs {
 			got = append(got, d.ID)
-			if !regexp.MustCompile(`^ydoc\.0[01]\.` + d.ID + `$`).MatchString(d.Subject) {
-				t.Errorf("subject of %s: got %q, want ydoc.NN.%s", d.ID, d.Subject, d.ID)
+			if !regexp.MustCompile(`^ydoc\.0[01]\.` + strings.ReplaceAll(d.ID, "/", `\.`) + `$`).MatchString(d.Subject) {
+				t.Errorf("subject of %s: got %q, want ydoc.NN and the segments of the name", d.ID, d.Subject)
 			}
 		}
 		if after = page.Next; after == "" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"yjet/internal/yjs"
@@ -31,6 +32,9 @@ type room struct {
 
 	// Guarded by rooms.mu.
 	refs int // sessions, joiners and requests that hold the room
+
+	// erasures counts the erasures that were announced before load asked for the tombstone; admitted from then on.
+	erasures atomic.Int64
 
 	mu       sync.Mutex
 	tail     *stream.Tail // nil until loaded
@@ -82,7 +86,7 @@ func (r *room) listen(ctx context.Context) error {
 	// Nobody waits for long to be let in because cursors are not to be had.
 	ctx, cancel = context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	present, err := r.srv.o.Log.ListPresence(ctx, r.doc)
+	present, err := r.srv.o.Log.Presence().List(ctx, r.doc)
 	if err != nil {
 		r.logger().Warn("presence could not be read", "err", err)
 	}
@@ -93,20 +97,29 @@ func (r *room) listen(ctx context.Context) error {
 	return nil
 }
 
-// load opens the document's tail.
+// admitted stands in room.erasures once the room knows of all erasures so far: a later one ends it.
+const admitted = -1
+
+// load opens the document's tail, after an erasure that is under way has ended.
 func (r *room) load(ctx context.Context) error {
 	if l := r.srv.loader; l != nil {
 		if err := l.Load(ctx, r.doc); err != nil {
 			return err
 		}
 	}
+	var erased *snapshot.Erased
+	for {
+		n := r.erasures.Load()
+		var err error
+		if erased, err = r.srv.o.Snapshots.Erased(ctx, r.doc); err != nil {
+			return err
+		}
+		if r.erasures.CompareAndSwap(n, admitted) {
+			break
+		}
+	}
 	tail, err := r.srv.o.Log.Tail(ctx, r.doc, r.srv.o.Snapshots, r)
 	if err != nil {
-		return err
-	}
-	erased, err := r.srv.o.Snapshots.Erased(ctx, r.doc)
-	if err != nil {
-		tail.Close()
 		return err
 	}
 	r.mu.Lock()

@@ -6,6 +6,7 @@ import (
 
 	"yjet/ingest/outbound"
 	"yjet/internal/yjs"
+	"yjet/snapshot"
 	"yjet/stream"
 )
 
@@ -203,22 +204,11 @@ func (r *room) entries(g *group) (entries []stream.Entry, err error) {
 
 // cut appends an update of p, in which merged of its updates are, in as many entries as the server's size of messages demands.
 func (r *room) cut(entries []stream.Entry, p *pending, u []byte, merged int) ([]stream.Entry, error) {
-	limit := r.srv.o.Log.MaxUpdate()
-	if len(u) <= limit {
-		return append(entries, stream.Entry{User: p.user, Conn: p.conn, Merged: merged, Update: u}), nil
-	}
-	parts, err := yjs.Split(u, limit)
+	cut, err := snapshot.Entries(stream.Entry{User: p.user, Conn: p.conn, Merged: merged, Update: u}, r.srv.o.Log.MaxUpdate())
 	if err != nil {
 		return entries, because(causeTooLarge, err)
 	}
-	for i, part := range parts {
-		n := 1
-		if i == len(parts)-1 {
-			n = merged
-		}
-		entries = append(entries, stream.Entry{User: p.user, Conn: p.conn, Merged: n, WithNext: i < len(parts)-1, Update: part})
-	}
-	return entries, nil
+	return append(entries, cut...), nil
 }
 
 // committed is told the fate of a group, in the committer's goroutine.

@@ -27,7 +27,7 @@ const erasedEvery = 10 * time.Second
 func newErasures(s *Server) (*erasures, error) {
 	e := &erasures{srv: s, nextAt: time.Now().Add(erasedEvery)}
 	var err error
-	if e.stop, err = s.o.Log.OnAnnounce(snapshot.EraseAnnouncement, s.rooms.erased); err != nil {
+	if e.stop, err = s.o.Log.Control().On(snapshot.EraseAnnouncement, s.rooms.erased); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), erasedEvery)

@@ -74,13 +74,13 @@ func (k *presenceKeeper) run(work <-chan presenceOp) {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		if op.gone {
 			if rev, ok := revisions.take(key); ok {
-				if err := k.srv.o.Log.DeletePresence(ctx, op.doc, op.client, rev); err != nil {
+				if err := k.srv.o.Log.Presence().Delete(ctx, op.doc, op.client, rev); err != nil {
 					k.srv.metrics.dropped("presence") // it runs out by itself
 				}
 			}
 		} else {
 			op.value.Name, op.value.Color = nameAndColor(op.value.State)
-			rev, err := k.srv.o.Log.PutPresence(ctx, op.doc, op.value)
+			rev, err := k.srv.o.Log.Presence().Put(ctx, op.doc, op.value)
 			if err == nil {
 				revisions.put(key, rev, time.Now())
 			} else {

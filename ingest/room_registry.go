@@ -129,15 +129,22 @@ func (rs *rooms) discard(r *room) {
 }
 
 // erased hears that a document is being erased: its room closes, one that is
-// still loading too, and nobody writes to it any more. Whoever comes back opens
-// what is new under the name.
+// still loading too, and nobody writes to it any more. Clients that come back open
+// what is new under the name. A room that has not asked for the tombstone yet reads
+// it after this announcement and waits for the erasure to end.
 func (rs *rooms) erased(payload []byte) {
 	rs.mu.Lock()
 	r := rs.byDoc[stream.Doc(payload)]
 	rs.mu.Unlock()
-	if r != nil {
-		r.fail(stream.ErrErased)
+	if r == nil {
+		return
 	}
+	for n := r.erasures.Load(); n != admitted; n = r.erasures.Load() {
+		if r.erasures.CompareAndSwap(n, n+1) {
+			return
+		}
+	}
+	r.fail(stream.ErrErased)
 }
 
 // all lists the rooms that are loaded.

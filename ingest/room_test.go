@@ -43,7 +43,7 @@ func TestJoinerOfAnotherServerSeesPresenceFromTheBucket(t *testing.T) {
 	a.send(aware(1, 1, `{"user":{"name":"Ann","color":"#f00"}}`))
 	a.wait("echo", func() bool { return a.present()[1] != "" })
 	eventually(t, 5*time.Second, "Ann in the bucket", func() bool {
-		list, err := w1.log.ListPresence(t.Context(), "bucket")
+		list, err := w1.log.Presence().List(t.Context(), "bucket")
 		return err == nil && len(list) == 1 && list[0].Name == "Ann" && list[0].Color == "#f00"
 	})
 	b := w2.open("/bucket")
@@ -51,7 +51,7 @@ func TestJoinerOfAnotherServerSeesPresenceFromTheBucket(t *testing.T) {
 	a.leave()
 	b.wait("Ann gone", func() bool { return b.present()[1] == "" })
 	eventually(t, 5*time.Second, "Ann out of the bucket", func() bool {
-		list, err := w1.log.ListPresence(t.Context(), "bucket")
+		list, err := w1.log.Presence().List(t.Context(), "bucket")
 		return err == nil && len(list) == 0
 	})
 }
@@ -394,7 +394,7 @@ func TestAfterARestartOfNATSDocumentsOpenAndPresenceIsKept(t *testing.T) {
 		r.mu.Unlock()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		list, err := w.log.ListPresence(ctx, "after")
+		list, err := w.log.Presence().List(ctx, "after")
 		return err == nil && len(list) == 1
 	})
 }

@@ -128,7 +128,7 @@ func New(o Options) (*Server, error) {
 		s.keeper.close()
 		return nil, err
 	}
-	if s.unhear, err = o.Log.OnAnnounce(snapshot.DamageAnnouncement, s.damaged); err != nil {
+	if s.unhear, err = o.Log.Control().On(snapshot.DamageAnnouncement, s.damaged); err != nil {
 		s.log.Warn("damage found by other servers will not be heard of", "err", err)
 		s.unhear = func() {}
 	}

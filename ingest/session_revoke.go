@@ -46,7 +46,7 @@ type recheckJSON struct {
 func newRevoker(s *Server) (*revoker, error) {
 	v := &revoker{srv: s, nextAt: time.Now().Add(revokedEvery)}
 	for kind, f := range map[string]func([]byte){announceRevoke: v.hearRevoke, announceRecheck: v.hearRecheck} {
-		stop, err := s.o.Log.OnAnnounce(kind, f)
+		stop, err := s.o.Log.Control().On(kind, f)
 		if err != nil {
 			v.close()
 			return nil, err
@@ -79,7 +79,7 @@ func (v *revoker) revoke(ctx context.Context, rev auth.Revocation) (n int, err e
 	if n, err = v.apply(rev); err != nil {
 		return n, err
 	}
-	if err := v.srv.o.Log.Announce(announceRevoke, data); err != nil {
+	if err := v.srv.o.Log.Control().Announce(announceRevoke, data); err != nil {
 		return n, err
 	}
 	// One made before may stand longer than this: the bucket must not forget it.
@@ -87,7 +87,7 @@ func (v *revoker) revoke(ctx context.Context, rev auth.Revocation) (n int, err e
 		return n, err
 	}
 	sum := sha256.Sum256([]byte(rev.User + "\x00" + rev.Session + "\x00" + rev.Doc + "\x00" + rev.Leave.String()))
-	_, err = v.srv.o.Log.MetaPut(ctx, revokedPrefix+hex.EncodeToString(sum[:16]), data, nil)
+	_, err = v.srv.o.Log.Meta().Put(ctx, revokedPrefix+hex.EncodeToString(sum[:16]), data, nil)
 	return n, err
 }
 
@@ -133,7 +133,7 @@ func (v *revoker) recheck(user, doc string) error {
 	if err != nil {
 		return err
 	}
-	return v.srv.o.Log.Announce(announceRecheck, data)
+	return v.srv.o.Log.Control().Announce(announceRecheck, data)
 }
 
 // tick reads the bucket now and then, in a goroutine of its own.
@@ -157,7 +157,7 @@ func (v *revoker) tick(now time.Time) {
 
 // load puts what the bucket holds into force and clears away what has lapsed.
 func (v *revoker) load(ctx context.Context) error {
-	entries, err := v.srv.o.Log.MetaList(ctx, revokedPrefix)
+	entries, err := v.srv.o.Log.Meta().List(ctx, revokedPrefix+">")
 	if err != nil {
 		return err
 	}
@@ -169,7 +169,7 @@ func (v *revoker) load(ctx context.Context) error {
 			continue
 		}
 		if !rev.Until.After(now) {
-			v.srv.o.Log.MetaDelete(ctx, e.Key) // another server may have; the next round tries again
+			v.srv.o.Log.Meta().Delete(ctx, e.Key) // another server may have; the next round tries again
 			continue
 		}
 		if _, err := v.apply(rev); err != nil {

@@ -265,7 +265,7 @@ func TestLapsedRevocationsAreClearedAway(t *testing.T) {
 		if err := w.srv.revoker.load(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		list, err := w.log.MetaList(t.Context(), revokedPrefix)
+		list, err := w.log.Meta().List(t.Context(), revokedPrefix+">")
 		return err == nil && len(list) == 0
 	})
 }

@@ -180,19 +180,28 @@ func BenchmarkStored(b *testing.B) {
 	})
 }
 
-// BenchmarkAuthors tells who wrote the paper.
+// BenchmarkAuthors tells who wrote the paper, and what of it was written since its first key.
 func BenchmarkAuthors(b *testing.B) {
 	updates := paper(b)
 	h := newHouse(b)
 	s := h.store(Options{})
 	a := h.author("paper", "ada")
-	types(b, a, updates)
+	seqs := types(b, a, updates)
 	mustFold(b, s, a.doc)
-	for b.Loop() {
-		if _, runs, err := s.Authors(h.ctx, a.doc, "text", Moment{}); err != nil || len(runs["text"]) != 1 {
-			b.Fatal(err, len(runs["text"]))
+	b.Run("authors", func(b *testing.B) {
+		for b.Loop() {
+			if _, runs, err := s.Authors(h.ctx, a.doc, "text", Moment{}); err != nil || len(runs["text"]) != 1 {
+				b.Fatal(err, len(runs["text"]))
+			}
 		}
-	}
+	})
+	b.Run("diff", func(b *testing.B) {
+		for b.Loop() {
+			if d, err := s.Diff(h.ctx, a.doc, Moment{Seq: seqs[0]}, Moment{}); err != nil || len(d.Types) != 1 {
+				b.Fatal(err, len(d.Types))
+			}
+		}
+	})
 }
 
 // BenchmarkSegment packs and unpacks the paper's records.

@@ -4,21 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 
 	"yjet/stream"
+	"yjet/stream/name"
 )
 
-// putState stores state as chunks ysnap.NN.<doc>.<attempt>.<i>, counting i from first.
+// putState stores state as chunks ysnap.NN.part.<attempt>.<i>.<doc>, counting i from first.
 func (s *Store) putState(ctx context.Context, doc stream.Doc, attempt string, first int, state []byte) ([]blobRef, error) {
 	size := min(inlineMax, s.log.MaxUpdate())
 	parts := make([]blobRef, 0, len(state)/size+1)
 	for i := first; len(state) > 0 || i == first; i++ {
 		chunk := state[:min(size, len(state))]
 		state = state[len(chunk):]
-		p := blobRef{Subject: s.log.ChunkSubject(doc, attempt, i), Bytes: len(chunk), Sum: sumOf(chunk)}
-		if _, err := s.log.PutBlob(ctx, p.Subject, stream.Blob{Header: map[string]string{hdrSum: p.Sum}, Data: chunk}); err != nil {
+		p := blobRef{Subject: s.log.Blobs().ChunkSubject(doc, attempt, i), Bytes: len(chunk), Sum: sumOf(chunk)}
+		if _, err := s.log.Blobs().Put(ctx, p.Subject, stream.Blob{Header: map[string]string{hdrSum: p.Sum}, Data: chunk}); err != nil {
 			return parts, fmt.Errorf("store chunk %s: %w", p.Subject, err)
 		}
 		parts = append(parts, p)
@@ -28,7 +28,7 @@ func (s *Store) putState(ctx context.Context, doc stream.Doc, attempt string, fi
 
 // getBlob reads a blob and checks it. A blob that is not there or not whole is errDamaged.
 func (s *Store) getBlob(ctx context.Context, ref blobRef) ([]byte, error) {
-	b, ok, err := s.log.GetBlob(ctx, ref.Subject)
+	b, ok, err := s.log.Blobs().Get(ctx, ref.Subject)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", ref.Subject, err)
 	}
@@ -86,7 +86,7 @@ func (s *Store) state(ctx context.Context, h *head) ([]byte, error) {
 // snapHead reads the head from the leader. Nil: there is none. A head that does not decode is errDamaged, and its revision
 // is told so that a new one can take its place.
 func (s *Store) snapHead(ctx context.Context, doc stream.Doc) (h *head, rev stream.Seq, err error) {
-	b, ok, err := s.log.SnapHead(ctx, doc)
+	b, ok, err := s.log.Blobs().Head(ctx, doc)
 	if errors.Is(err, stream.ErrDamaged) {
 		return nil, 0, fmt.Errorf("%w: read snapshot head of %q: %w", errDamaged, doc, err) // NATS takes its revision for 0, too
 	}
@@ -100,14 +100,8 @@ func (s *Store) snapHead(ctx context.Context, doc stream.Doc) (h *head, rev stre
 	return h, b.Rev, err
 }
 
-// attemptOf is the attempt in a blob's subject: the last token but one of a chunk, the last of a segment.
+// attemptOf returns the attempt in the subject of a chunk or segment.
 func attemptOf(subject string) string {
-	t := strings.Split(subject, ".")
-	if len(t) < 4 {
-		return ""
-	}
-	if t[0] == "yhist" {
-		return t[len(t)-1]
-	}
-	return t[len(t)-2]
+	b, _ := name.ParseBlob(subject)
+	return b.Attempt
 }

@@ -63,7 +63,7 @@ func (s *Store) fold(ctx context.Context, doc stream.Doc, mode foldMode) (stream
 	}
 	defer s.work.Done()
 	start := time.Now()
-	c := &compaction{s: s, doc: doc, mode: mode, lg: s.lg.With("doc", doc), attempt: stream.NewAttempt()}
+	c := &compaction{s: s, doc: doc, mode: mode, lg: s.lg.With("doc", doc), attempt: s.log.Blobs().NewAttempt()}
 	for _, step := range []struct {
 		name string
 		do   func(context.Context) error
@@ -185,7 +185,7 @@ func (c *compaction) readAllowed(ctx context.Context) (err error) {
 		if c.view, err = c.s.read(ctx, c.doc, 0, c.worth); err != nil || c.erased.IsZero() {
 			return err
 		}
-		erased, err := c.s.Erased(ctx, c.doc)
+		erased, err := c.s.erasedNow(ctx, c.doc)
 		if err != nil {
 			return err
 		}
@@ -299,7 +299,7 @@ func (c *compaction) writeHead(ctx context.Context) error {
 	// before it removes anything, so that one of the two sees the other.
 	err = c.stillThere(ctx)
 	if errors.Is(err, errErased) {
-		if err := c.s.log.RemoveSnapHead(ctx, c.doc, rev); err != nil {
+		if err := c.s.log.Blobs().RemoveHead(ctx, c.doc, rev); err != nil {
 			return err // the second look at what was erased does it
 		}
 		c.stands = false
@@ -324,7 +324,7 @@ func (s *Store) putHead(ctx context.Context, doc stream.Doc, h *head, expect str
 	if err != nil {
 		return 0, err
 	}
-	rev, err := s.log.PutSnapHead(ctx, doc, b, expect)
+	rev, err := s.log.Blobs().PutHead(ctx, doc, b, expect)
 	if !errors.Is(err, stream.ErrConflict) {
 		return rev, err
 	}
@@ -407,7 +407,7 @@ func (c *compaction) removeUnnamed(ctx context.Context) error {
 		if keep[name] {
 			continue
 		}
-		if err := c.s.log.RemoveBlob(ctx, name); err != nil {
+		if err := c.s.log.Blobs().Remove(ctx, name); err != nil {
 			c.lg.Debug("stale blob stays for the sweep", "subject", name, "err", err)
 		}
 	}
@@ -422,7 +422,7 @@ func (c *compaction) takeBack(err error) {
 	ctx, cancel := context.WithTimeout(c.s.ctx, 10*time.Second)
 	defer cancel()
 	for _, name := range c.wrote {
-		if err := c.s.log.RemoveBlob(ctx, name); err != nil {
+		if err := c.s.log.Blobs().Remove(ctx, name); err != nil {
 			c.lg.Debug("blob of an abandoned fold stays for the sweep", "subject", name, "err", err)
 			return
 		}

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"yjet/internal/yjs"
 	"yjet/stream"
+	"yjet/stream/name"
 )
 
 // DamageAnnouncement is the kind under which servers tell each other that a document was found damaged; the payload is its name. A
@@ -59,7 +59,7 @@ func (s *Store) markDamaged(doc stream.Doc, what string, err error) {
 	}
 	s.metrics.damage.WithLabelValues(what).Inc()
 	s.lg.Error("document is damaged in storage", "doc", doc, "what", what, "err", err)
-	if err := s.log.Announce(DamageAnnouncement, []byte(doc)); err != nil {
+	if err := s.log.Control().Announce(DamageAnnouncement, []byte(doc)); err != nil {
 		s.lg.Warn("damage not announced", "doc", doc, "err", err)
 	}
 	if s.opt.OnDamage != nil {
@@ -80,6 +80,13 @@ func (s *Store) mended(doc stream.Doc, what string) {
 	}
 }
 
+// unmark takes the mark off a document that is no more.
+func (s *Store) unmark(doc stream.Doc) {
+	s.mu.Lock()
+	delete(s.damaged, doc)
+	s.mu.Unlock()
+}
+
 func (s *Store) foundHoles(doc stream.Doc, holes []Hole) {
 	s.markDamaged(doc, "log", fmt.Errorf("%w: %s (%d in all)", stream.ErrLost, holes[0].What, len(holes)))
 }
@@ -87,7 +94,7 @@ func (s *Store) foundHoles(doc stream.Doc, holes []Hole) {
 // foundShort: record N stays in the log when a fold covers N, so a log that ends before has lost its end. What an erasure
 // removes at this moment is no damage.
 func (s *Store) foundShort(ctx context.Context, doc stream.Doc, v *view) {
-	if e, err := s.Erased(ctx, doc); err == nil && e != nil && time.Since(e.At) < time.Minute {
+	if e, err := s.erasedNow(ctx, doc); err == nil && e != nil && time.Since(e.At) < time.Minute {
 		return
 	}
 	s.markDamaged(doc, "log", fmt.Errorf("%w: the snapshot covers sequence %d and the log ends at %d", stream.ErrLost, v.covered(), v.target))
@@ -164,7 +171,7 @@ func (s *Store) Heal(ctx context.Context, doc stream.Doc, state []byte, seq stre
 	if err := u.Parse(state, stored); err != nil {
 		return err
 	}
-	if erased, err := s.Erased(ctx, doc); err != nil {
+	if erased, err := s.erasedNow(ctx, doc); err != nil {
 		return err
 	} else if erased.Refuses(&u) {
 		return fmt.Errorf("%w: %q", ErrErased, doc) // a room that has not heard of it
@@ -229,7 +236,7 @@ func (s *Store) replaceSnapshot(ctx context.Context, doc stream.Doc, state []byt
 	if err != nil {
 		return err
 	}
-	c := &compaction{s: s, doc: doc, mode: always, lg: s.lg.With("doc", doc), attempt: stream.NewAttempt(), erased: erased, view: &view{head: h, rev: rev}, state: state}
+	c := &compaction{s: s, doc: doc, mode: always, lg: s.lg.With("doc", doc), attempt: s.log.Blobs().NewAttempt(), erased: erased, view: &view{head: h, rev: rev}, state: state}
 	next := *h
 	next.upto, next.epoch, next.inline = seq, s.epoch(doc), nil
 	i := &next.info
@@ -251,23 +258,17 @@ func (s *Store) replaceSnapshot(ctx context.Context, doc stream.Doc, state []byt
 	return c.removeUnnamed(ctx)
 }
 
-// salvage makes up a head from the history segments' subjects when the head itself is not readable: yhist.NN.<doc>.<from>.<to>.
-// <attempt>. Of several packings of the same records the longest is taken.
+// salvage makes up a head from the subjects of the history segments when the head itself is not readable. Of several packings of the
+// same records it takes the longest.
 func (s *Store) salvage(ctx context.Context, doc stream.Doc) (*head, error) {
-	subjects, err := s.log.Blobs(ctx, doc)
+	subjects, err := s.log.Blobs().List(ctx, doc)
 	if err != nil {
 		return nil, err
 	}
 	var segs []segmentRef
 	for _, subject := range subjects {
-		t := strings.Split(subject, ".")
-		if len(t) != 6 || t[0] != "yhist" {
-			continue
-		}
-		from, err1 := strconv.ParseUint(t[3], 10, 64)
-		to, err2 := strconv.ParseUint(t[4], 10, 64)
-		if err1 == nil && err2 == nil {
-			segs = append(segs, segmentRef{blobRef: blobRef{Subject: subject}, From: stream.Seq(from), To: stream.Seq(to)})
+		if b, ok := name.ParseBlob(subject); ok && b.Kind == name.Hist {
+			segs = append(segs, segmentRef{blobRef: blobRef{Subject: subject}, From: stream.Seq(b.From), To: stream.Seq(b.To)})
 		}
 	}
 	slices.SortFunc(segs, func(a, b segmentRef) int {
@@ -281,7 +282,7 @@ func (s *Store) salvage(ctx context.Context, doc stream.Doc) (*head, error) {
 		if seg.From <= h.upto {
 			continue
 		}
-		b, ok, err := s.log.GetBlob(ctx, seg.Subject)
+		b, ok, err := s.log.Blobs().Get(ctx, seg.Subject)
 		if err != nil {
 			return nil, err
 		} else if !ok {

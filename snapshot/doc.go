@@ -15,14 +15,14 @@
 //
 // # The head
 //
-// The head of a document is the one message on ysnap.NN.<doc> (NN the shard, <doc> the token of the name). Headers:
+// The head of a document is the one message on ysnap.NN.head.<doc> (NN the shard, <doc> the path of the name). Headers:
 //
 //	Yjet-Upto   N, the sequence of the last record that the state covers
 //	Yjet-Sum    crc32c (Castagnoli) of the payload, 8 hex digits
 //	Yjet-Epoch  how often the shard's stream was found shorter than it had been, plus 1
 //	Yjet-Parts  n, only when the state is in n chunks
 //	Yjet-Info   the JSON below, only when the state is in the payload
-//	Yjet-Doc    the document's name, only when its token is a hash
+//	Yjet-Doc    the document's name, only when its path is hashed
 //
 // Without Yjet-Parts the payload is the state itself, a Yjs V1 update: merged, neighbours joined, deleted content dropped.
 // With Yjet-Parts the payload is the JSON, and the state is the concatenation of the chunks that it lists. The state is
@@ -34,13 +34,13 @@
 //	  "bytes": 276982,              of the state
 //	  "sum": "1a2b3c4d",            crc32c of the state
 //	  "parts": [                    the chunks, in order; absent when inline
-//	    {"subject": "ysnap.00.notes.K7QZ2MXA.0", "bytes": 524288, "sum": "…"}, …],
+//	    {"subject": "ysnap.00.part.K7QZ2MXA.0.notes", "bytes": 524288, "sum": "…"}, …],
 //	  "time": 1767225600000,        of record N, milliseconds since 1970
 //	  "first": 1767220000000,       of the first record
 //	  "records": 5012,              ever folded, dropped history included
 //	  "updates": 6120,              likewise; a record can be several updates of one connection
 //	  "history": [                  segments, in order, none overlapping; the records after "horizon", through N
-//	    {"subject": "yhist.00.notes.12.9120.K7QZ2MXA", "bytes": 20480, "sum": "…",
+//	    {"subject": "yhist.00.12.9120.K7QZ2MXA.notes", "bytes": 20480, "sum": "…",
 //	     "from": 12, "to": 9120,    sequences of its first and last record
 //	     "records": 5012, "updates": 6120, "raw": 143360,   bytes of the updates before packing
 //	     "start": …, "end": …}, …], times of its records

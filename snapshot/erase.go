@@ -24,9 +24,11 @@ type tombstone struct {
 	User   string     `json:"user,omitempty"`
 	Upto   stream.Seq `json:"upto,omitempty"`  // the last sequence that was seen of it
 	Swept  bool       `json:"swept,omitempty"` // what was on its way at the time has been looked for
+	// Until is when the erasure that is under way is given up on, at the latest; zero once it has ended. Nobody opens the document before.
+	Until time.Time `json:"until,omitzero"`
 }
 
-// erasedAt is when doc was last erased; zero: never. Who reads a document in order to write something of it asks before and
+// erasedAt is when doc was last erased; zero: never. A caller that reads a document in order to write something of it asks before and
 // after: what an erasure removed meanwhile must not come back.
 func (s *Store) erasedAt(ctx context.Context, doc stream.Doc) (time.Time, error) {
 	t, _, err := s.tombstone(ctx, doc)
@@ -67,29 +69,51 @@ func (e *Erased) Refuses(u *yjs.Update) bool {
 	return false
 }
 
-func erasedKey(doc stream.Doc) string { return "erased." + doc.Token() }
+func erasedKey(doc stream.Doc) string { return "erased." + doc.Path() }
 
-// Erased reads what of doc was erased, nil if it never was. A room asks when it opens.
+// Erased reads what of doc was erased, nil if it never was. A room asks before it opens the document: where an erasure is under way the
+// answer comes when it has ended. What a client typed into a document that is going would go with it, or stay without what it builds on.
 func (s *Store) Erased(ctx context.Context, doc stream.Doc) (*Erased, error) {
+	for {
+		t, _, err := s.tombstone(ctx, doc)
+		if err != nil || t == nil {
+			return nil, err
+		}
+		if !time.Now().Before(t.Until) {
+			return t.erased()
+		}
+		if err := sleep(ctx, eraseSettle/8); err != nil {
+			return nil, fmt.Errorf("%q is being erased: %w", doc, err)
+		}
+	}
+}
+
+// erasedNow is Erased without waiting.
+func (s *Store) erasedNow(ctx context.Context, doc stream.Doc) (*Erased, error) {
 	t, _, err := s.tombstone(ctx, doc)
 	if err != nil || t == nil {
 		return nil, err
 	}
+	return t.erased()
+}
+
+func (t *tombstone) erased() (*Erased, error) {
 	v, err := yjs.DecodeStateVector(t.Vector)
 	if err != nil {
-		return nil, fmt.Errorf("tombstone of %q: %w", doc, err)
+		return nil, fmt.Errorf("tombstone of %q: %w", t.Doc, err)
 	}
 	return &Erased{At: t.At, vector: v}, nil
 }
 
 // ErasedSince lists what was erased since the revision seen, with when it was, and answers the revision to ask with next time.
-// Revision 0 lists nothing: the erasures that are to be told of begin with the call.
+// Revision 0 lists nothing: the erasures that are to be told of begin with the call. Marks of damage on documents that are listed go: a
+// server that reads what another one removes finds much missing.
 func (s *Store) ErasedSince(ctx context.Context, seen uint64) (list map[stream.Doc]time.Time, next uint64, err error) {
 	if seen == 0 {
-		next, err = s.log.MetaEnd(ctx)
+		next, err = s.log.Meta().End(ctx)
 		return nil, next, err
 	}
-	entries, err := s.log.MetaSince(ctx, "erased.", seen)
+	entries, err := s.log.Meta().Since(ctx, "erased.>", seen)
 	if err != nil {
 		return nil, seen, err
 	}
@@ -104,12 +128,13 @@ func (s *Store) ErasedSince(ctx context.Context, seen uint64) (list map[stream.D
 			list = make(map[stream.Doc]time.Time)
 		}
 		list[t.Doc] = t.At
+		s.unmark(t.Doc)
 	}
 	return list, seen, nil
 }
 
 func (s *Store) tombstone(ctx context.Context, doc stream.Doc) (*tombstone, uint64, error) {
-	e, ok, err := s.log.MetaGet(ctx, erasedKey(doc))
+	e, ok, err := s.log.Meta().Get(ctx, erasedKey(doc))
 	if err != nil || !ok {
 		return nil, 0, err
 	}
@@ -122,22 +147,26 @@ func (s *Store) tombstone(ctx context.Context, doc stream.Doc) (*tombstone, uint
 
 // Erase removes a document for good: log, snapshot, history, versions, presence.
 //
-//  1. The tombstone, with all that the document ever held by client and clock. From here on no server takes any of it in.
+//  1. The tombstone, with all that the document ever held by client and clock. From here on no server takes any of it in, and none opens
+//     the document before the erasure has ended.
 //  2. Every server is told; rooms close.
 //  3. Everything stored is purged. What the streams hold at the time is overwritten first (stream.Log.Erase); what folds took out of
 //     them earlier lies in NATS's block files until NATS rewrites those.
-//  4. What was on its way then, and is found stored after Options.EraseWait, goes too; by the sweep if this server ends before.
+//  4. What rooms stored that had not heard is buried, told and purged likewise.
+//  5. What was on its way then, and is found stored after Options.EraseWait, goes too; by the sweep if this server ends before.
 //
-// The name may be used again at once: only what the erased document's clients bring is refused. ErrNotFound: there is none.
+// The name may be used again when Erase returns: only what the erased document's clients bring is refused. ErrNotFound: there is none.
 func (s *Store) Erase(ctx context.Context, doc stream.Doc, user string) error {
 	resume := s.Pause(doc)
 	defer resume()
-	found, err := s.bury(ctx, doc, user, nil)
+	found, err := s.bury(ctx, doc, user)
 	if err != nil {
 		return err
 	}
-	if !found {
-		blobs, err := s.log.Blobs(ctx, doc)
+	if found {
+		defer s.endErasure(ctx, doc)
+	} else {
+		blobs, err := s.log.Blobs().List(ctx, doc)
 		if err != nil {
 			return err
 		}
@@ -145,39 +174,65 @@ func (s *Store) Erase(ctx context.Context, doc stream.Doc, user string) error {
 			return fmt.Errorf("%w: document %q", ErrNotFound, doc)
 		}
 	}
-	if err := s.log.Announce(EraseAnnouncement, []byte(doc)); err != nil {
+	if err := s.announceAndRemove(ctx, doc); err != nil {
 		return err
 	}
-	if err := s.removeAll(ctx, doc); err != nil {
-		return err
-	}
-	// Rooms of other servers have heard by now; what they stored in between is of the same clients, or of ones that wrote
-	// their first words into a document that was being erased.
 	if err := sleep(ctx, eraseSettle); err != nil {
 		return err
 	}
-	if again, err := s.bury(ctx, doc, user, nil); err != nil {
+	if again, err := s.bury(ctx, doc, user); err != nil {
 		return err
 	} else if again {
-		if err := s.removeAll(ctx, doc); err != nil {
+		if err := s.announceAndRemove(ctx, doc); err != nil {
 			return err
 		}
 	}
 	s.mu.Lock()
-	delete(s.damaged, doc)
 	delete(s.heads, doc)
 	delete(s.upto, doc)
 	s.mu.Unlock()
+	s.unmark(doc)
 	s.eraseLater(doc)
 	s.lg.Info("document erased", "doc", doc, "user", user)
 	return nil
 }
 
+// announceAndRemove has every server close the document's room and removes what is stored. The tombstone is written before.
+func (s *Store) announceAndRemove(ctx context.Context, doc stream.Doc) error {
+	if err := s.log.Control().Announce(EraseAnnouncement, []byte(doc)); err != nil {
+		return err
+	}
+	return s.removeAll(ctx, doc)
+}
+
+// endErasure lets the document be opened again. Where it fails that happens by itself after eraseMost.
+func (s *Store) endErasure(ctx context.Context, doc stream.Doc) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	for range 10 {
+		t, rev, err := s.tombstone(ctx, doc)
+		if err == nil && t != nil && !t.Until.IsZero() {
+			t.Until = time.Time{}
+			err = s.putTombstone(ctx, t, rev)
+		}
+		if errors.Is(err, stream.ErrConflict) {
+			continue
+		}
+		if err != nil {
+			s.lg.Warn("erased document stays closed for a while", "doc", doc, "longest", eraseMost, "err", err)
+		}
+		return
+	}
+}
+
+// eraseMost is how long one purge of a document may take. A document whose erasure a server did not end is opened again after that.
+const eraseMost = time.Minute
+
 // eraseSettle is how long rooms have to hear that their document goes.
 const eraseSettle = 200 * time.Millisecond
 
 // bury writes the tombstone of all that is stored of doc now, joined with an earlier one. found: something is stored.
-func (s *Store) bury(ctx context.Context, doc stream.Doc, user string, only func(*yjs.Update) bool) (found bool, err error) {
+func (s *Store) bury(ctx context.Context, doc stream.Doc, user string) (found bool, err error) {
 	var parts [][]byte
 	var upto stream.Seq
 	v, err := s.read(ctx, doc, 0, nil)
@@ -206,7 +261,7 @@ func (s *Store) bury(ctx context.Context, doc stream.Doc, user string, only func
 	vector := make(yjs.StateVector)
 	var u yjs.Update
 	for _, p := range parts {
-		if u.Parse(p, stored) != nil || only != nil && !only(&u) {
+		if u.Parse(p, stored) != nil {
 			continue
 		}
 		found = true
@@ -232,11 +287,9 @@ func (s *Store) bury(ctx context.Context, doc stream.Doc, user string, only func
 			}
 			upto = max(upto, t.Upto)
 		}
-		js, err := json.Marshal(tombstone{Doc: doc, Vector: vector.Append(nil), At: time.Now().UTC(), User: user, Upto: upto})
-		if err != nil {
-			return false, err
-		}
-		if _, err = s.log.MetaPut(ctx, erasedKey(doc), js, &rev); !errors.Is(err, stream.ErrConflict) {
+		now := time.Now().UTC()
+		next := tombstone{Doc: doc, Vector: vector.Append(nil), At: now, User: user, Upto: upto, Until: now.Add(eraseMost)}
+		if err = s.putTombstone(ctx, &next, rev); !errors.Is(err, stream.ErrConflict) {
 			return true, err
 		}
 	}
@@ -245,8 +298,18 @@ func (s *Store) bury(ctx context.Context, doc stream.Doc, user string, only func
 
 // removeAll removes everything stored of doc but the tombstone.
 func (s *Store) removeAll(ctx context.Context, doc stream.Doc) error {
-	if err := s.log.MetaPurge(ctx, versionsPrefix(doc)); err != nil {
+	if err := s.log.Meta().Purge(ctx, versionsOf(doc)); err != nil {
 		return err
 	}
 	return s.log.Erase(ctx, doc)
+}
+
+// putTombstone stores t in the place of revision rev (0: there is none). ErrConflict: another one stands there by now.
+func (s *Store) putTombstone(ctx context.Context, t *tombstone, rev uint64) error {
+	js, err := json.Marshal(t)
+	if err != nil {
+		return err
+	}
+	_, err = s.log.Meta().Put(ctx, erasedKey(t.Doc), js, &rev)
+	return err
 }

@@ -2,7 +2,6 @@ package snapshot
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"slices"
 	"time"
@@ -38,13 +37,9 @@ func (s *Store) eraseLater(doc stream.Doc) {
 	})
 }
 
-// amendTombstone writes what was done since; an erasure that came in between has the word.
+// amendTombstone writes what was done since. If the document was erased again meanwhile, that tombstone wins.
 func (s *Store) amendTombstone(ctx context.Context, t *tombstone, rev uint64) error {
-	js, err := json.Marshal(t)
-	if err != nil {
-		return err
-	}
-	if _, err := s.log.MetaPut(ctx, erasedKey(t.Doc), js, &rev); err != nil && !errors.Is(err, stream.ErrConflict) {
+	if err := s.putTombstone(ctx, t, rev); !errors.Is(err, stream.ErrConflict) {
 		return err
 	}
 	return nil
@@ -67,14 +62,14 @@ func (s *Store) sweepErased(ctx context.Context, doc stream.Doc) error {
 	if err != nil || t == nil || time.Since(t.At) < s.opt.EraseWait || s.settled(ctx, t) {
 		return err
 	}
-	erased, err := s.Erased(ctx, doc)
+	erased, err := s.erasedNow(ctx, doc)
 	if err != nil {
 		return err
 	}
 	if err := s.removeStaleHead(ctx, doc, erased); err != nil {
 		return err
 	}
-	blobs, err := s.log.Blobs(ctx, doc) // before the records: whoever folds new content has some
+	blobs, err := s.log.Blobs().List(ctx, doc) // before the records: whoever folds new content has some
 	if err != nil {
 		return err
 	}
@@ -94,7 +89,7 @@ func (s *Store) sweepErased(ctx context.Context, doc stream.Doc) error {
 	switch {
 	case len(stale) == 0:
 	case fresh == 0:
-		if err := s.removeAll(ctx, doc); err != nil {
+		if err := s.announceAndRemove(ctx, doc); err != nil { // a room that took it in has not heard of the erasure
 			return err
 		}
 	default:
@@ -106,7 +101,7 @@ func (s *Store) sweepErased(ctx context.Context, doc stream.Doc) error {
 		// What a fold under way at the time left behind: it was killed before it could look again. No other sweep comes by, since the
 		// log has no such document.
 		for _, subject := range blobs {
-			if err := s.log.RemoveBlob(ctx, subject); err != nil {
+			if err := s.log.Blobs().Remove(ctx, subject); err != nil {
 				return err
 			}
 			s.metrics.orphans.Inc()
@@ -162,11 +157,11 @@ func (s *Store) removeStaleHead(ctx context.Context, doc stream.Doc, erased *Era
 			return nil
 		}
 	}
-	if err := s.log.RemoveSnapHead(ctx, doc, rev); err != nil {
+	if err := s.log.Blobs().RemoveHead(ctx, doc, rev); err != nil {
 		return err
 	}
 	for name := range h.names() {
-		if err := s.log.RemoveBlob(ctx, name); err != nil {
+		if err := s.log.Blobs().Remove(ctx, name); err != nil {
 			return err
 		}
 	}

@@ -40,7 +40,7 @@ func TestErasedDocumentIsInNoStream(t *testing.T) {
 	if list, err := s.Versions(h.ctx, a.doc); err != nil || len(list) != 0 {
 		t.Errorf("Versions = %v, %v; want none", list, err)
 	}
-	if blobs, err := h.log.Blobs(h.ctx, a.doc); err != nil || len(blobs) != 0 {
+	if blobs, err := h.log.Blobs().List(h.ctx, a.doc); err != nil || len(blobs) != 0 {
 		t.Errorf("Blobs = %v, %v; want none", blobs, err)
 	}
 	if got, want := filled(t, s, other.doc), foldOf(t, insertion(other.client, 0, "stays"), insertion(other.client, 5, "stays too")); !bytes.Equal(got, want) {
@@ -82,7 +82,7 @@ func TestErasedDocumentStaysGoneAndItsNameMayBeUsedAgain(t *testing.T) {
 		t.Fatalf("Erased before = %v, %v", e, err)
 	}
 	heard := make(chan string, 8)
-	stop, err := h.log.OnAnnounce(EraseAnnouncement, func(p []byte) { heard <- string(p) })
+	stop, err := h.log.Control().On(EraseAnnouncement, func(p []byte) { heard <- string(p) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +177,7 @@ func TestFoldUnderWayDoesNotBringAnErasedDocumentBack(t *testing.T) {
 				if f, err := s.Fill(h.ctx, a.doc, 0); err != nil || f.Base != nil || len(f.Records) != 0 {
 					t.Errorf("Fill = %d bytes, %d records, %v; want nothing", len(f.Base), len(f.Records), err)
 				}
-				if blobs, err := h.log.Blobs(h.ctx, a.doc); err != nil || len(blobs) != 0 {
+				if blobs, err := h.log.Blobs().List(h.ctx, a.doc); err != nil || len(blobs) != 0 {
 					t.Errorf("Blobs = %v, %v; want none", blobs, err)
 				}
 			})
@@ -193,18 +193,18 @@ func TestSnapshotThatAFoldLeftOfAnErasedDocumentIsRemoved(t *testing.T) {
 		a := h.author("ghost", "ada")
 		a.types(text)
 		mustFold(t, s, a.doc)
-		head, _, err := h.log.SnapHead(h.ctx, a.doc)
+		head, _, err := h.log.Blobs().Head(h.ctx, a.doc)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Erase(h.ctx, a.doc, "ada"); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := h.log.PutSnapHead(h.ctx, a.doc, head, 0); err != nil {
+		if _, err := h.log.Blobs().PutHead(h.ctx, a.doc, head, 0); err != nil {
 			t.Fatal(err)
 		}
 		for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-			if _, ok, err := h.log.SnapHead(h.ctx, a.doc); err == nil && !ok {
+			if _, ok, err := h.log.Blobs().Head(h.ctx, a.doc); err == nil && !ok {
 				break
 			} else if time.Now().After(end) {
 				t.Fatalf("the snapshot is still there after 10 s (%v)", err)

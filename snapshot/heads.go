@@ -70,7 +70,7 @@ func (s *Store) markHeads(ctx context.Context) error {
 	s.mu.Unlock()
 	js, err := json.Marshal(mark)
 	if err == nil {
-		_, err = s.log.MetaPut(ctx, headsPrefix+s.log.Node(), js, nil)
+		_, err = s.log.Meta().Put(ctx, headsPrefix+s.log.Node(), js, nil)
 	}
 	if err != nil {
 		s.mu.Lock()
@@ -82,7 +82,7 @@ func (s *Store) markHeads(ctx context.Context) error {
 
 // checkHeads compares the marks of servers that are gone with the log, and removes them.
 func (s *Store) checkHeads(ctx context.Context) error {
-	marks, err := s.log.MetaList(ctx, headsPrefix)
+	marks, err := s.log.Meta().List(ctx, headsPrefix+">")
 	if err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func (s *Store) checkHeads(ctx context.Context) error {
 			}
 		}
 		if time.Since(m.At) > headsStale {
-			if err := s.log.MetaDelete(ctx, e.Key); err != nil {
+			if err := s.log.Meta().Delete(ctx, e.Key); err != nil {
 				return err
 			}
 		}

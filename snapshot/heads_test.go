@@ -91,13 +91,13 @@ func TestErasedDocumentIsNotTakenForDamagedLater(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	marks, err := h.log.MetaList(h.ctx, headsPrefix)
+	marks, err := h.log.Meta().List(h.ctx, headsPrefix+">")
 	if err != nil || len(marks) != len(servers) {
 		t.Fatalf("got %d marks (%v), want %d", len(marks), err, len(servers))
 	}
 	year := []byte(time.Now().UTC().Format("2006"))
 	for _, m := range marks {
-		if _, err := h.log.MetaPut(h.ctx, m.Key, bytes.Replace(m.Value, year, []byte("2999"), 1), nil); err != nil {
+		if _, err := h.log.Meta().Put(h.ctx, m.Key, bytes.Replace(m.Value, year, []byte("2999"), 1), nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -72,7 +72,7 @@ func (c *compaction) writeSegments(ctx context.Context, recs []stream.Record, be
 			data = c.s.codec.pack(recs[:n])
 		}
 		seg := segmentRef{From: recs[0].Seq, To: recs[n-1].Seq, Records: n, StartMS: max(clock, recs[0].Time.UnixMilli())}
-		seg.Subject = c.s.log.SegmentSubject(c.doc, seg.From, seg.To, c.attempt)
+		seg.Subject = c.s.log.Blobs().SegmentSubject(c.doc, seg.From, seg.To, c.attempt)
 		seg.Bytes, seg.Sum = len(data), sumOf(data)
 		for k := range recs[:n] {
 			seg.Raw += len(recs[k].Update)
@@ -81,7 +81,7 @@ func (c *compaction) writeSegments(ctx context.Context, recs []stream.Record, be
 		}
 		seg.EndMS = clock
 		c.wrote = append(c.wrote, seg.Subject)
-		if _, err := c.s.log.PutBlob(ctx, seg.Subject, stream.Blob{Header: map[string]string{hdrSum: seg.Sum}, Data: data}); err != nil {
+		if _, err := c.s.log.Blobs().Put(ctx, seg.Subject, stream.Blob{Header: map[string]string{hdrSum: seg.Sum}, Data: data}); err != nil {
 			return out, fmt.Errorf("store segment %s: %w", seg.Subject, err)
 		}
 		c.s.metrics.segmentBytes.Add(float64(len(data)))

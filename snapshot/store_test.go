@@ -292,7 +292,7 @@ func TestHeadHasTheFormThatIsDocumented(t *testing.T) {
 	a := h.author("a/b", "ada")
 	a.types("hello")
 	n := mustFold(t, s, a.doc)
-	b, ok, err := h.log.SnapHead(h.ctx, a.doc)
+	b, ok, err := h.log.Blobs().Head(h.ctx, a.doc)
 	if err != nil || !ok {
 		t.Fatalf("head: %v, %v", ok, err)
 	}
@@ -337,7 +337,7 @@ func TestLargeStateLiesInChunks(t *testing.T) {
 // wantBlobs: what lies there is what the head names, no more and no less.
 func (h *house) wantBlobs(s *Store, doc stream.Doc, head *head) {
 	h.t.Helper()
-	list, err := h.log.Blobs(h.ctx, doc)
+	list, err := h.log.Blobs().List(h.ctx, doc)
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -52,7 +52,7 @@ func (s *Store) sweeper(every time.Duration) {
 // time: it works no more than one fifth of it.
 func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 	var did Swept
-	erased, err := s.log.MetaList(ctx, "erased.")
+	erased, err := s.log.Meta().List(ctx, "erased.>")
 	if err != nil {
 		return did, err
 	}
@@ -156,7 +156,7 @@ func (s *Store) scrub(ctx context.Context, doc stream.Doc) (damaged int, err err
 
 func (s *Store) sweepDoc(ctx context.Context, doc stream.Doc, minAge time.Duration) (did Swept, err error) {
 	// The list before the head: what is written in between is not in it.
-	blobs, err := s.log.Blobs(ctx, doc)
+	blobs, err := s.log.Blobs().List(ctx, doc)
 	if err != nil {
 		return did, err
 	}
@@ -170,7 +170,7 @@ func (s *Store) sweepDoc(ctx context.Context, doc stream.Doc, minAge time.Durati
 			continue
 		}
 		if minAge > 0 {
-			b, ok, err := s.log.GetBlob(ctx, subject)
+			b, ok, err := s.log.Blobs().Get(ctx, subject)
 			if err != nil {
 				return did, fmt.Errorf("read %s: %w", subject, err)
 			}
@@ -178,7 +178,7 @@ func (s *Store) sweepDoc(ctx context.Context, doc stream.Doc, minAge time.Durati
 				continue
 			}
 		}
-		if err := s.log.RemoveBlob(ctx, subject); err != nil {
+		if err := s.log.Blobs().Remove(ctx, subject); err != nil {
 			return did, err
 		}
 		did.Orphans++

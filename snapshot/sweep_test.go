@@ -31,7 +31,7 @@ func TestSweepRemovesWhatNoHeadNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, err := h.log.Blobs(h.ctx, a.doc)
+	list, err := h.log.Blobs().List(h.ctx, a.doc)
 	if err != nil {
 		t.Fatal(err)
 	}

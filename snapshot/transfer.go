@@ -181,7 +181,7 @@ func (im *importer) undo() {
 	defer cancel()
 	err := im.alone(ctx)
 	if err == nil {
-		err = im.s.log.Announce(EraseAnnouncement, []byte(im.doc))
+		err = im.s.log.Control().Announce(EraseAnnouncement, []byte(im.doc))
 	}
 	if err == nil {
 		err = sleep(ctx, eraseSettle)
@@ -326,65 +326,58 @@ type importer struct {
 	done    Imported
 }
 
+// add takes a record of the file into the batch, in as many records as the log's size of messages demands. The first one of a new document
+// is stored at once: the document is this import's from then on.
 func (im *importer) add(line transferLine) error {
-	parts := [][]byte{line.Update}
-	if limit := im.s.log.MaxUpdate(); len(line.Update) > limit {
-		var err error
-		if parts, err = yjs.Split(line.Update, limit); err != nil {
-			return fmt.Errorf("record %d: %w", line.Seq, err)
+	e := stream.Entry{User: im.o.User, Conn: im.o.Conn, Merged: line.Merged, Update: line.Update}
+	if im.o.KeepUsers {
+		e.User, e.Conn = line.User, line.Conn
+	}
+	// A time in the future would hold all later records back from time travel, and the history from its age.
+	if line.Time != nil && !line.Time.After(time.Now()) {
+		e.Time = *line.Time
+	}
+	entries, err := Entries(e, im.s.log.MaxUpdate())
+	if err != nil {
+		return fmt.Errorf("record %d: %w", line.Seq, err)
+	}
+	if !im.begun && !im.o.Merge {
+		seq, err := im.s.seed(im.ctx, im.doc, e)
+		if err != nil {
+			return err
+		}
+		im.begun = true
+		im.stored(line.Seq, seq, len(entries))
+		return nil
+	}
+	if len(im.batch)+len(entries) > importBatch || im.bytes > 0 && im.bytes+len(e.Update) > importBytes {
+		if err := im.flush(); err != nil {
+			return err
 		}
 	}
-	for _, p := range parts {
-		e := stream.Entry{User: im.o.User, Conn: im.o.Conn, Merged: line.Merged, Update: p}
-		if im.o.KeepUsers {
-			e.User, e.Conn = line.User, line.Conn
-		}
-		if line.Time != nil {
-			// One from the future would hold all later records back from time travel, and the history from its age.
-			if e.Time = *line.Time; e.Time.After(time.Now()) {
-				e.Time = time.Time{}
-			}
-		}
-		if !im.begun && !im.o.Merge {
-			seq, err := im.s.log.AppendIfNew(im.ctx, im.doc, e)
-			if errors.Is(err, stream.ErrConflict) {
-				return fmt.Errorf("%w: %q", ErrNotNew, im.doc)
-			} else if err != nil {
-				return err
-			}
-			im.begun = true
-			im.stored(line.Seq, seq)
-			continue
-		}
-		if len(im.batch) == importBatch || im.bytes+len(p) > importBytes && im.bytes > 0 {
-			if err := im.flush(); err != nil {
-				return err
-			}
-		}
-		im.batch, im.of = append(im.batch, e), append(im.of, line.Seq)
-		im.bytes += len(p)
+	for range entries {
+		im.of = append(im.of, line.Seq)
 	}
+	im.batch = append(im.batch, entries...)
+	im.bytes += len(e.Update)
 	return nil
 }
 
-func (im *importer) stored(from, to stream.Seq) {
+// stored notes that a record of the file is stored in some records, the last of which is to.
+func (im *importer) stored(from, to stream.Seq, records int) {
 	im.seqs[from] = to
 	im.done.Last = to
-	im.done.Records++
+	im.done.Records += records
 }
 
 func (im *importer) flush() error {
 	if len(im.batch) == 0 {
 		return nil
 	}
-	done := make(chan error, 1)
-	im.w.Append(im.ctx, im.batch, func(seqs []stream.Seq, err error) {
-		for i, seq := range seqs {
-			im.stored(im.of[i], seq)
-		}
-		done <- err
-	})
-	err := <-done
+	seqs, err := appendAll(im.ctx, im.w, im.batch)
+	for i, seq := range seqs {
+		im.stored(im.of[i], seq, 1)
+	}
 	im.pending += im.bytes
 	im.batch, im.of, im.bytes = nil, nil, 0
 	if err != nil || im.pending < importFold {

@@ -348,7 +348,7 @@ func TestHistoryWithASegmentGoneSaysSo(t *testing.T) {
 	if err != nil || len(head.info.History) != 1 {
 		t.Fatalf("history = %+v, %v; want one segment", head, err)
 	}
-	if err := h.log.RemoveBlob(h.ctx, head.info.History[0].Subject); err != nil {
+	if err := h.log.Blobs().Remove(h.ctx, head.info.History[0].Subject); err != nil {
 		t.Fatal(err)
 	}
 	between := Moment{Time: start.Add(90 * time.Second)} // inside of the segment: only its table says which record it is

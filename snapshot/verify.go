@@ -105,7 +105,7 @@ func (s *Store) verifyOnce(ctx context.Context, doc stream.Doc, replay bool) (v 
 		return fmt.Errorf("%w: document %q: %w", ErrVerify, doc, fmt.Errorf(format, args...))
 	}
 	v.Docs = 1
-	blobs, err := s.log.Blobs(ctx, doc)
+	blobs, err := s.log.Blobs().List(ctx, doc)
 	if err != nil {
 		return v, nil, err
 	}
@@ -270,7 +270,7 @@ func decodable2(updates [][]byte) (good [][]byte, bad int) {
 
 // sameAfter compares snapshot + tail with replay + tail.
 func (s *Store) sameAfter(ctx context.Context, doc stream.Doc, state []byte, replay, tail [][]byte) error {
-	erased, err := s.Erased(ctx, doc)
+	erased, err := s.erasedNow(ctx, doc)
 	if err != nil {
 		return err
 	}

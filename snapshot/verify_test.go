@@ -56,22 +56,22 @@ func TestVerifyFindsDamage(t *testing.T) {
 		heal bool // the document can be opened nevertheless
 	}{
 		{"a segment is missing", func(h *house, s *Store, doc stream.Doc, head *head) error {
-			return h.log.RemoveBlob(h.ctx, head.info.History[0].Subject)
+			return h.log.Blobs().Remove(h.ctx, head.info.History[0].Subject)
 		}, true},
 		{"a segment has a flipped bit", func(h *house, s *Store, doc stream.Doc, head *head) error {
 			return h.flip(head.info.History[0].Subject)
 		}, true},
 		{"a chunk is missing", func(h *house, s *Store, doc stream.Doc, head *head) error {
-			return h.log.RemoveBlob(h.ctx, head.info.Parts[1].Subject)
+			return h.log.Blobs().Remove(h.ctx, head.info.Parts[1].Subject)
 		}, true},
 		{"a chunk has a flipped bit", func(h *house, s *Store, doc stream.Doc, head *head) error {
 			return h.flip(head.info.Parts[0].Subject)
 		}, true},
 		{"the head has a flipped bit", func(h *house, s *Store, doc stream.Doc, head *head) error {
-			b, _, err := h.log.SnapHead(h.ctx, doc)
+			b, _, err := h.log.Blobs().Head(h.ctx, doc)
 			b.Data[len(b.Data)/2] ^= 4
 			if err == nil {
-				_, err = h.log.PutSnapHead(h.ctx, doc, b, head.rev)
+				_, err = h.log.Blobs().PutHead(h.ctx, doc, b, head.rev)
 			}
 			return err
 		}, true},
@@ -82,13 +82,13 @@ func TestVerifyFindsDamage(t *testing.T) {
 			return h.log.EraseRecords(h.ctx, doc, inLog(h.t, h.log, doc)...)
 		}, true},
 		{"chunk and segment are missing", func(h *house, s *Store, doc stream.Doc, head *head) error {
-			return errors.Join(h.log.RemoveBlob(h.ctx, head.info.Parts[1].Subject), h.log.RemoveBlob(h.ctx, head.info.History[0].Subject))
+			return errors.Join(h.log.Blobs().Remove(h.ctx, head.info.Parts[1].Subject), h.log.Blobs().Remove(h.ctx, head.info.History[0].Subject))
 		}, false},
 		{"head and segment have a flipped bit", func(h *house, s *Store, doc stream.Doc, head *head) error {
-			b, _, err := h.log.SnapHead(h.ctx, doc)
+			b, _, err := h.log.Blobs().Head(h.ctx, doc)
 			b.Data[len(b.Data)/2] ^= 4
 			if err == nil {
-				_, err = h.log.PutSnapHead(h.ctx, doc, b, head.rev)
+				_, err = h.log.Blobs().PutHead(h.ctx, doc, b, head.rev)
 			}
 			return errors.Join(err, h.flip(head.info.History[0].Subject))
 		}, false},
@@ -138,12 +138,12 @@ func TestVerifyFindsDamage(t *testing.T) {
 
 // flip changes one bit of a stored blob, its headers and NATS's own checksum staying right.
 func (h *house) flip(subject string) error {
-	b, _, err := h.log.GetBlob(h.ctx, subject)
+	b, _, err := h.log.Blobs().Get(h.ctx, subject)
 	if err != nil {
 		return err
 	}
 	b.Data[len(b.Data)/2] ^= 16
-	_, err = h.log.PutBlob(h.ctx, subject, stream.Blob{Header: b.Header, Data: b.Data})
+	_, err = h.log.Blobs().Put(h.ctx, subject, stream.Blob{Header: b.Header, Data: b.Data})
 	return err
 }
 

@@ -8,9 +8,11 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"yjet/stream"
+	"yjet/stream/name"
 )
 
 // Version is a named moment. Its state has a fold of its own, so that it outlives the history around it.
@@ -28,19 +30,19 @@ var ErrExists = errors.New("snapshot: a version of that name exists")
 // ErrVersionName: a version's name is 1 to 100 bytes of UTF-8 without control characters.
 var ErrVersionName = errors.New("snapshot: bad version name: want 1 to 100 bytes of text")
 
-func versionsPrefix(doc stream.Doc) string { return "version." + doc.Token() + "." }
+// The key of a version is version.<name>.<doc>, the name being one token; versionsOf is the filter of all versions of a document.
+func versionsOf(doc stream.Doc) string { return "version.*." + doc.Path() }
 
-func versionKey(doc stream.Doc, name string) (string, error) {
-	d, err := stream.ParseDoc(name)
-	if err != nil || len(name) > 100 || !utf8.ValidString(name) {
+func versionKey(doc stream.Doc, version string) (string, error) {
+	if version == "" || len(version) > 100 || !utf8.ValidString(version) || strings.ContainsFunc(version, unicode.IsControl) {
 		return "", ErrVersionName
 	}
-	return versionsPrefix(doc) + d.Token(), nil
+	return "version." + name.Token(version) + "." + doc.Path(), nil
 }
 
 // Versions lists the named moments of doc, newest moment first.
 func (s *Store) Versions(ctx context.Context, doc stream.Doc) ([]Version, error) {
-	entries, err := s.log.MetaList(ctx, versionsPrefix(doc))
+	entries, err := s.log.Meta().List(ctx, versionsOf(doc))
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +70,7 @@ func (s *Store) Version(ctx context.Context, doc stream.Doc, name string) (Versi
 	if err != nil {
 		return Version{}, err
 	}
-	e, ok, err := s.log.MetaGet(ctx, key)
+	e, ok, err := s.log.Meta().Get(ctx, key)
 	if err != nil {
 		return Version{}, err
 	}
@@ -99,13 +101,13 @@ func (s *Store) PutVersion(ctx context.Context, doc stream.Doc, name string, m M
 		return Version{}, err
 	}
 	var fresh uint64
-	if _, err := s.log.MetaPut(ctx, key, js, &fresh); errors.Is(err, stream.ErrConflict) {
+	if _, err := s.log.Meta().Put(ctx, key, js, &fresh); errors.Is(err, stream.ErrConflict) {
 		return Version{}, fmt.Errorf("%w: %q", ErrExists, name)
 	} else if err != nil {
 		return Version{}, err
 	}
 	if err := s.pin(ctx, doc, st); err != nil {
-		return Version{}, errors.Join(err, s.log.MetaDelete(context.WithoutCancel(ctx), key))
+		return Version{}, errors.Join(err, s.log.Meta().Delete(context.WithoutCancel(ctx), key))
 	}
 	return v, nil
 }
@@ -119,7 +121,7 @@ func (s *Store) DeleteVersion(ctx context.Context, doc stream.Doc, name string) 
 	if err != nil {
 		return err
 	}
-	return s.log.MetaDelete(ctx, key)
+	return s.log.Meta().Delete(ctx, key)
 }
 
 // pin lists the state in the head as a fold of its own.
@@ -160,7 +162,7 @@ func (s *Store) amend(ctx context.Context, doc stream.Doc, h *head, change func(
 		return err
 	}
 	next := *h
-	next.info.Attempt = stream.NewAttempt()
+	next.info.Attempt = s.log.Blobs().NewAttempt()
 	next.info.History, next.info.Folds = slices.Clone(h.info.History), slices.Clone(h.info.Folds)
 	c := &compaction{s: s, doc: doc, mode: always, lg: s.lg.With("doc", doc), attempt: next.info.Attempt, erased: erased, view: &view{head: h, rev: h.rev}, next: &next}
 	err = change(c)

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"yjet/stream/jet"
+	"yjet/stream/name"
 )
 
 // Entry is one update to append.
@@ -26,7 +28,7 @@ type Entry struct {
 type Writer struct {
 	shard   *shard
 	doc     Doc
-	token   string
+	path    string
 	subject string
 	id      uint64
 
@@ -43,9 +45,9 @@ const writerRest = 12 * time.Hour
 
 // Writer opens a writer. It costs nothing in NATS and needs no closing.
 func (l *Log) Writer(doc Doc) *Writer {
-	token := doc.Token()
-	s := l.shardOf(token)
-	return &Writer{shard: s, doc: doc, token: token, subject: s.subject(kindLog, token), id: randomWriter()}
+	path := doc.Path()
+	s := l.shardOf(path)
+	return &Writer{shard: s, doc: doc, path: path, subject: s.no.Subject(name.Log, path), id: randomWriter()}
 }
 
 // Append stores the entries in order, retrying with back-off until ctx ends. It never blocks. Where it fails, none of the
@@ -93,8 +95,8 @@ func check(entries []Entry, limit int) error {
 		}
 		run++
 		size += len(entries[i].Update)
-		if run > 1 && (run > maxBatch || size > maxRunBytes) {
-			return fmt.Errorf("%w: more than %d entries or %d bytes that are to be stored together", ErrTooLarge, maxBatch, maxRunBytes)
+		if run > 1 && (run > jet.MaxBatch || size > maxRunBytes) {
+			return fmt.Errorf("%w: more than %d entries or %d bytes that are to be stored together", ErrTooLarge, jet.MaxBatch, maxRunBytes)
 		}
 		if !entries[i].WithNext {
 			run, size = 0, 0
@@ -110,7 +112,7 @@ func (e *Entry) check(limit int) error {
 	if len(e.Update) > limit {
 		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(e.Update), limit)
 	}
-	if len(escapeHeader(e.User)) > maxIdentity || len(escapeHeader(e.Conn)) > maxIdentity {
+	if len(name.EscapeHeader(e.User)) > maxIdentity || len(name.EscapeHeader(e.Conn)) > maxIdentity {
 		return ErrIdentity
 	}
 	return nil
@@ -132,13 +134,18 @@ func (p *pending) finish(seqs []Seq, err error) {
 func (p *pending) message(i int, reply string, extra int) *nats.Msg {
 	e := &p.entries[i]
 	sum := Sum{CRC: checksum(e.Update), Writer: p.writer, N: p.first + uint64(i)}
-	return &nats.Msg{Subject: p.w.subject, Reply: reply, Header: e.header(p.w.doc, p.w.token, sum, extra), Data: e.Update}
+	return &nats.Msg{Subject: p.w.subject, Reply: reply, Header: e.header(p.w.doc, p.w.path, sum, extra), Data: e.Update}
 }
 
-// AppendIfNew stores the entries, all of them or none, only where the document has no record: the compare-and-set of seeding. They
-// are parts of one update: at most 1,000, and not above 64 MiB. It answers the sequence of the last. ErrConflict: the document has
-// a record. It retries until ctx ends (ErrGaveUp: they may be stored nevertheless).
+// AppendIfNew stores the entries only where the document has no record: the compare-and-set of seeding. It is AppendAt the head 0.
 func (l *Log) AppendIfNew(ctx context.Context, doc Doc, entries ...Entry) (Seq, error) {
+	return l.AppendAt(ctx, doc, 0, entries...)
+}
+
+// AppendAt stores the entries, all of them or none, only where head is the document's last record (0: it has none). They are parts of one
+// update: at most 1,000, and not above 64 MiB. It answers the sequence of the last. ErrConflict: another record is the last. It retries
+// until ctx ends (ErrGaveUp: they may be stored nevertheless).
+func (l *Log) AppendAt(ctx context.Context, doc Doc, head Seq, entries ...Entry) (Seq, error) {
 	entries = slices.Clone(entries)
 	for i := range entries {
 		entries[i].WithNext = i < len(entries)-1
@@ -149,34 +156,33 @@ func (l *Log) AppendIfNew(ctx context.Context, doc Doc, entries ...Entry) (Seq, 
 	if f := l.fault.Load(); f != nil {
 		return 0, f
 	}
-	token := doc.Token()
-	s := l.shardOf(token)
+	path := doc.Path()
+	s := l.shardOf(path)
 	// A document whose last record is damaged is not new; NATS's own comparison would take it for that.
-	if head, err := l.Head(ctx, doc); err != nil {
+	if now, err := l.Head(ctx, doc); err != nil {
 		return 0, err
-	} else if head > 0 {
-		return 0, fmt.Errorf("%w: %q has records", ErrConflict, doc)
+	} else if now != head {
+		return 0, conflict(doc, head)
 	}
 	msgs := make([]*nats.Msg, len(entries))
 	writer, size := randomWriter(), 0
-	var last Sum
 	for i := range entries {
 		e := &entries[i]
-		last = Sum{CRC: checksum(e.Update), Writer: writer, N: uint64(i + 1)}
-		msgs[i] = &nats.Msg{Subject: s.subject(kindLog, token), Header: e.header(doc, token, last, 4), Data: e.Update}
+		sum := Sum{CRC: checksum(e.Update), Writer: writer, N: uint64(i + 1)}
+		msgs[i] = &nats.Msg{Subject: s.no.Subject(name.Log, path), Header: e.header(doc, path, sum, jet.BatchHeaders+1), Data: e.Update}
 		size += len(e.Update)
 	}
-	expect(msgs[0].Header, 0)
+	jet.Expect(msgs[0].Header, head)
 	failed := true
 	if len(msgs) > 1 && s.grouped {
-		s.proofs.begin(writer)
-		defer func() { s.proofs.end(writer, failed) }()
+		s.holdback.begin(writer)
+		defer func() { s.holdback.end(writer, failed) }()
 	}
 	for attempt := 0; ; attempt++ {
 		var seq Seq
-		err := errRefused
+		err := jet.ErrRefused
 		if !s.checking.Load() {
-			seq, err = l.publishAll(ctx, msgs)
+			seq, err = jet.PublishAll(ctx, l.nc, randomName(), msgs)
 		}
 		switch {
 		case err == nil:
@@ -185,16 +191,16 @@ func (l *Log) AppendIfNew(ctx context.Context, doc Doc, entries ...Entry) (Seq, 
 			l.stored(len(entries), size)
 			return seq, nil
 		case errors.Is(err, ErrConflict):
-			// What is there may be our own: an attempt whose acknowledgement was lost.
 			if attempt == 0 {
 				failed = false // nothing of it is there
-				return 0, fmt.Errorf("%w: %q has records", ErrConflict, doc)
+				return 0, conflict(doc, head)
 			}
-			r, ok, rerr := l.lastRecord(ctx, s, token)
-			if rerr == nil && ok && r.Sum == last {
-				return r.Seq, nil
+			// What follows the head may be our own: an attempt whose acknowledgement was lost.
+			r, ok, rerr := l.RecordAt(ctx, doc, head+1)
+			if rerr == nil && ok && r.Sum.Writer == writer {
+				return r.Seq + Seq(len(entries)-1), nil // what is stored together has sequences in a row
 			} else if rerr == nil {
-				return 0, fmt.Errorf("%w: %q has records", ErrConflict, doc)
+				return 0, conflict(doc, head)
 			}
 		case errors.Is(err, ErrFault):
 			l.setFault(err)
@@ -202,49 +208,16 @@ func (l *Log) AppendIfNew(ctx context.Context, doc Doc, entries ...Entry) (Seq, 
 		case errors.Is(err, ErrTooLarge):
 			return 0, err
 		}
-		if pause(ctx, backoff(attempt)) != nil {
+		if jet.Pause(ctx, jet.Backoff(attempt)) != nil {
 			l.m.gaveUp.Inc()
 			return 0, fmt.Errorf("%w: %q: %w", ErrGaveUp, doc, err)
 		}
 	}
 }
 
-// publishAll sends messages to a stream, several as one atomic batch, and awaits their acknowledgement, once. It answers the last
-// sequence.
-func (l *Log) publishAll(ctx context.Context, msgs []*nats.Msg) (Seq, error) {
-	if len(msgs) == 1 {
-		return publish(ctx, l.nc, msgs[0])
+func conflict(doc Doc, head Seq) error {
+	if head == 0 {
+		return fmt.Errorf("%w: %q has records", ErrConflict, doc)
 	}
-	id := randomName()
-	for i, m := range msgs {
-		m.Header["Nats-Batch-Id"] = []string{id}
-		m.Header["Nats-Batch-Sequence"] = []string{strconv.Itoa(i + 1)}
-		if i == len(msgs)-1 {
-			m.Header["Nats-Batch-Commit"] = []string{"1"}
-			return publish(ctx, l.nc, m)
-		}
-		if err := l.nc.PublishMsg(m); err != nil {
-			return 0, err
-		}
-	}
-	return 0, nil
-}
-
-// publish sends a message to a stream and awaits its acknowledgement, once.
-func publish(ctx context.Context, nc *nats.Conn, m *nats.Msg) (Seq, error) {
-	ctx, cancel := context.WithTimeout(ctx, ackWait)
-	defer cancel()
-	a, err := nc.RequestMsgWithContext(ctx, m)
-	if err != nil {
-		if errors.Is(err, nats.ErrMaxPayload) {
-			return 0, fmt.Errorf("%w: %d bytes", ErrTooLarge, len(m.Data))
-		}
-		return 0, err
-	}
-	seq, _, err := parseAck(a)
-	return seq, err
-}
-
-func expect(h nats.Header, seq Seq) {
-	h["Nats-Expected-Last-Subject-Sequence"] = []string{strconv.FormatUint(uint64(seq), 10)}
+	return fmt.Errorf("%w: record %d is not the last of %q", ErrConflict, head, doc)
 }

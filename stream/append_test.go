@@ -15,6 +15,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"yjet/internal/natstest"
+	"yjet/stream/jet"
+	"yjet/stream/name"
 )
 
 func TestAppendedRecordsComeBackWithEverything(t *testing.T) {
@@ -70,7 +72,7 @@ func TestAppendOfSeveralEntriesIsOneBatchInOrder(t *testing.T) {
 		t.Run(durability, func(t *testing.T) {
 			l, _ := open(t, Config{Durability: durability})
 			var entries []Entry
-			for i := range maxBatch {
+			for i := range jet.MaxBatch {
 				entries = append(entries, Entry{Update: fmt.Append(nil, i)})
 			}
 			seqs, err := appendAll(within(t, 30*time.Second), l.Writer("d"), entries...)
@@ -320,13 +322,13 @@ func TestStoreErrorStopsAcknowledging(t *testing.T) {
 	mustAppend(t, w, "1")
 	limit := func(n int64) {
 		t.Helper()
-		s, err := l.js.Stream(within(t, 5*time.Second), "YDOC_00")
+		s, err := streams(t, l).Stream(within(t, 5*time.Second), "YDOC_00")
 		if err != nil {
 			t.Fatal(err)
 		}
 		cfg := s.CachedInfo().Config
 		cfg.MaxBytes = n
-		if _, err := l.js.UpdateStream(within(t, 5*time.Second), cfg); err != nil {
+		if _, err := streams(t, l).UpdateStream(within(t, 5*time.Second), cfg); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -352,7 +354,7 @@ func TestRecordsOfOtherProgramsAreTakenAndMarked(t *testing.T) {
 	l, srv := open(t, Config{})
 	_, s := tail(t, l, "d")
 	nc := srv.Connect()
-	subject := l.shardOf("d").subject(kindLog, "d")
+	subject := l.shardOf("d").no.Subject(name.Log, "d")
 	for _, m := range []*nats.Msg{
 		{Subject: subject, Data: []byte("bare")},
 		{Subject: subject, Header: nats.Header{"Yjet-Sum": {"nonsense"}, "Yjet-N": {"-4"}, "Yjet-Time": {"soon"}}, Data: []byte("odd")},
@@ -383,13 +385,13 @@ func TestForgedHeadersHideNoRecord(t *testing.T) {
 	l, srv := open(t, Config{})
 	live, s := tail(t, l, "d")
 	nc := srv.Connect()
-	subject := l.shardOf("d").subject(kindLog, "d")
+	subject := l.shardOf("d").no.Subject(name.Log, "d")
 	if _, err := appendAll(within(t, 5*time.Second), l.Writer("d"), Entry{Update: []byte("first")}); err != nil {
 		t.Fatal(err)
 	}
 	for _, h := range []nats.Header{
-		{hdrSeq: {"999999"}, hdrLast: {"1"}, hdrSubject: {"ydoc.00.other"}, hdrStamp: {"never"}},
-		{hdrSeq: {"1"}}, {hdrSeq: {"x"}}, {"Status": {"404"}, "Description": {"No Results"}}, {"Status": {"204"}}, {"Status": {"503"}},
+		{jet.HdrSeq: {"999999"}, jet.HdrLast: {"1"}, "Nats-Subject": {"ydoc.00.other"}, "Nats-Time-Stamp": {"never"}},
+		{jet.HdrSeq: {"1"}}, {jet.HdrSeq: {"x"}}, {"Status": {"404"}, "Description": {"No Results"}}, {"Status": {"204"}}, {"Status": {"503"}},
 	} {
 		if _, err := nc.RequestMsg(&nats.Msg{Subject: subject, Header: h, Data: []byte("forged")}, 5*time.Second); err != nil {
 			t.Fatal(err)
@@ -455,8 +457,8 @@ func TestLongAppendsGoInSeveralBatchesAndWhatBelongsTogetherInOne(t *testing.T) 
 			if _, err := appendAll(within(t, time.Second), l.Writer("d"), two[0]); err == nil {
 				t.Error("an entry without its next was stored")
 			}
-			run := make([]Entry, maxBatch+1)
-			for i := range maxBatch {
+			run := make([]Entry, jet.MaxBatch+1)
+			for i := range jet.MaxBatch {
 				run[i].WithNext = true
 			}
 			if _, err := appendAll(within(t, time.Second), l.Writer("d"), run...); !errors.Is(err, ErrTooLarge) {
@@ -507,13 +509,51 @@ func seedWholeAndOnce(t *testing.T, servers ...*Log) {
 
 func TestErrorsOfTheConnectionAreTransient(t *testing.T) {
 	for _, err := range []error{io.ErrClosedPipe, fmt.Errorf("write: %w", net.ErrClosed), &net.OpError{Op: "write", Err: errors.New("broken pipe")}, nats.ErrNoResponders, nats.ErrTimeout} {
-		if !transient(err) {
+		if !jet.Transient(err) {
 			t.Errorf("%v is final, want another try", err)
 		}
 	}
 	for _, err := range []error{ErrConflict, ErrTooLarge, errors.New("anything")} {
-		if transient(err) {
+		if jet.Transient(err) {
 			t.Errorf("%v is tried again", err)
 		}
+	}
+}
+
+func TestAppendAtStoresOnlyAfterItsHead(t *testing.T) {
+	l, srv := open(t, Config{})
+	servers := []*Log{l, openOn(t, srv, Config{})}
+	head, err := l.AppendIfNew(within(t, 10*time.Second), "at", Entry{Update: []byte("seed")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for round := range 4 {
+		var wg sync.WaitGroup
+		seqs := make(chan Seq, 8)
+		for i := range 8 {
+			wg.Go(func() {
+				parts := []Entry{{Update: fmt.Append(nil, i, " a")}, {Update: fmt.Append(nil, i, " b")}}[:1+round%2]
+				switch seq, err := servers[i%2].AppendAt(within(t, 10*time.Second), "at", head, parts...); {
+				case err == nil:
+					seqs <- seq
+				case !errors.Is(err, ErrConflict):
+					t.Errorf("round %d, server %d: %v; want a sequence or ErrConflict", round, i%2, err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := len(seqs); n != 1 {
+			t.Fatalf("round %d: %d appends at record %d, want 1", round, n, head)
+		}
+		if _, err := l.AppendAt(within(t, 10*time.Second), "at", head, Entry{Update: []byte("late")}); !errors.Is(err, ErrConflict) {
+			t.Errorf("round %d: an append at a former head = %v, want ErrConflict", round, err)
+		}
+		head = <-seqs
+		if last, err := l.Head(within(t, 10*time.Second), "at"); err != nil || last != head {
+			t.Errorf("round %d: the head is %d, %v; the append answered %d", round, last, err, head)
+		}
+	}
+	if n := len(checkLog(t, l, "at")); n != 7 {
+		t.Errorf("%d records, want the seed and 1, 2, 1 and 2", n)
 	}
 }

@@ -230,7 +230,7 @@ func BenchmarkCompareHeads(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		for _, s := range l.shards {
-			if _, err := l.compareShard(context.Background(), s, 0); err != nil {
+			if _, err := s.compareHeads(context.Background(), 0); err != nil {
 				b.Fatal(err)
 			}
 		}

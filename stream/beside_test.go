@@ -14,11 +14,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"yjet/internal/natstest"
+	"yjet/stream/name"
 )
 
 var hostile = []string{
 	"*", ">", "a.b", "a b", "a*b>c", "$KV.ymeta.shards", "$JS.API.INFO", "_INBOX.x", "=", "==", "=2E", "a==B", "%2F", "né", "🙂🙂",
-	"a/b", "/", "//", "-", "'\"<script>", "{\"a\":1}", "a\u2028b", "A", "a",
+	"a/b", "a/b/c", "a/*", "a/>", "-", "'\"<script>", "{\"a\":1}", "a\u2028b", "A", "a",
 	strings.Repeat("🙂", 63), strings.Repeat(".", 255), strings.Repeat("x", 255), strings.Repeat("x", 254) + "y",
 }
 
@@ -33,10 +34,10 @@ func TestHostileNamesAreDocumentsOfTheirOwn(t *testing.T) {
 		mustAppend(t, l.Writer(doc), fmt.Sprint(i), "second")
 		eventually(t, "both records", func() bool { return s.len() == 2 })
 		tl.Close()
-		if _, err := l.PutPresence(within(t, 5*time.Second), doc, Presence{Client: uint64(i)}); err != nil {
+		if _, err := l.presence.Put(within(t, 5*time.Second), doc, Presence{Client: uint64(i)}); err != nil {
 			t.Errorf("presence of %q: %v", name, err)
 		}
-		if _, err := l.PutSnapHead(within(t, 5*time.Second), doc, Blob{Data: []byte(name)}, 0); err != nil {
+		if _, err := l.blobs.PutHead(within(t, 5*time.Second), doc, Blob{Data: []byte(name)}, 0); err != nil {
 			t.Errorf("snapshot of %q: %v", name, err)
 		}
 	}
@@ -63,11 +64,11 @@ func TestHostileNamesAreDocumentsOfTheirOwn(t *testing.T) {
 		if len(recs) != 2 || string(recs[0].Update) != fmt.Sprint(i) {
 			t.Errorf("log of %q is %d records", name, len(recs))
 		}
-		ps, err := l.ListPresence(within(t, 5*time.Second), Doc(name))
+		ps, err := l.presence.List(within(t, 5*time.Second), Doc(name))
 		if err != nil || len(ps) != 1 || ps[0].Client != uint64(i) {
 			t.Errorf("presence of %q is %+v, %v", name, ps, err)
 		}
-		b, ok, err := l.SnapHead(within(t, 5*time.Second), Doc(name))
+		b, ok, err := l.blobs.Head(within(t, 5*time.Second), Doc(name))
 		if err != nil || !ok || string(b.Data) != name {
 			t.Errorf("snapshot of %q is %+v, %v, %v", name, b, ok, err)
 		}
@@ -83,10 +84,10 @@ func TestHostileNamesAreDocumentsOfTheirOwn(t *testing.T) {
 	if docs, err = l.Docs(within(t, 10*time.Second), "", "", 0); err != nil || len(docs) != len(hostile)-1 {
 		t.Errorf("after erasing one of %d: %d, %v", len(hostile), len(docs), err)
 	}
-	if ps, err := l.ListPresence(within(t, 5*time.Second), Doc(hostile[0])); err != nil || len(ps) != 0 {
+	if ps, err := l.presence.List(within(t, 5*time.Second), Doc(hostile[0])); err != nil || len(ps) != 0 {
 		t.Errorf("presence of an erased document is %+v, %v", ps, err)
 	}
-	if _, ok, err := l.SnapHead(within(t, 5*time.Second), Doc(hostile[0])); err != nil || ok {
+	if _, ok, err := l.blobs.Head(within(t, 5*time.Second), Doc(hostile[0])); err != nil || ok {
 		t.Errorf("an erased document has a snapshot: %v, %v", ok, err)
 	}
 }
@@ -168,13 +169,13 @@ func TestPresenceIsReadableByTheKeyValueLayer(t *testing.T) {
 	l, srv := open(t, Config{})
 	ctx := within(t, 20*time.Second)
 	nc := srv.Connect()
-	live, err := nc.SubscribeSync(presLive)
+	live, err := nc.SubscribeSync(name.PresenceLive)
 	if err != nil {
 		t.Fatal(err)
 	}
 	nc.Flush()
 	p := Presence{User: "u", Name: "Ann", Color: "#f00", Client: 7, Clock: 3, Node: l.Node(), Since: time.Now().UTC().Truncate(time.Second), State: json.RawMessage(`{"cursor":1}`)}
-	rev, err := l.PutPresence(ctx, "a.b", p)
+	rev, err := l.presence.Put(ctx, "a.b", p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +183,7 @@ func TestPresenceIsReadableByTheKeyValueLayer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kv, err := js.KeyValue(ctx, presBucket)
+	kv, err := js.KeyValue(ctx, name.PresenceBucket)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,25 +195,25 @@ func TestPresenceIsReadableByTheKeyValueLayer(t *testing.T) {
 	if err != nil || m.Subject != "ypres.a=2Eb.7" {
 		t.Errorf("republished: %v, %v; want ypres.a=2Eb.7", m, err)
 	}
-	got, err := l.ListPresence(ctx, "a.b")
+	got, err := l.presence.List(ctx, "a.b")
 	if err != nil || len(got) != 1 || fmt.Sprint(got[0]) != fmt.Sprint(p) {
 		t.Errorf("list: %+v, %v; want %+v", got, err, p)
 	}
 	// Another server has put the entry since: our delete leaves it.
-	rev2, err := l.PutPresence(ctx, "a.b", p)
+	rev2, err := l.presence.Put(ctx, "a.b", p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.DeletePresence(ctx, "a.b", 7, rev); err != nil {
+	if err := l.presence.Delete(ctx, "a.b", 7, rev); err != nil {
 		t.Errorf("delete with an old revision: %v", err)
 	}
-	if got, _ := l.ListPresence(ctx, "a.b"); len(got) != 1 {
+	if got, _ := l.presence.List(ctx, "a.b"); len(got) != 1 {
 		t.Errorf("after a delete with an old revision: %+v, want the entry", got)
 	}
-	if err := l.DeletePresence(ctx, "a.b", 7, rev2); err != nil {
+	if err := l.presence.Delete(ctx, "a.b", 7, rev2); err != nil {
 		t.Error(err)
 	}
-	if got, _ := l.ListPresence(ctx, "a.b"); len(got) != 0 {
+	if got, _ := l.presence.List(ctx, "a.b"); len(got) != 0 {
 		t.Errorf("after its delete: %+v", got)
 	}
 	if _, err := kv.Get(ctx, "a=2Eb.7"); !errors.Is(err, jetstream.ErrKeyNotFound) {
@@ -223,7 +224,7 @@ func TestPresenceIsReadableByTheKeyValueLayer(t *testing.T) {
 func TestPresenceEndsByItself(t *testing.T) {
 	l, _ := open(t, Config{})
 	ctx := within(t, 30*time.Second)
-	s, err := l.js.Stream(ctx, presStream)
+	s, err := streams(t, l).Stream(ctx, name.PresenceStream)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,17 +233,17 @@ func TestPresenceEndsByItself(t *testing.T) {
 		t.Errorf("bucket lives %v in %v, want %v in memory", cfg.MaxAge, cfg.Storage, PresenceTTL)
 	}
 	cfg.MaxAge = time.Second // nobody wants to wait for 45
-	if _, err := l.js.UpdateStream(ctx, cfg); err != nil {
+	if _, err := streams(t, l).UpdateStream(ctx, cfg); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.PutPresence(ctx, "d", Presence{Client: 1}); err != nil {
+	if _, err := l.presence.Put(ctx, "d", Presence{Client: 1}); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := l.ListPresence(ctx, "d"); err != nil || len(got) != 1 {
+	if got, err := l.presence.List(ctx, "d"); err != nil || len(got) != 1 {
 		t.Fatalf("list: %+v, %v", got, err)
 	}
 	eventually(t, "the entry to expire", func() bool {
-		got, err := l.ListPresence(ctx, "d")
+		got, err := l.presence.List(ctx, "d")
 		return err == nil && len(got) == 0
 	})
 }
@@ -252,14 +253,14 @@ func TestListsBeyondOneAnswerOfTheServer(t *testing.T) {
 	ctx := within(t, 60*time.Second)
 	const n = 1500
 	for i := range n {
-		m := nats.NewMsg(presenceSubject("crowd", uint64(i)))
+		m := nats.NewMsg(name.Presence(name.Client("crowd", uint64(i))))
 		m.Data = []byte(`{"client":0,"state":null}`)
 		if err := l.bulk.PublishMsg(m); err != nil {
 			t.Fatal(err)
 		}
 	}
 	eventually(t, "all entries", func() bool {
-		got, err := l.ListPresence(ctx, "crowd")
+		got, err := l.presence.List(ctx, "crowd")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -276,33 +277,33 @@ func TestMetaIsComparedAndSet(t *testing.T) {
 	l, _ := open(t, Config{})
 	ctx := within(t, 20*time.Second)
 	zero := uint64(0)
-	rev, err := l.MetaPut(ctx, "version.a=2Eb.one", []byte("1"), &zero)
+	rev, err := l.meta.Put(ctx, "version.a=2Eb.one", []byte("1"), &zero)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.MetaPut(ctx, "version.a=2Eb.one", []byte("2"), &zero); !errors.Is(err, ErrConflict) {
+	if _, err := l.meta.Put(ctx, "version.a=2Eb.one", []byte("2"), &zero); !errors.Is(err, ErrConflict) {
 		t.Errorf("put over a key that is there: %v, want ErrConflict", err)
 	}
-	rev2, err := l.MetaPut(ctx, "version.a=2Eb.one", []byte("2"), &rev)
+	rev2, err := l.meta.Put(ctx, "version.a=2Eb.one", []byte("2"), &rev)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.MetaPut(ctx, "version.a=2Eb.one", []byte("3"), &rev); !errors.Is(err, ErrConflict) {
+	if _, err := l.meta.Put(ctx, "version.a=2Eb.one", []byte("3"), &rev); !errors.Is(err, ErrConflict) {
 		t.Errorf("put over another revision: %v, want ErrConflict", err)
 	}
-	e, ok, err := l.MetaGet(ctx, "version.a=2Eb.one")
+	e, ok, err := l.meta.Get(ctx, "version.a=2Eb.one")
 	if err != nil || !ok || string(e.Value) != "2" || e.Rev != rev2 {
 		t.Errorf("get: %+v, %v, %v", e, ok, err)
 	}
-	if _, err := l.MetaPut(ctx, "version.a=2Eb.two", []byte("x"), nil); err != nil {
+	if _, err := l.meta.Put(ctx, "version.a=2Eb.two", []byte("x"), nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.MetaPut(ctx, "version.a", []byte("x"), nil); err != nil {
+	if _, err := l.meta.Put(ctx, "version.a", []byte("x"), nil); err != nil {
 		t.Fatal(err)
 	}
 	list := func(prefix string) (keys []string) {
 		t.Helper()
-		es, err := l.MetaList(ctx, prefix)
+		es, err := l.meta.List(ctx, prefix)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -311,33 +312,33 @@ func TestMetaIsComparedAndSet(t *testing.T) {
 		}
 		return keys
 	}
-	if got, want := list("version.a=2Eb."), []string{"version.a=2Eb.one", "version.a=2Eb.two"}; !slices.Equal(got, want) {
+	if got, want := list("version.a=2Eb.*"), []string{"version.a=2Eb.one", "version.a=2Eb.two"}; !slices.Equal(got, want) {
 		t.Errorf("list: %q, want %q", got, want)
 	}
-	if got, want := list("version.a"), []string{"version.a", "version.a=2Eb.one", "version.a=2Eb.two"}; !slices.Equal(got, want) {
+	if got, want := list("version.>"), []string{"version.a", "version.a=2Eb.one", "version.a=2Eb.two"}; !slices.Equal(got, want) {
 		t.Errorf("list: %q, want %q", got, want)
 	}
-	if err := l.MetaDelete(ctx, "version.a=2Eb.one"); err != nil {
+	if err := l.meta.Delete(ctx, "version.a=2Eb.one"); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok, err := l.MetaGet(ctx, "version.a=2Eb.one"); ok || err != nil {
+	if _, ok, err := l.meta.Get(ctx, "version.a=2Eb.one"); ok || err != nil {
 		t.Errorf("a deleted key is there: %v, %v", ok, err)
 	}
-	if got, want := list("version.a=2Eb."), []string{"version.a=2Eb.two"}; !slices.Equal(got, want) {
+	if got, want := list("version.*.two"), []string{"version.a=2Eb.two"}; !slices.Equal(got, want) {
 		t.Errorf("list after delete: %q, want %q", got, want)
 	}
-	if _, err := l.MetaPut(ctx, "version.a=2Eb.one", []byte("again"), &zero); err != nil {
+	if _, err := l.meta.Put(ctx, "version.a=2Eb.one", []byte("again"), &zero); err != nil {
 		t.Errorf("put where a key was deleted: %v", err)
 	}
 	for _, key := range []string{"", ".", "a.", ".a", "a..b", "a*", "a.>", "a b", "a\r\nb", "é"} {
-		if _, err := l.MetaPut(ctx, key, nil, nil); err == nil {
+		if _, err := l.meta.Put(ctx, key, nil, nil); err == nil {
 			t.Errorf("key %q was taken", key)
 		}
-		if _, _, err := l.MetaGet(ctx, key); err == nil {
+		if _, _, err := l.meta.Get(ctx, key); err == nil {
 			t.Errorf("key %q was asked for", key)
 		}
 	}
-	if _, err := l.MetaList(ctx, "a*"); err == nil {
+	if _, err := l.meta.List(ctx, "a*"); err == nil {
 		t.Error("a prefix with a wildcard was asked for")
 	}
 }
@@ -345,27 +346,27 @@ func TestMetaIsComparedAndSet(t *testing.T) {
 func TestSnapshotHeadsAreReplacedOnlyInTurn(t *testing.T) {
 	l, _ := open(t, Config{})
 	ctx := within(t, 20*time.Second)
-	if _, ok, err := l.SnapHead(ctx, "d"); ok || err != nil {
+	if _, ok, err := l.blobs.Head(ctx, "d"); ok || err != nil {
 		t.Fatalf("head of nothing: %v, %v", ok, err)
 	}
 	big := Blob{Header: map[string]string{"Yjet-Upto": "12", "Yjet-Note": " é\r\nx%"}, Data: []byte(strings.Repeat("\x00\xff\"data\":", 50000))}
-	rev, err := l.PutSnapHead(ctx, "d", big, 0)
+	rev, err := l.blobs.PutHead(ctx, "d", big, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, ok, err := l.SnapHead(ctx, "d")
+	got, ok, err := l.blobs.Head(ctx, "d")
 	if err != nil || !ok || got.Rev != rev || string(got.Data) != string(big.Data) || fmt.Sprint(got.Header) != fmt.Sprint(big.Header) {
 		t.Errorf("head: %d bytes, rev %d, %q, %v", len(got.Data), got.Rev, got.Header, err)
 	}
 	for _, expect := range []Seq{0, rev + 1} {
-		if _, err := l.PutSnapHead(ctx, "d", Blob{}, expect); !errors.Is(err, ErrConflict) {
+		if _, err := l.blobs.PutHead(ctx, "d", Blob{}, expect); !errors.Is(err, ErrConflict) {
 			t.Errorf("put at %d over %d: %v, want ErrConflict", expect, rev, err)
 		}
 	}
-	if _, err := l.PutSnapHead(ctx, "d", Blob{Data: []byte("next")}, rev); err != nil {
+	if _, err := l.blobs.PutHead(ctx, "d", Blob{Data: []byte("next")}, rev); err != nil {
 		t.Error(err)
 	}
-	if _, err := l.PutSnapHead(ctx, "d", Blob{Header: map[string]string{"Nats-Rollup": "all"}}, 0); err == nil {
+	if _, err := l.blobs.PutHead(ctx, "d", Blob{Header: map[string]string{"Nats-Rollup": "all"}}, 0); err == nil {
 		t.Error("a header of NATS was taken")
 	}
 }
@@ -373,45 +374,45 @@ func TestSnapshotHeadsAreReplacedOnlyInTurn(t *testing.T) {
 func TestChunksAndSegments(t *testing.T) {
 	l, _ := open(t, Config{})
 	ctx := within(t, 20*time.Second)
-	attempt := NewAttempt()
-	subjects := []string{l.ChunkSubject("a.b", attempt, 0), l.ChunkSubject("a.b", attempt, 1), l.SegmentSubject("a.b", 3, 900, attempt)}
+	attempt := l.blobs.NewAttempt()
+	subjects := []string{l.blobs.ChunkSubject("a.b", attempt, 0), l.blobs.ChunkSubject("a.b", attempt, 1), l.blobs.SegmentSubject("a.b", 3, 900, attempt)}
 	for _, s := range subjects {
-		if _, err := l.PutBlob(ctx, s, Blob{Header: map[string]string{"Yjet-Sum": "x"}, Data: []byte(s)}); err != nil {
+		if _, err := l.blobs.Put(ctx, s, Blob{Header: map[string]string{"Yjet-Sum": "x"}, Data: []byte(s)}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := l.PutBlob(ctx, l.ChunkSubject("a", attempt, 0), Blob{}); err != nil {
+	if _, err := l.blobs.Put(ctx, l.blobs.ChunkSubject("a", attempt, 0), Blob{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.PutSnapHead(ctx, "a.b", Blob{}, 0); err != nil {
+	if _, err := l.blobs.PutHead(ctx, "a.b", Blob{}, 0); err != nil {
 		t.Fatal(err)
 	}
 	slices.Sort(subjects)
-	if got, err := l.Blobs(ctx, "a.b"); err != nil || !slices.Equal(got, subjects) {
+	if got, err := l.blobs.List(ctx, "a.b"); err != nil || !slices.Equal(got, subjects) {
 		t.Errorf("blobs: %q, %v; want %q", got, err, subjects)
 	}
 	for _, s := range subjects {
-		if b, ok, err := l.GetBlob(ctx, s); err != nil || !ok || string(b.Data) != s || b.Header["Yjet-Sum"] != "x" {
+		if b, ok, err := l.blobs.Get(ctx, s); err != nil || !ok || string(b.Data) != s || b.Header["Yjet-Sum"] != "x" {
 			t.Errorf("get %s: %+v, %v, %v", s, b, ok, err)
 		}
-		if err := l.RemoveBlob(ctx, s); err != nil {
+		if err := l.blobs.Remove(ctx, s); err != nil {
 			t.Error(err)
 		}
-		if err := l.RemoveBlob(ctx, s); err != nil {
+		if err := l.blobs.Remove(ctx, s); err != nil {
 			t.Errorf("remove what is gone: %v", err)
 		}
-		if _, ok, err := l.GetBlob(ctx, s); ok || err != nil {
+		if _, ok, err := l.blobs.Get(ctx, s); ok || err != nil {
 			t.Errorf("get what is gone: %v, %v", ok, err)
 		}
 	}
-	if got, err := l.Blobs(ctx, "a"); err != nil || len(got) != 1 {
+	if got, err := l.blobs.List(ctx, "a"); err != nil || len(got) != 1 {
 		t.Errorf("another document's blobs: %q, %v", got, err)
 	}
-	for _, s := range []string{"", "ydoc.00.a", "ysnap.00.a", "ysnap.09.a.x.0", "ysnap.0.a.x.0", "ysnap.00.a.>", "ysnap.00.*.x.0", "yhist.00.a b.1.2.x", "$KV.ymeta.a.b"} {
-		if _, err := l.PutBlob(ctx, s, Blob{}); err == nil {
+	for _, s := range []string{"", "ydoc.00.a", "ysnap.00.head.a", "ysnap.09.part.x.0.a", "ysnap.0.part.x.0.a", "ysnap.00.part.x.0.>", "ysnap.00.part.*.0.a", "yhist.00.1.2.x.a b", "$KV.ymeta.a.b"} {
+		if _, err := l.blobs.Put(ctx, s, Blob{}); err == nil {
 			t.Errorf("put on %q was done", s)
 		}
-		if err := l.RemoveBlob(ctx, s); err == nil {
+		if err := l.blobs.Remove(ctx, s); err == nil {
 			t.Errorf("remove of %q was done", s)
 		}
 	}
@@ -422,14 +423,14 @@ func TestAnnouncementsReachAllServers(t *testing.T) {
 	other := openOn(t, srv, Config{})
 	got := make(chan string, 10)
 	for name, by := range map[string]*Log{"mine": l, "theirs": other} {
-		stop, err := by.OnAnnounce("revoke", func(p []byte) { got <- name + " " + string(p) })
+		stop, err := by.control.On("revoke", func(p []byte) { got <- name + " " + string(p) })
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer stop()
 		by.bulk.Flush()
 	}
-	if err := l.Announce("revoke", []byte("u")); err != nil {
+	if err := l.control.Announce("revoke", []byte("u")); err != nil {
 		t.Fatal(err)
 	}
 	heard := []string{<-got, <-got}
@@ -437,7 +438,7 @@ func TestAnnouncementsReachAllServers(t *testing.T) {
 	if !slices.Equal(heard, []string{"mine u", "theirs u"}) {
 		t.Errorf("heard %q", heard)
 	}
-	if err := l.Announce("a.>", nil); err == nil {
+	if err := l.control.Announce("a.>", nil); err == nil {
 		t.Error("a wildcard was announced")
 	}
 }

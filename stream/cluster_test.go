@@ -155,7 +155,7 @@ func TestReplicaThatBeginsEmptyFetchesNothingErased(t *testing.T) {
 		}
 		s.Restart()
 		c.WaitLeader(t)
-		c.WaitCurrent(t, l.js)
+		c.WaitCurrent(t, streams(t, l))
 	}
 	for i, s := range c.Nodes {
 		if got := natstest.FilesWith(t, s.Dir(), "SECRET"); len(got) != 0 {

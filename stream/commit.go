@@ -1,14 +1,15 @@
 package stream
 
 import (
-	"context"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"yjet/stream/jet"
+	"yjet/stream/name"
 )
 
 // Each shard has one committer. In what it does next to the records it holds:
@@ -23,16 +24,14 @@ import (
 // With more than one replica, or without a sync per message, there is nothing to share: then appends of different documents
 // go out as they come, up to a window, and group in the server.
 const (
-	batchFrom     = 10       // records: a batch of fewer costs more than single messages
-	maxBatch      = 1000     // records: the most NATS takes in one
-	chainProcess  = 32       // records of one append: fewer cost less one after the other, without a sync
-	chainCluster  = 3        // the same where each acknowledgement crosses the network; there a batch is staged in memory
-	maxGroupBytes = 16 << 20 // of one commit; what must be stored together may be more
-	maxRunBytes   = 64 << 20 // of what must be stored together
-	window        = 2048     // records under way where commits are not grouped
-	windowBytes   = 16 << 20 // and their bytes
-	maxBatches    = 8        // batches under way: NATS allows 50 per stream, and other servers want some
-	ackWait       = 5 * time.Second
+	batchFrom     = 10                      // records: a batch of fewer costs more than single messages
+	chainProcess  = 32                      // records of one append: fewer cost less one after the other, without a sync
+	chainCluster  = 3                       // the same where each acknowledgement crosses the network; there a batch is staged in memory
+	maxGroupBytes = 16 << 20                // of one commit; what must be stored together may be more
+	maxRunBytes   = 64 << 20                // of what must be stored together
+	window        = 2048                    // records under way where commits are not grouped
+	windowBytes   = 16 << 20                // and their bytes
+	maxBatches    = 8                       // batches under way: NATS allows 50 per stream, and other servers want some
 	ackSoon       = 2500 * time.Millisecond // the same in a cluster, of at most soonBytes
 	soonBytes     = 64 << 10
 	commitTick    = 100 * time.Millisecond // how soon an ended context or a late acknowledgement is noticed
@@ -42,8 +41,7 @@ const (
 type shard struct {
 	// Set by newShard, then only read.
 	l       *Log
-	no      int    // from 0
-	nn      string // the same in two digits
+	no      name.Shard
 	stream  string
 	grouped bool // commits share a sync: one group at a time
 	chain   int  // an append of more entries than this goes as a batch of its own
@@ -51,14 +49,13 @@ type shard struct {
 	ackSub  *nats.Subscription
 	inbox   string // prefix of the reply subjects
 	wake    chan struct{}
-	trims   chan struct{} // a token per purge under way
 
 	mu     sync.Mutex
 	queue  []*pending // guarded by mu
 	closed bool       // guarded by mu
 
 	reconnected atomic.Uint64
-	proofs      proofs
+	holdback    holdback
 	oldest      atomic.Int64  // unix nanoseconds since when something waits for its acknowledgement; 0: nothing does
 	checking    atomic.Bool   // the connection was away: appends wait until the stream's end is verified
 	highest     atomic.Uint64 // sequence known to be stored
@@ -80,16 +77,15 @@ type shard struct {
 	spare   []*pending
 }
 
-func newShard(l *Log, i int) (*shard, error) {
+func newShard(l *Log, no name.Shard) (*shard, error) {
 	s := &shard{
-		l: l, no: i, nn: fmt.Sprintf("%02d", i), stream: streamName(kindLog, i),
-		grouped: l.cfg.Replicas == 1 && l.cfg.Durability != "process",
-		acks:    make(chan *nats.Msg, 4*window),
-		inbox:   nats.NewInbox() + ".",
-		wake:    make(chan struct{}, 1),
-		trims:   make(chan struct{}, 1),
-		proofs:  proofs{unsure: l.findOut},
-		blocked: map[string][]*pending{}, held: map[string]bool{}, flights: map[uint64]*flight{},
+		l: l, no: no, stream: no.Stream(name.Log),
+		grouped:  l.cfg.Replicas == 1 && l.cfg.Durability != "process",
+		acks:     make(chan *nats.Msg, 4*window),
+		inbox:    nats.NewInbox() + ".",
+		wake:     make(chan struct{}, 1),
+		holdback: holdback{failed: l.findOut},
+		blocked:  map[string][]*pending{}, held: map[string]bool{}, flights: map[uint64]*flight{},
 	}
 	switch {
 	case s.grouped:
@@ -105,8 +101,6 @@ func newShard(l *Log, i int) (*shard, error) {
 	}
 	return s, nil
 }
-
-func (s *shard) index() int { return s.no }
 
 func (s *shard) submit(p *pending) {
 	s.mu.Lock()
@@ -193,7 +187,7 @@ func (s *shard) send() {
 		s.waiting = s.waiting[:0]
 		for _, p := range s.again {
 			s.finish(p, nil, fault)
-			s.release(p.w.token)
+			s.release(p.w.path)
 		}
 		s.again = s.again[:0]
 		// What was blocked came to wait by the releases; it meets the same fate.
@@ -224,13 +218,13 @@ func (s *shard) room() bool {
 // pick chooses the next commit: what is due again first, then what waits, in order, within the bounds of one commit. The
 // documents of the chosen are held.
 func (s *shard) pick() (group []part, records int) {
-	limit := maxBatch
+	limit := jet.MaxBatch
 	if !s.grouped {
 		limit = max(1, min(limit, window-s.flying))
 	}
 	size, batches, alone := 0, s.batches, false
 	choose := func(p *pending) bool {
-		c := p.chunk(maxBatch)
+		c := p.chunk(jet.MaxBatch)
 		n, bytes := c.to-c.from, c.bytes()
 		switch {
 		case len(group) == 0:
@@ -262,18 +256,18 @@ choosing:
 	for _, p := range s.waiting {
 		switch {
 		case p.finished:
-		case s.held[p.w.token] && !(mine[p.w.token] && s.grouped):
-			s.blocked[p.w.token] = append(s.blocked[p.w.token], p)
+		case s.held[p.w.path] && !(mine[p.w.path] && s.grouped):
+			s.blocked[p.w.path] = append(s.blocked[p.w.path], p)
 		case !choose(p):
 			break choosing
 		default:
 			if mine == nil {
 				mine = make(map[string]bool)
 			}
-			mine[p.w.token] = true
-			s.held[p.w.token] = true
+			mine[p.w.path] = true
+			s.held[p.w.path] = true
 			if group[len(group)-1].to < len(p.entries) {
-				delete(mine, p.w.token) // the rest of it comes before anything later
+				delete(mine, p.w.path) // the rest of it comes before anything later
 			}
 		}
 		taken++
@@ -295,24 +289,24 @@ func (s *shard) launch(group []part, records int) {
 		seen = make(map[string]bool, len(group))
 	}
 	for _, c := range group {
-		if seen[c.w.token] {
+		if seen[c.w.path] {
 			// A second append of the same document waits for the first.
-			s.blocked[c.w.token] = append(s.blocked[c.w.token], c.pending)
+			s.blocked[c.w.path] = append(s.blocked[c.w.path], c.pending)
 			continue
 		}
 		if seen != nil {
-			seen[c.w.token] = true
+			seen[c.w.path] = true
 		}
 		s.flyNext(c.pending)
 	}
 }
 
 // release lets the next append of a document go.
-func (s *shard) release(token string) {
-	delete(s.held, token)
-	if q := s.blocked[token]; len(q) > 0 {
+func (s *shard) release(path string) {
+	delete(s.held, path)
+	if q := s.blocked[path]; len(q) > 0 {
 		s.waiting = append(s.waiting, q...)
-		delete(s.blocked, token)
+		delete(s.blocked, path)
 	}
 }
 
@@ -322,7 +316,7 @@ func (s *shard) finish(p *pending, seqs []Seq, err error) {
 	}
 	p.finished = true
 	p.finish(seqs, err)
-	s.proofs.end(p.writer, err != nil)
+	s.holdback.end(p.writer, err != nil)
 }
 
 // stop gives everything up.
@@ -351,22 +345,4 @@ func values(m map[string][]*pending) (out [][]*pending) {
 		out = append(out, v)
 	}
 	return out
-}
-
-// backoff is the pause after a failed attempt, the first being 0: 20 ms to 1 s, spread.
-func backoff(attempt int) time.Duration {
-	d := min(20*time.Millisecond<<min(attempt, 10), time.Second)
-	return d/2 + rand.N(d/2)
-}
-
-// pause waits, or tells why ctx ended.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

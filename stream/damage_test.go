@@ -157,10 +157,10 @@ func TestADamagedLastRecordIsNotANewDocument(t *testing.T) {
 	other := mustAppend(t, l.Writer("e"), "another document")[0]
 	_, old := tail(t, l, "d")
 	ctx := within(t, 30*time.Second)
-	if _, err := l.PutSnapHead(ctx, "d", Blob{Data: []byte("snapshot head")}, 0); err != nil {
+	if _, err := l.blobs.PutHead(ctx, "d", Blob{Data: []byte("snapshot head")}, 0); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.PutSnapHead(ctx, "e", Blob{Data: []byte("of another")}, 0); err != nil {
+	if _, err := l.blobs.PutHead(ctx, "e", Blob{Data: []byte("of another")}, 0); err != nil {
 		t.Fatal(err)
 	}
 	flip(t, srv, store, "YDOC_00", "third record")
@@ -168,7 +168,7 @@ func TestADamagedLastRecordIsNotANewDocument(t *testing.T) {
 	if h, err := l.Head(ctx, "d"); err != nil || h != seqs[1] {
 		t.Errorf("head is %d, %v; want the last readable, %d", h, err, seqs[1])
 	}
-	if _, ok, err := l.SnapHead(ctx, "d"); !errors.Is(err, ErrDamaged) || ok {
+	if _, ok, err := l.blobs.Head(ctx, "d"); !errors.Is(err, ErrDamaged) || ok {
 		t.Errorf("a damaged snapshot head: %v, %v, want ErrDamaged", ok, err)
 	}
 	if _, err := l.AppendIfNew(ctx, "d", Entry{Update: []byte("seed")}); !errors.Is(err, ErrConflict) {

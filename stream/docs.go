@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
+	"yjet/stream/jet"
+	"yjet/stream/name"
 )
 
 // DocInfo is one document of a listing.
@@ -22,19 +22,22 @@ type DocInfo struct {
 	Bytes   int       // of the newest record
 }
 
-// Docs lists the documents that have a record, sorted by name: those with the prefix, after a name, at most limit (0: all).
+// Docs lists the documents that have a record, sorted by name: those whose name begins with prefix and comes after a name, at most
+// limit (0: all). NATS filters by the folders of the prefix.
 func (l *Log) Docs(ctx context.Context, prefix, after string, limit int) ([]DocInfo, error) {
+	prefix = name.Prefix(prefix)
+	folder := name.Folder(prefix)
 	var out []DocInfo
 	for _, s := range l.shards {
-		found, err := l.subjects(ctx, s.stream, kindLog+"."+s.nn+".*")
+		found, err := l.jet.Subjects(ctx, s.stream, s.no.Subject(name.Log, folder))
 		if err != nil {
 			return nil, err
 		}
 		for subject, n := range found {
-			token := subject[len(kindLog)+1+len(s.nn)+1:]
-			doc, ok := docOfToken(token)
+			path := subject[len(s.no.Subject(name.Log, "")):]
+			doc, ok := name.FromPath(path)
 			if !ok {
-				if doc, ok = l.nameOf(ctx, s, token); !ok {
+				if doc, ok = l.nameOf(ctx, s, path); !ok {
 					continue // no document of ours: somebody published under a name that we do not write
 				}
 			}
@@ -55,17 +58,17 @@ func (l *Log) lasts(ctx context.Context, docs []DocInfo) error {
 	at := map[string]*DocInfo{}
 	perShard := make([][]string, len(l.shards))
 	for i := range docs {
-		token := docs[i].Doc.Token()
-		s := l.shardOf(token)
-		subject := s.subject(kindLog, token)
+		path := docs[i].Doc.Path()
+		s := l.shardOf(path)
+		subject := s.no.Subject(name.Log, path)
 		at[subject] = &docs[i]
-		perShard[s.index()] = append(perShard[s.index()], subject)
+		perShard[int(s.no)] = append(perShard[int(s.no)], subject)
 	}
-	r, err := l.newReader(compareBatch)
+	r, err := l.jet.NewReader(compareBatch)
 	if err != nil {
 		return err
 	}
-	defer r.close()
+	defer r.Close()
 	for i, subjects := range perShard {
 		for chunk := range slices.Chunk(subjects, compareBatch) {
 			if err := l.lastsOf(ctx, r, l.shards[i], chunk, at); err != nil {
@@ -76,29 +79,27 @@ func (l *Log) lasts(ctx context.Context, docs []DocInfo) error {
 	return nil
 }
 
-func (l *Log) lastsOf(ctx context.Context, r *reader, s *shard, subjects []string, at map[string]*DocInfo) error {
+func (l *Log) lastsOf(ctx context.Context, r *jet.Reader, s *shard, subjects []string, at map[string]*DocInfo) error {
 	from, upTo := Seq(0), Seq(0)
-	err := retry(ctx, func(ctx context.Context) error {
+	err := jet.Retry(ctx, func(ctx context.Context) error {
 		for {
-			a, err := r.get(ctx, s.stream, getRequest{Multi: subjects, Seq: from + 1, UpTo: upTo, MaxBytes: 4 << 20}, func(m *nats.Msg) bool {
-				seq, _ := strconv.ParseUint(get(m.Header, hdrSeq), 10, 64)
-				from = Seq(seq)
-				if d := at[get(m.Header, hdrSubject)]; d != nil {
-					d.Last, d.Bytes = Seq(seq), len(m.Data)
-					d.LastAt, _ = time.Parse(time.RFC3339Nano, get(m.Header, hdrStamp))
+			a, err := r.Get(ctx, s.stream, jet.GetRequest{Multi: subjects, Seq: from + 1, UpTo: upTo, MaxBytes: 4 << 20}, func(m jet.Msg) bool {
+				from = max(from, m.Seq)
+				if d := at[m.Subject]; d != nil {
+					d.Last, d.LastAt, d.Bytes = m.Seq, m.Time, len(m.Data)
 				}
 				return true
 			})
 			if err != nil {
 				return err
 			}
-			if a.none || a.pending == 0 {
+			if a.None || a.Pending == 0 {
 				return nil
 			}
-			upTo = a.upTo
+			upTo = a.UpTo
 		}
 	})
-	if !errors.Is(err, errUnreadable) {
+	if !errors.Is(err, jet.ErrUnreadable) {
 		return err
 	}
 	if half := len(subjects) / 2; half > 0 {
@@ -122,46 +123,46 @@ func (l *Log) lastsOf(ctx context.Context, r *reader, s *shard, subjects []strin
 // nameCache remembers the names behind hashed tokens. Such names are rare; the bound is only there to be one.
 type nameCache struct {
 	mu sync.Mutex
-	m  map[string]Doc
+	m  map[string]Doc // guarded by mu: by path, at most maxNames
 }
 
 const maxNames = 10000
 
-// nameOf finds the name of a hashed token in the header of a record or of the snapshot head.
-func (l *Log) nameOf(ctx context.Context, s *shard, token string) (Doc, bool) {
-	if !hashed(token) {
+// nameOf finds the name of a hashed path in the header of a record or of the snapshot head.
+func (l *Log) nameOf(ctx context.Context, s *shard, path string) (Doc, bool) {
+	if !name.Hashed(path) {
 		return "", false
 	}
 	l.names.mu.Lock()
-	doc, ok := l.names.m[token]
+	doc, ok := l.names.m[path]
 	l.names.mu.Unlock()
 	if ok {
 		return doc, true
 	}
 	for _, at := range []struct {
 		stream string
-		req    getRequest
+		req    jet.GetRequest
 	}{
-		{s.stream, getRequest{LastFor: s.subject(kindLog, token)}},
-		{s.stream, getRequest{Seq: 1, NextFor: s.subject(kindLog, token)}},
-		{streamName(kindSnap, s.index()), getRequest{LastFor: s.subject(kindSnap, token)}},
+		{s.stream, jet.GetRequest{LastFor: s.no.Subject(name.Log, path)}},
+		{s.stream, jet.GetRequest{Seq: 1, NextFor: s.no.Subject(name.Log, path)}},
+		{s.no.Stream(name.Snap), jet.GetRequest{LastFor: s.no.Head(path)}},
 	} {
-		m, ok, err := l.leaderGet(ctx, at.stream, at.req)
+		m, ok, err := l.jet.LeaderGet(ctx, at.stream, at.req)
 		if err != nil || !ok {
 			continue
 		}
-		doc, err := ParseDoc(unescapeHeader(get(m.header, hdrDoc)))
-		if err != nil || doc.Token() != token {
-			continue // the header must belong to the token, or it names another's document
+		doc, err := ParseDoc(name.UnescapeHeader(jet.Last(m.Header, name.HdrDoc)))
+		if err != nil || doc.Path() != path {
+			continue // the header must belong to the path, or it names another's document
 		}
 		l.names.mu.Lock()
 		if l.names.m == nil || len(l.names.m) >= maxNames {
 			l.names.m = map[string]Doc{}
 		}
-		l.names.m[token] = doc
+		l.names.m[path] = doc
 		l.names.mu.Unlock()
 		return doc, true
 	}
-	l.log.Warn("document whose name is not to be found: no record carries Yjet-Doc", "stream", s.stream, "token", token)
+	l.log.Warn("document whose name is not to be found: no record carries Yjet-Doc", "stream", s.stream, "path", path)
 	return "", false
 }

@@ -5,6 +5,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"yjet/stream/jet"
+	"yjet/stream/name"
 )
 
 const (
@@ -28,8 +31,8 @@ type feed struct {
 	expected []expectation // in order of time; at most one per Tail
 	kick     chan struct{}
 
-	provenMu sync.Mutex
-	proven   []released // tails that waited for a proof
+	releasedMu sync.Mutex
+	released   []released // guarded by releasedMu: tails that go on with what they held back
 
 	// Owned by run.
 	dirty []*Tail
@@ -43,7 +46,7 @@ type expectation struct {
 	by  time.Time
 }
 
-func newFeed(l *Log, _ int) *feed {
+func newFeed(l *Log) *feed {
 	return &feed{
 		l: l, live: make(chan *nats.Msg, liveDepth), soft: make(chan *nats.Msg, softDepth),
 		subs: map[*nats.Subscription]*Tail{}, kick: make(chan struct{}, 1),
@@ -110,7 +113,7 @@ func (f *feed) record(m *nats.Msg) {
 	if t == nil || f.drop != nil && f.drop(m.Subject) {
 		return
 	}
-	r, err := recordOf(m.Header, m.Data)
+	r, err := liveRecord(m)
 	if err != nil {
 		// Somebody published on the live feed by hand. It is not in the log, so it is nothing.
 		f.l.log.Warn("message on the live feed without a sequence", "subject", m.Subject)
@@ -127,7 +130,7 @@ func (f *feed) softMsg(m *nats.Msg) {
 	if t == nil {
 		return
 	}
-	node := get(m.Header, hdrNode)
+	node := jet.Last(m.Header, name.HdrNode)
 	if node == f.l.node {
 		return
 	}
@@ -143,10 +146,7 @@ func (f *feed) expect(t *Tail, seq Seq) {
 	first := len(f.expected) == 1
 	f.expMu.Unlock()
 	if first {
-		select {
-		case f.kick <- struct{}{}:
-		default:
-		}
+		f.nudge()
 	}
 }
 

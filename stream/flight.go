@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"yjet/stream/jet"
 )
 
 // pending is one Append on its way.
@@ -80,7 +82,7 @@ func (s *shard) flyNext(p *pending) {
 	if len(p.entries)-p.next() <= s.chain {
 		s.fly([]part{p.chunk(1)})
 	} else {
-		s.fly([]part{p.chunk(maxBatch)})
+		s.fly([]part{p.chunk(jet.MaxBatch)})
 	}
 }
 
@@ -96,7 +98,7 @@ func (s *shard) fly(members []part) {
 		c.attempts++
 		attempts = max(attempts, c.attempts)
 	}
-	wait := min(time.Duration(attempts)*ackWait, 4*ackWait) // a slow server is not helped by more of the same
+	wait := min(time.Duration(attempts)*jet.AckWait, 4*jet.AckWait) // a slow server is not helped by more of the same
 	if !s.grouped && f.bytes <= soonBytes {
 		wait = ackSoon // a frozen leader has others take its place, a cut cluster comes together again: what is small asks often
 	}
@@ -110,7 +112,7 @@ func (s *shard) fly(members []part) {
 		s.batches++
 		if s.grouped {
 			for _, c := range members {
-				s.proofs.begin(c.writer)
+				s.holdback.begin(c.writer)
 			}
 		}
 	}
@@ -126,16 +128,13 @@ func (s *shard) publish(f *flight, reply string) error {
 		c := f.members[0]
 		return nc.PublishMsg(c.message(c.from, reply, 0))
 	}
-	id := []string{reply[len(nats.InboxPrefix):]} // unique, and below the 64 characters that NATS allows
+	id := reply[len(nats.InboxPrefix):]
 	n := 0
 	for _, c := range f.members {
 		for i := c.from; i < c.to; i++ {
 			n++
-			m := c.message(i, "", 3)
-			m.Header["Nats-Batch-Id"] = id
-			m.Header["Nats-Batch-Sequence"] = []string{strconv.Itoa(n)}
-			if n == f.records {
-				m.Header["Nats-Batch-Commit"] = []string{"1"}
+			m := c.message(i, "", jet.BatchHeaders)
+			if jet.SetBatch(m.Header, id, n, f.records); n == f.records {
 				m.Reply = reply
 			}
 			if err := nc.PublishMsg(m); err != nil {
@@ -153,9 +152,9 @@ func (s *shard) acked(m *nats.Msg) {
 	if err != nil || f == nil {
 		return
 	}
-	seq, count, err := parseAck(m)
+	seq, count, err := jet.ParseAck(m)
 	if err == nil && f.batch && count != f.records {
-		err = fmt.Errorf("%w: %d records of a batch acknowledged, want %d", errRefused, count, f.records)
+		err = fmt.Errorf("%w: %d records of a batch acknowledged, want %d", jet.ErrRefused, count, f.records)
 	}
 	if err != nil {
 		if !f.late {
@@ -178,7 +177,7 @@ func (s *shard) acked(m *nats.Msg) {
 	}
 	s.l.m.records.Add(float64(f.records))
 	s.l.m.bytes.Add(float64(f.bytes))
-	s.proofs.storeWell()
+	s.holdback.storeWell()
 	for _, c := range f.members {
 		at := next
 		next += Seq(c.to - c.from)
@@ -203,7 +202,7 @@ func (s *shard) acked(m *nats.Msg) {
 		keep := s.again[:0]
 		for _, p := range s.again {
 			if p.finished {
-				s.release(p.w.token)
+				s.release(p.w.path)
 			} else {
 				keep = append(keep, p)
 			}
@@ -224,14 +223,14 @@ func (s *shard) carryOn(f *flight) {
 			if rest == nil {
 				rest = make(map[string]bool)
 			}
-			rest[c.w.token] = true
+			rest[c.w.path] = true
 		}
 	}
 	for _, c := range f.members {
 		if !c.finished {
 			s.flyNext(c.pending)
-		} else if !rest[c.w.token] {
-			s.release(c.w.token)
+		} else if !rest[c.w.path] {
+			s.release(c.w.path)
 		}
 	}
 }
@@ -269,7 +268,7 @@ func (s *shard) fail(f *flight, err error) {
 		reason = "no_responders"
 	case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, ErrTooLarge):
 		err = fmt.Errorf("%w: %w", ErrTooLarge, err)
-	case errors.Is(err, errRefused):
+	case errors.Is(err, jet.ErrRefused):
 	default:
 		reason = "disconnected"
 	}
@@ -285,15 +284,15 @@ func (s *shard) fail(f *flight, err error) {
 		case errors.Is(err, ErrFault), errors.Is(err, ErrTooLarge) && len(f.members) == 1:
 			s.finish(c.pending, nil, err)
 			continue
-		case errors.Is(err, ErrTooLarge), errors.Is(err, errRefused) && c.attempts > 2:
+		case errors.Is(err, ErrTooLarge), errors.Is(err, jet.ErrRefused) && c.attempts > 2:
 			c.alone = true
 		}
-		if goes[c.w.token] {
+		if goes[c.w.path] {
 			after = append(after, c.pending)
 			continue
 		}
-		goes[c.w.token] = true
-		c.due = now.Add(backoff(c.attempts - 1))
+		goes[c.w.path] = true
+		c.due = now.Add(jet.Backoff(c.attempts - 1))
 		if errors.Is(err, errReconnected) {
 			c.due = now
 		}
@@ -301,12 +300,12 @@ func (s *shard) fail(f *flight, err error) {
 	}
 	// Later appends of a document that goes again wait before those that were blocked already.
 	for i := len(after) - 1; i >= 0; i-- {
-		t := after[i].w.token
+		t := after[i].w.path
 		s.blocked[t] = append([]*pending{after[i]}, s.blocked[t]...)
 	}
 	for _, c := range f.members {
-		if !goes[c.w.token] {
-			s.release(c.w.token)
+		if !goes[c.w.path] {
+			s.release(c.w.path)
 		}
 	}
 }
@@ -347,7 +346,7 @@ func (s *shard) sweep(now time.Time) {
 	keep := s.again[:0]
 	for _, p := range s.again {
 		if s.expire(p) {
-			s.release(p.w.token)
+			s.release(p.w.path)
 		} else {
 			keep = append(keep, p)
 		}
@@ -362,7 +361,7 @@ func (s *shard) sweep(now time.Time) {
 			s.blocked[t] = q
 		}
 	}
-	s.markOldest()
+	s.noteOldest()
 }
 
 func (s *shard) dropExpired(q []*pending) []*pending {
@@ -390,8 +389,8 @@ func (s *shard) expire(p *pending) bool {
 	return true
 }
 
-// markOldest lets Health see since when the oldest append waits.
-func (s *shard) markOldest() {
+// noteOldest lets Health see since when the oldest append waits.
+func (s *shard) noteOldest() {
 	var oldest time.Time
 	note := func(t time.Time) {
 		if oldest.IsZero() || t.Before(oldest) {

@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"yjet/stream/jet"
+	"yjet/stream/name"
 )
 
 // Health is what /health and /readyz ask for.
@@ -20,13 +23,13 @@ type Health struct {
 
 const (
 	stuckAfter = 3 * time.Second // an append that waits longer makes the server unready
-	probeFresh = 2 * time.Second // a store that took something this recently is not probed
+	checkFresh = 2 * time.Second // a store that took something this recently is not asked
 	probeWait  = 3 * time.Second
 	faultHold  = 5 * time.Second // a store fault lasts at least this long
 )
 
-// Health tells whether edits can be stored. Where nobody appended lately, it stores a probe in ymeta. It takes at most some
-// seconds, less where ctx ends.
+// Health tells whether edits can be stored. It writes nothing as long as nothing failed: where nobody appended lately it asks NATS for
+// the state of ymeta. It takes at most some seconds, less where ctx ends.
 func (l *Log) Health(ctx context.Context) Health {
 	h := Health{Connected: l.nc.IsConnected() && l.bulk.IsConnected(), Durability: l.cfg.Durability}
 	if h.Durability == "" {
@@ -69,29 +72,60 @@ func (l *Log) Health(ctx context.Context) Health {
 			}
 		}
 	}
-	h.Err = l.probe(ctx)
+	h.Err = l.check(ctx)
 	return h
 }
 
-// probe stores something, unless something was stored just now. Callers share one probe.
-func (l *Log) probe(ctx context.Context) error {
-	if time.Since(time.Unix(0, l.lastAck.Load())) < probeFresh {
+// check asks the store, unless it took something just now. Callers share one answer. Where an append failed, or the last check, only
+// a message that is stored proves the store well again.
+func (l *Log) check(ctx context.Context) error {
+	suspect := l.findingOut.Load()
+	if !suspect && time.Since(time.Unix(0, l.lastAck.Load())) < checkFresh {
 		return nil
 	}
-	l.probeMu.Lock()
-	defer l.probeMu.Unlock()
-	if time.Since(l.probedAt) < probeFresh {
-		return l.probeErr
+	l.checkMu.Lock()
+	defer l.checkMu.Unlock()
+	if time.Since(l.checkedAt) < checkFresh {
+		return l.checkErr
 	}
-	l.probeErr = l.store(ctx)
-	l.probedAt = time.Now()
-	return l.probeErr
+	if suspect || l.checkErr != nil {
+		l.checkErr = l.store(ctx)
+	} else {
+		l.checkErr = l.ask(ctx)
+	}
+	l.checkedAt = time.Now()
+	return l.checkErr
 }
 
+// ask reads the state of ymeta from its leader: an error where JetStream is off, nobody leads, or most replicas are away.
+func (l *Log) ask(ctx context.Context) error {
+	var info struct {
+		Cluster struct {
+			Replicas []struct {
+				Offline bool `json:"offline"`
+			} `json:"replicas"`
+		} `json:"cluster"`
+	}
+	if err := l.jet.Request(ctx, "STREAM.INFO."+name.MetaStream, nil, &info); err != nil {
+		return fmt.Errorf("stream: %s does not answer: %w", name.MetaStream, err)
+	}
+	away := 0
+	for _, r := range info.Cluster.Replicas {
+		if r.Offline {
+			away++
+		}
+	}
+	if n := 1 + len(info.Cluster.Replicas); n-away <= n/2 {
+		return fmt.Errorf("stream: %d of the %d replicas of %s are away", away, n, name.MetaStream)
+	}
+	return nil
+}
+
+// store writes a probe: the key probe.<node> in ymeta.
 func (l *Log) store(ctx context.Context) error {
-	m := nats.NewMsg("$KV." + metaBucket + ".probe." + l.node)
+	m := nats.NewMsg(name.Meta("probe." + l.node))
 	m.Data = []byte(time.Now().UTC().Format(time.RFC3339Nano))
-	_, err := publish(ctx, l.nc, m)
+	_, err := jet.Publish(ctx, l.nc, m)
 	if errors.Is(err, ErrFault) {
 		l.setFault(err)
 	}
@@ -160,7 +194,7 @@ func (l *Log) Refuse(err error) {
 }
 
 func (l *Log) recover() {
-	for pause(l.ctx, time.Second) == nil {
+	for jet.Pause(l.ctx, time.Second) == nil {
 		f := l.fault.Load()
 		if f.final {
 			return
@@ -180,10 +214,39 @@ func (l *Log) recover() {
 		if cleared {
 			l.log.Warn("the store takes messages again")
 			for _, s := range l.shards {
-				s.proofs.storeWell()
+				s.holdback.storeWell()
 				s.nudge()
 			}
 			return
 		}
 	}
+}
+
+// findOut probes the store until what failed is proven: others may store records that tails keep back behind it.
+func (l *Log) findOut() {
+	l.repairMu.Lock()
+	defer l.repairMu.Unlock()
+	if l.ctx.Err() != nil || !l.findingOut.CompareAndSwap(false, true) {
+		return
+	}
+	l.running.Go(func() {
+		for attempt := 0; jet.Pause(l.ctx, time.Second+jet.Backoff(attempt)) == nil; attempt++ {
+			l.findingOut.Store(false) // what fails from here on is not proven by this probe
+			if l.fault.Load() != nil {
+				return // recover probes, and tells
+			}
+			ctx, cancel := context.WithTimeout(l.ctx, probeWait)
+			err := l.store(ctx)
+			cancel()
+			if err == nil {
+				for _, s := range l.shards {
+					s.holdback.storeWell()
+				}
+				return
+			}
+			if !l.findingOut.CompareAndSwap(false, true) {
+				return // another has begun
+			}
+		}
+	})
 }

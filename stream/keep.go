@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strconv"
 	"time"
 
-	"github.com/nats-io/nats.go"
+	"yjet/stream/jet"
+	"yjet/stream/name"
 )
 
 const (
@@ -33,7 +33,7 @@ func (l *Log) keep() {
 		}
 		ctx, cancel := context.WithTimeout(l.ctx, 30*time.Second)
 		for i, s := range l.shards {
-			if err := l.look(ctx, s, &upTo[i], minute); err != nil && l.ctx.Err() == nil {
+			if err := s.look(ctx, &upTo[i], minute); err != nil && l.ctx.Err() == nil {
 				l.log.Warn("the end and the heads of a shard could not be compared, will be tried again", "stream", s.stream, "err", err)
 				time.AfterFunc(time.Second, l.compareSoon)
 			}
@@ -51,29 +51,29 @@ func (l *Log) keep() {
 }
 
 // look is the keeper's round over one shard.
-func (l *Log) look(ctx context.Context, s *shard, upTo *Seq, minute bool) error {
+func (s *shard) look(ctx context.Context, upTo *Seq, minute bool) error {
 	if minute {
-		last, err := l.end(ctx, s)
+		last, err := s.end(ctx)
 		if err != nil {
 			return err
 		}
 		if last < Seq(s.highest.Load()) {
 			s.checking.Store(true)
-		} else if err := l.markNow(ctx, s); err != nil {
+		} else if err := s.markNow(ctx); err != nil {
 			return err
 		}
 	}
 	if s.checking.Load() {
 		epoch := s.reconnected.Load()
-		if err := l.verifyEnd(ctx, s); err != nil {
+		if err := s.verifyEnd(ctx); err != nil {
 			return err
 		}
-		if epoch == s.reconnected.Load() && l.nc.IsConnected() {
+		if epoch == s.reconnected.Load() && s.l.nc.IsConnected() {
 			s.checking.Store(false)
 			s.nudge()
 		}
 	}
-	next, err := l.compareShard(ctx, s, *upTo)
+	next, err := s.compareHeads(ctx, *upTo)
 	if err != nil {
 		return err
 	}
@@ -88,67 +88,61 @@ func (l *Log) compareSoon() {
 	}
 }
 
-// compareShard asks for the last record of each open document of a shard, as far as it is newer than from, and has those
+// compareHeads asks for the last record of each open document of a shard, as far as it is newer than from, and has those
 // tails checked that are not there yet. It returns the sequence up to which all is known to be well or being repaired.
 //
 // Any replica may answer: this is the net under the order of the feed and the acknowledgements, and the next round will ask
 // again.
-func (l *Log) compareShard(ctx context.Context, s *shard, from Seq) (upTo Seq, err error) {
-	f := l.feeds[s.index()%len(l.feeds)]
+func (s *shard) compareHeads(ctx context.Context, from Seq) (upTo Seq, err error) {
 	open := map[string][]*Tail{}
-	f.mu.RLock()
-	for sub, t := range f.subs {
-		if t.shard == s && sub == t.subs[subLive] {
-			subject := s.subject(kindLog, t.doc.Token())
-			open[subject] = append(open[subject], t)
-		}
+	for _, t := range s.tails() {
+		subject := s.no.Subject(name.Log, t.doc.Path())
+		open[subject] = append(open[subject], t)
 	}
-	f.mu.RUnlock()
 	if len(open) == 0 {
 		return from, nil
 	}
-	r, err := l.newReader(compareBatch)
+	r, err := s.l.jet.NewReader(compareBatch)
 	if err != nil {
 		return from, err
 	}
-	defer r.close()
+	defer r.Close()
 	var ask func(subjects []string) error
 	ask = func(subjects []string) error {
 		for at := from; ; {
-			a, err := r.get(ctx, s.stream, getRequest{Multi: subjects, Seq: at + 1, UpTo: upTo, MaxBytes: 8 << 20}, func(m *nats.Msg) bool {
-				seq, err := strconv.ParseUint(get(m.Header, hdrSeq), 10, 64)
-				if err != nil {
+			a, err := r.Get(ctx, s.stream, jet.GetRequest{Multi: subjects, Seq: at + 1, UpTo: upTo, MaxBytes: 8 << 20}, func(m jet.Msg) bool {
+				if m.Seq == 0 {
 					return true
 				}
-				at = Seq(seq)
-				for _, t := range open[get(m.Header, hdrSubject)] {
-					if t.Seq() < Seq(seq) {
+				at = m.Seq
+				for _, t := range open[m.Subject] {
+					if t.Seq() < m.Seq {
 						t.repair("head")
 					}
 				}
 				return true
 			})
 			switch {
-			case errors.Is(err, errUnreadable) && len(subjects) > 1:
+			case errors.Is(err, jet.ErrUnreadable) && len(subjects) > 1:
 				half := len(subjects) / 2
 				if err := ask(subjects[:half]); err != nil {
 					return err
 				}
 				return ask(subjects[half:])
-			case errors.Is(err, errUnreadable):
+			case errors.Is(err, jet.ErrUnreadable):
 				for _, t := range open[subjects[0]] {
 					t.repair("head") // its own reading knows what to do about damage
 				}
 				return nil
 			case err != nil:
 				return err
-			case a.none:
+			case a.None:
 				return nil
 			}
 			if upTo == 0 {
-				upTo = a.upTo
+				upTo = a.UpTo
 			}
-			if a.pending == 0 {
+			if a.Pending == 0 {
 				return nil
 			}
 		}

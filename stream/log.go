@@ -12,9 +12,26 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"yjet/stream/bucket"
+	"yjet/stream/jet"
+	"yjet/stream/name"
 )
+
+// The words of the rooms below that the floors above use everywhere.
+type (
+	Doc      = name.Doc      // names a document
+	Seq      = jet.Seq       // a sequence of the document's shard: it grows within a document, with gaps
+	Blob     = bucket.Blob   // a snapshot head, a chunk or a segment
+	Presence = bucket.Client // one client of a document
+)
+
+// ParseDoc returns the canonical form of a name that a stranger sent, or ErrName.
+func ParseDoc(s string) (Doc, error) { return name.Parse(s) }
+
+// PresenceTTL is how long a client's presence lives after its last renewal.
+const PresenceTTL = bucket.PresenceTTL
 
 // Config says how the log lies in NATS. What was fixed at the first start is compared, not changed.
 type Config struct {
@@ -28,27 +45,27 @@ type Config struct {
 
 var (
 	// ErrName: the name of a document is not one. The text says why and may be shown to the client.
-	ErrName = errors.New("stream: bad document name")
-	// ErrTooLarge: the update is above MaxUpdate. Nothing was stored; the writer may go on.
-	ErrTooLarge = errors.New("stream: update above the server's max_payload")
+	ErrName = name.Err
+	// ErrTooLarge: the update is above MaxUpdate. Nothing was stored; the Writer may go on.
+	ErrTooLarge = jet.ErrTooLarge
 	// ErrIdentity: the user or the connection id of an entry is too long for a header.
 	ErrIdentity = errors.New("stream: user or connection name above 1 KiB")
 	// ErrGaveUp: not known to be stored when the context ended; it may be stored yet. The Writer is spent: open another.
 	ErrGaveUp = errors.New("stream: not stored within the time-out")
 	// ErrFault: the store reported an error. It holds for the whole node: acknowledge nothing until Health is well again.
-	ErrFault = errors.New("stream: the store reported an error")
+	ErrFault = jet.ErrFault
 	// ErrLost: there were records and they cannot be had. Do not begin a new document in their place.
 	ErrLost = errors.New("stream: records missing")
-	// ErrDamaged: a record's bytes are not those that were appended.
-	ErrDamaged = errors.New("stream: record damaged")
-	// ErrErased: the document was erased (and maybe begun anew) while it was open. Close it; who comes back gets the new one.
+	// ErrDamaged: a record's bytes are not those that were appended, or cannot be read.
+	ErrDamaged = jet.ErrDamaged
+	// ErrErased: the document was erased (and maybe begun anew) while it was open. Close it; a client that comes back gets the new one.
 	ErrErased = errors.New("stream: document erased")
-	// ErrRewound: the log ends before records that were shown. Close the document; who comes back brings what it has lost.
+	// ErrRewound: the log ends before records that were shown. Close the document; a client that comes back brings what the log has lost.
 	ErrRewound = errors.New("stream: the log has lost its end")
-	// ErrConflict: not at the expected sequence: somebody else was first. Read again.
-	ErrConflict = errors.New("stream: not at the expected sequence")
+	// ErrConflict: not at the expected sequence: another writer was first. Read again.
+	ErrConflict = jet.ErrConflict
 	// ErrConfig: what lies in NATS is not what this configuration needs. The text says what to do.
-	ErrConfig = errors.New("stream: the store does not fit the configuration")
+	ErrConfig = jet.ErrConfig
 	// ErrClosed: the Log is closed.
 	ErrClosed = errors.New("stream: closed")
 )
@@ -60,7 +77,11 @@ const headerRoom = 4 << 10
 type Log struct {
 	// Set by Open, then only read.
 	nc, bulk  *nats.Conn // appends and the live feed; replays and everything that is large
-	js        jetstream.JetStream
+	jet       *jet.Client
+	blobs     *bucket.Blobs
+	meta      *bucket.Meta
+	presence  *bucket.Presence
+	control   *bucket.Control
 	cfg       Config
 	log       *slog.Logger
 	m         *metrics
@@ -71,14 +92,11 @@ type Log struct {
 	ctx       context.Context // ends with Close
 	cancel    context.CancelFunc
 	running   sync.WaitGroup
-	reads     chan struct{} // a token per batched read under way, so that their answers fit into max_pending
 	eraseTime time.Duration // how long Erase overwrites records: the constant, longer in tests
 	unhook    func()
 
 	compare chan struct{} // asks the keeper to compare all heads now
 	away    atomic.Bool   // the connection was away: presence, which NATS holds in memory, may be gone
-
-	noConsumer atomic.Int64 // unix nanoseconds until which none is asked for, since none could be made
 
 	repairMu sync.Mutex
 	repairQ  []*Tail
@@ -89,11 +107,16 @@ type Log struct {
 	faultMu    sync.Mutex
 	lastAck    atomic.Int64 // unix nanoseconds of the last stored append or probe
 	findingOut atomic.Bool  // a probe is due for what failed
-	probeMu    sync.Mutex
-	probedAt   time.Time
-	probeErr   error
+	checkMu    sync.Mutex   // guards checkedAt and checkErr; held while the store is asked
+	checkedAt  time.Time
+	checkErr   error // of the last check
 
 	names nameCache
+}
+
+// Dial opens the two connections that Open takes; see jet.Dial.
+func Dial(url string, opts ...nats.Option) (nc, bulk *nats.Conn, err error) {
+	return jet.Dial(url, opts...)
 }
 
 // Open finds or makes the streams and buckets and starts the log. nc carries appends and the live feed, bulk carries
@@ -102,27 +125,29 @@ func Open(ctx context.Context, nc, bulk *nats.Conn, cfg Config) (*Log, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	js, err := jetstream.New(bulk)
+	c, err := jet.New(nc, bulk, cfg.Log)
 	if err != nil {
-		return nil, fmt.Errorf("stream: %w", err)
+		return nil, err
 	}
 	l := &Log{
-		nc: nc, bulk: bulk, js: js, cfg: cfg, log: cfg.Log, m: newMetrics(cfg.Metrics),
+		nc: nc, bulk: bulk, jet: c, cfg: cfg, log: cfg.Log, m: newMetrics(cfg.Metrics),
+		meta: bucket.NewMeta(c), presence: bucket.NewPresence(c, cfg.Log), control: bucket.NewControl(c),
 		node:      randomName(),
-		reads:     make(chan struct{}, 8),
 		compare:   make(chan struct{}, 1),
 		eraseTime: eraseTime,
 	}
+	c.Damaged = l.m.damaged.Inc
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	if err := l.prepare(ctx); err != nil {
 		l.cancel()
 		return nil, err
 	}
-	for i := range min(2, l.cfg.Shards) {
-		l.feeds = append(l.feeds, newFeed(l, i))
+	l.blobs = bucket.NewBlobs(c, l.cfg.Shards)
+	for range min(2, l.cfg.Shards) {
+		l.feeds = append(l.feeds, newFeed(l))
 	}
 	for i := range l.cfg.Shards {
-		s, err := newShard(l, i)
+		s, err := newShard(l, name.Shard(i))
 		if err != nil {
 			l.cancel()
 			return nil, err
@@ -130,7 +155,7 @@ func Open(ctx context.Context, nc, bulk *nats.Conn, cfg Config) (*Log, error) {
 		l.shards = append(l.shards, s)
 	}
 	for _, s := range l.shards {
-		if err := l.verifyEnd(ctx, s); err != nil {
+		if err := s.verifyEnd(ctx); err != nil {
 			l.cancel()
 			return nil, err
 		}
@@ -145,7 +170,7 @@ func Open(ctx context.Context, nc, bulk *nats.Conn, cfg Config) (*Log, error) {
 	l.unhook = l.hook()
 	l.running.Go(l.watchStreams)
 	if !l.cfg.Embedded {
-		l.running.Go(l.watchLink)
+		l.running.Go(func() { l.jet.WatchLink(l.ctx, l.sending) })
 	}
 	l.lastAck.Store(time.Now().UnixNano())
 	return l, nil
@@ -159,7 +184,7 @@ func (l *Log) Close() error {
 	ctx, cancel := context.WithTimeout(l.ctx, time.Second)
 	defer cancel()
 	for _, s := range l.shards {
-		if l.bulk.IsConnected() && l.markNow(ctx, s) != nil {
+		if l.bulk.IsConnected() && s.markNow(ctx) != nil {
 			break // the mark of the last minute has to do
 		}
 	}
@@ -180,10 +205,27 @@ func (l *Log) Shards() int { return l.cfg.Shards }
 // MaxUpdate is the largest update that Append takes now: the server's max_payload without 4 KiB for headers.
 func (l *Log) MaxUpdate() int { return int(l.nc.MaxPayload()) - headerRoom }
 
-func (l *Log) shardOf(token string) *shard { return l.shards[shardOf(token, len(l.shards))] }
+// Blobs are the snapshots and the packed history.
+func (l *Log) Blobs() *bucket.Blobs { return l.blobs }
 
-// subject of a document: kind.NN.token.
-func (s *shard) subject(kind, token string) string { return kind + "." + s.nn + "." + token }
+// Meta are the small facts by key: versions, tombstones, revocations.
+func (l *Log) Meta() *bucket.Meta { return l.meta }
+
+// Presence is who is in a document.
+func (l *Log) Presence() *bucket.Presence { return l.presence }
+
+// Control carries announcements between servers.
+func (l *Log) Control() *bucket.Control { return l.control }
+
+func (l *Log) shardOf(path string) *shard { return l.shards[name.ShardOf(path, len(l.shards))] }
+
+// sending is how many bytes of records wait for their acknowledgement.
+func (l *Log) sending() (n int64) {
+	for _, s := range l.shards {
+		n += s.underway.Load()
+	}
+	return n
+}
 
 func randomWriter() uint64 {
 	for {

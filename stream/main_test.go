@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/goleak"
@@ -223,6 +224,16 @@ func tail(t testing.TB, l *Log, doc Doc) (*Tail, *sink) {
 	}
 	t.Cleanup(tl.Close)
 	return tl, s
+}
+
+// streams is JetStream as any other program sees it.
+func streams(t testing.TB, l *Log) jetstream.JetStream {
+	t.Helper()
+	js, err := jetstream.New(l.bulk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
 }
 
 func docName(i int) Doc { return Doc(fmt.Sprintf("docs/%d", i)) }

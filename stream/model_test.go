@@ -124,7 +124,7 @@ func tailModel(l *Log, seed uint64) error {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	m := &modelLog{rng: rand.New(rand.NewPCG(seed, 2))}
 	s := &modelSink{m: m}
-	f := newFeed(l, 0)
+	f := newFeed(l)
 	tl := &Tail{l: l, shard: &shard{}, doc: "d", feed: f, filler: m, sink: s}
 	n := 5 + rng.IntN(60)
 	var late []Record // on its way

@@ -4,17 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"yjet/stream/jet"
+	"yjet/stream/name"
 )
 
 // Head asks the leader for the document's last sequence. Zero: it has no record; it is new, or was erased. Where the last
 // record is damaged, it is the last that can be read, or ErrDamaged if there is none.
 func (l *Log) Head(ctx context.Context, doc Doc) (Seq, error) {
-	token := doc.Token()
-	s := l.shardOf(token)
-	m, ok, err := l.leaderGet(ctx, s.stream, getRequest{LastFor: s.subject(kindLog, token)})
+	path := doc.Path()
+	s := l.shardOf(path)
+	m, ok, err := l.jet.LeaderGet(ctx, s.stream, jet.GetRequest{LastFor: s.no.Subject(name.Log, path)})
 	if errors.Is(err, ErrDamaged) {
 		var v survey
-		if v, err = l.survey(ctx, s, token); err != nil {
+		if v, err = l.survey(ctx, s, path); err != nil {
 			return 0, err
 		}
 		l.m.damaged.Inc()
@@ -27,7 +30,7 @@ func (l *Log) Head(ctx context.Context, doc Doc) (Seq, error) {
 	if err != nil || !ok {
 		return 0, err
 	}
-	return m.seq, nil
+	return m.Seq, nil
 }
 
 // survey is what can be read of a document, record by record.
@@ -37,20 +40,20 @@ type survey struct {
 }
 
 // survey walks the whole log of a document at the leader; for damage only.
-func (l *Log) survey(ctx context.Context, s *shard, token string) (v survey, err error) {
-	subject := s.subject(kindLog, token)
-	if v.counted, err = l.count(ctx, s.stream, subject); err != nil {
+func (l *Log) survey(ctx context.Context, s *shard, path string) (v survey, err error) {
+	subject := s.no.Subject(name.Log, path)
+	if v.counted, err = l.jet.Count(ctx, s.stream, subject); err != nil {
 		return v, err
 	}
 	for {
-		m, ok, err := l.leaderGet(ctx, s.stream, getRequest{Seq: v.last + 1, NextFor: subject})
+		m, ok, err := l.jet.LeaderGet(ctx, s.stream, jet.GetRequest{Seq: v.last + 1, NextFor: subject})
 		if err != nil || !ok {
 			return v, err
 		}
 		if v.first == 0 {
-			v.first = m.seq
+			v.first = m.Seq
 		}
-		v.last = m.seq
+		v.last = m.Seq
 		v.readable++
 	}
 }
@@ -58,33 +61,35 @@ func (l *Log) survey(ctx context.Context, s *shard, token string) (v survey, err
 // erasedAfter tells whether everything of the document up to have was removed. The feed says that a record is the first of its
 // document when it is, and also when the one before it is damaged.
 func (l *Log) erasedAfter(ctx context.Context, doc Doc, have Seq) (bool, error) {
-	token := doc.Token()
-	s := l.shardOf(token)
-	m, ok, err := l.leaderGet(ctx, s.stream, getRequest{Seq: 1, NextFor: s.subject(kindLog, token)})
-	if err != nil || ok && m.seq <= have {
+	path := doc.Path()
+	s := l.shardOf(path)
+	m, ok, err := l.jet.LeaderGet(ctx, s.stream, jet.GetRequest{Seq: 1, NextFor: s.no.Subject(name.Log, path)})
+	if err != nil || ok && m.Seq <= have {
 		return false, err
 	}
-	v, err := l.survey(ctx, s, token)
+	v, err := l.survey(ctx, s, path)
 	return v.readable >= v.counted, err
 }
 
-func (l *Log) lastRecord(ctx context.Context, s *shard, token string) (Record, bool, error) {
-	m, ok, err := l.leaderGet(ctx, s.stream, getRequest{LastFor: s.subject(kindLog, token)})
+func (l *Log) lastRecord(ctx context.Context, s *shard, path string) (Record, bool, error) {
+	m, ok, err := l.jet.LeaderGet(ctx, s.stream, jet.GetRequest{LastFor: s.no.Subject(name.Log, path)})
 	if err != nil || !ok {
 		return Record{}, false, err
 	}
-	return m.record(), true, nil
+	r, err := recordOf(m)
+	return r, err == nil, err
 }
 
 // RecordAt reads one record of the document from the leader: the first with a sequence of at least from.
 func (l *Log) RecordAt(ctx context.Context, doc Doc, from Seq) (Record, bool, error) {
-	token := doc.Token()
-	s := l.shardOf(token)
-	m, ok, err := l.leaderGet(ctx, s.stream, getRequest{Seq: from, NextFor: s.subject(kindLog, token)})
+	path := doc.Path()
+	s := l.shardOf(path)
+	m, ok, err := l.jet.LeaderGet(ctx, s.stream, jet.GetRequest{Seq: from, NextFor: s.no.Subject(name.Log, path)})
 	if err != nil || !ok {
 		return Record{}, false, err
 	}
-	return m.record(), true, nil
+	r, err := recordOf(m)
+	return r, err == nil, err
 }
 
 // Trim removes the document's records below keep; record keep stays. At most one removal runs per shard at a time: it holds
@@ -93,36 +98,9 @@ func (l *Log) Trim(ctx context.Context, doc Doc, keep Seq) error {
 	if keep == 0 {
 		return errors.New("stream: trim below sequence 0")
 	}
-	token := doc.Token()
-	s := l.shardOf(token)
-	return l.purge(ctx, s, s.stream, s.subject(kindLog, token), keep)
-}
-
-func (l *Log) purge(ctx context.Context, s *shard, stream, filter string, below Seq) error {
-	select {
-	case s.trims <- struct{}{}:
-		defer func() { <-s.trims }()
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	return l.purgeBelow(ctx, stream, filter, below)
-}
-
-// purgeSubject removes all messages of a filter, without waiting for a turn: for what is small.
-func (l *Log) purgeSubject(ctx context.Context, stream, filter string) error {
-	return l.purgeBelow(ctx, stream, filter, 0)
-}
-
-func (l *Log) purgeBelow(ctx context.Context, stream, filter string, below Seq) error {
-	req := struct {
-		Filter string `json:"filter"`
-		Seq    Seq    `json:"seq,omitempty"`
-	}{filter, below}
-	err := retry(ctx, func(ctx context.Context) error { return l.request(ctx, "STREAM.PURGE."+stream, req, nil) })
-	if err != nil {
-		return fmt.Errorf("purge %s below %d: %w", filter, below, err)
-	}
-	return nil
+	path := doc.Path()
+	s := l.shardOf(path)
+	return l.jet.PurgeInTurn(ctx, s.stream, s.no.Subject(name.Log, path), keep)
 }
 
 // LogOnly is the Filler of a log without snapshots: everything is in the log, from its first record on.

@@ -6,15 +6,13 @@ import (
 	"fmt"
 	"hash/crc32"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
-)
 
-// Seq is a sequence of the document's shard, from 1. It grows within a document, and is shared with the other documents of
-// the shard, so it has gaps. Zero is before everything.
-type Seq uint64
+	"yjet/stream/jet"
+	"yjet/stream/name"
+)
 
 // Record is one stored update.
 type Record struct {
@@ -90,149 +88,72 @@ func parseSum(s string) (Sum, bool) {
 	return sum, err == nil && n > 0 && sum.Writer != 0
 }
 
-// The headers of a record, and those that NATS adds when it republishes or returns one.
-const (
-	hdrSum  = "Yjet-Sum"
-	hdrUser = "Yjet-User"
-	hdrConn = "Yjet-Conn"
-	hdrN    = "Yjet-N"
-	hdrTime = "Yjet-Time"
-	hdrDoc  = "Yjet-Doc"
-	hdrNode = "Yjet-Node" // on awareness and custom messages: which server sent it
-
-	hdrSeq     = "Nats-Sequence"
-	hdrLast    = "Nats-Last-Sequence"
-	hdrStamp   = "Nats-Time-Stamp"
-	hdrSubject = "Nats-Subject"
-)
-
-// Header values travel in lines, and surrounding spaces are trimmed on the way. Control characters, % and outer spaces
-// become %XX so that any text comes back as it was and none can begin another header.
-func escapeHeader(s string) string {
-	clean := s == strings.Trim(s, " ")
-	for i := 0; clean && i < len(s); i++ {
-		clean = s[i] >= 0x20 && s[i] != 0x7f && s[i] != '%'
-	}
-	if clean {
-		return s
-	}
-	b := make([]byte, 0, len(s)+8)
-	for i := range len(s) {
-		c := s[i]
-		outer := i == 0 || i == len(s)-1
-		// Inside a run of outer spaces only the outermost needs the escape: it shields the rest.
-		if c < 0x20 || c == 0x7f || c == '%' || outer && c == ' ' {
-			b = append(b, '%', upperHex[c>>4], upperHex[c&15])
-		} else {
-			b = append(b, c)
-		}
-	}
-	return string(b)
-}
-
-// unescapeHeader reverses escapeHeader; what is no escape stays, since other programs write headers too.
-func unescapeHeader(s string) string {
-	if strings.IndexByte(s, '%') < 0 {
-		return s
-	}
-	b := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		if s[i] == '%' && i+2 < len(s) {
-			hi, lo := strings.IndexByte(upperHex, s[i+1]), strings.IndexByte(upperHex, s[i+2])
-			if hi >= 0 && lo >= 0 {
-				b = append(b, byte(hi<<4|lo))
-				i += 2
-				continue
-			}
-		}
-		b = append(b, s[i])
-	}
-	return string(b)
-}
-
 // maxIdentity bounds the user and the connection of a record, escaped: they share the 4 KiB that MaxUpdate leaves for headers.
 const maxIdentity = 1024
 
 // header makes the headers of one record. extra is room for the caller's own.
-func (e *Entry) header(doc Doc, token string, sum Sum, extra int) nats.Header {
+func (e *Entry) header(doc Doc, path string, sum Sum, extra int) nats.Header {
 	h := make(nats.Header, 3+extra)
 	values := make([]string, 0, 6) // one array behind all single values
 	set := func(k, v string) {
 		values = append(values, v)
 		h[k] = values[len(values)-1 : len(values) : len(values)]
 	}
-	set(hdrSum, sum.String())
+	set(name.HdrSum, sum.String())
 	if e.User != "" {
-		set(hdrUser, escapeHeader(e.User))
+		set(name.HdrUser, name.EscapeHeader(e.User))
 	}
 	if e.Conn != "" {
-		set(hdrConn, escapeHeader(e.Conn))
+		set(name.HdrConn, name.EscapeHeader(e.Conn))
 	}
 	if e.Merged > 1 {
-		set(hdrN, strconv.Itoa(e.Merged))
+		set(name.HdrN, strconv.Itoa(e.Merged))
 	}
 	if !e.Time.IsZero() {
-		set(hdrTime, e.Time.UTC().Format(time.RFC3339Nano))
+		set(name.HdrTime, e.Time.UTC().Format(time.RFC3339Nano))
 	}
-	if hashed(token) {
-		set(hdrDoc, escapeHeader(string(doc)))
+	if name.Hashed(path) {
+		set(name.HdrDoc, name.EscapeHeader(string(doc)))
 	}
 	return h
 }
 
-// get is a header's last value: NATS adds its own behind what a publisher wrote under the same name.
-func get(h nats.Header, key string) string {
-	if v := h[key]; len(v) > 0 {
-		return v[len(v)-1]
-	}
-	return ""
-}
-
 var errNotRecord = errors.New("stream: not a record")
 
-// recordOf reads a record that NATS republished or returned: sequence and time are headers then. Its bytes are kept, not
-// copied.
-func recordOf(h nats.Header, data []byte) (Record, error) {
-	seq, err := strconv.ParseUint(get(h, hdrSeq), 10, 64)
-	if err != nil || seq == 0 {
+// recordOf makes the record of a stored message. The message's bytes are kept, not copied.
+func recordOf(m jet.Msg) (Record, error) {
+	if m.Seq == 0 {
 		return Record{}, errNotRecord
 	}
-	r := Record{Seq: Seq(seq), Update: data}
-	if v := get(h, hdrLast); v != "" {
-		prev, _ := strconv.ParseUint(v, 10, 64)
-		r.Prev = Seq(prev)
-	}
-	r.Stored, _ = time.Parse(time.RFC3339Nano, get(h, hdrStamp))
-	r.fill(h)
+	r := Record{Seq: m.Seq, Stored: m.Time, Update: m.Data}
+	r.fill(m.Header)
 	return r, nil
 }
 
-// fill takes over what our own headers say.
+// liveRecord makes the record of a message of the live feed.
+func liveRecord(m *nats.Msg) (Record, error) {
+	r, err := recordOf(jet.FromHeader(m))
+	if v := jet.Last(m.Header, jet.HdrLast); v != "" {
+		prev, _ := strconv.ParseUint(v, 10, 64)
+		r.Prev = Seq(prev)
+	}
+	return r, err
+}
+
+// fill sets the fields that our own headers carry.
 func (r *Record) fill(h nats.Header) {
-	r.Sum, _ = sumOf(h)
-	r.User, r.Conn = unescapeHeader(get(h, hdrUser)), unescapeHeader(get(h, hdrConn))
+	r.Sum, _ = parseSum(jet.Last(h, name.HdrSum))
+	r.User, r.Conn = name.UnescapeHeader(jet.Last(h, name.HdrUser)), name.UnescapeHeader(jet.Last(h, name.HdrConn))
 	r.Merged = 1
-	if v := get(h, hdrN); v != "" {
+	if v := jet.Last(h, name.HdrN); v != "" {
 		if n, err := strconv.Atoi(v); err == nil && n > 1 {
 			r.Merged = n
 		}
 	}
 	r.Time = r.Stored
-	if v := get(h, hdrTime); v != "" {
+	if v := jet.Last(h, name.HdrTime); v != "" {
 		if t, err := time.Parse(time.RFC3339Nano, v); err == nil {
 			r.Time = t
 		}
 	}
-}
-
-func sumOf(h nats.Header) (Sum, bool) {
-	v := get(h, hdrSum)
-	if v == "" {
-		return Sum{}, false
-	}
-	s, ok := parseSum(v)
-	if !ok {
-		return Sum{}, false
-	}
-	return s, true
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"time"
+
+	"yjet/stream/jet"
 )
 
 // What a Tail missed is read from the log by a few workers of its Log, each Tail by one at a time.
@@ -117,7 +119,7 @@ func (t *Tail) repairNow(foundBy string) {
 	t.l.repairMu.Lock()
 	t.repairing = repairQueued
 	t.l.repairMu.Unlock()
-	time.AfterFunc(backoff(t.failures-1), func() {
+	time.AfterFunc(jet.Backoff(t.failures-1), func() {
 		t.l.repairMu.Lock()
 		defer t.l.repairMu.Unlock()
 		t.enqueueLocked()

@@ -6,12 +6,14 @@ import (
 	"iter"
 	"time"
 
-	"github.com/nats-io/nats.go"
+	"yjet/stream/jet"
+	"yjet/stream/name"
 )
 
 const (
 	replayBatch = 512     // records asked for at a time: writers wait while NATS reads them
 	replayBytes = 1 << 20 // and their bytes; one more record may come
+	manyLeft    = 1024    // records left, from which on making a consumer pays
 	lagWait     = 3 * time.Second
 )
 
@@ -31,9 +33,9 @@ func (l *Log) Replay(ctx context.Context, doc Doc, after, upto Seq) iter.Seq2[Re
 		if after >= upto {
 			return
 		}
-		token := doc.Token()
-		s := l.shardOf(token)
-		p := replaying{l: l, doc: doc, s: s, subject: s.subject(kindLog, token), after: after, upto: upto, yield: yield}
+		path := doc.Path()
+		s := l.shardOf(path)
+		p := replaying{l: l, doc: doc, s: s, subject: s.no.Subject(name.Log, path), after: after, upto: upto, yield: yield}
 		if err := p.run(ctx); err != nil && !p.stopped {
 			yield(Record{}, err)
 		}
@@ -70,16 +72,22 @@ func (p *replaying) take(rec Record) (more bool) {
 	return p.more()
 }
 
+// takeMsg is take of a message whose sequence is known.
+func (p *replaying) takeMsg(m jet.Msg) (more bool) {
+	rec, err := recordOf(m)
+	return err == nil && p.take(rec)
+}
+
 func (p *replaying) more() bool { return !p.stopped && p.after < p.upto }
 
 // run yields all records, or says why not. Batches of direct gets lead to the end by themselves; a consumer takes over where
 // much is left, as far as it comes.
 func (p *replaying) run(ctx context.Context) error {
-	r, err := p.l.newReader(replayBatch)
+	r, err := p.l.jet.NewReader(replayBatch)
 	if err != nil {
 		return err
 	}
-	defer r.close()
+	defer r.Close()
 	failures, lagging, consumed := 0, time.Time{}, false
 	for p.more() {
 		before := p.after
@@ -96,13 +104,13 @@ func (p *replaying) run(ctx context.Context) error {
 			if !ok {
 				return nil
 			}
-			p.take(m.record())
+			p.takeMsg(m)
 			continue
-		case err != nil && !transient(err), err != nil && ctx.Err() != nil:
+		case err != nil && !jet.Transient(err), err != nil && ctx.Err() != nil:
 			return p.failed(err)
 		case err != nil:
 			failures++
-			if cause := pause(ctx, backoff(failures)); cause != nil {
+			if cause := jet.Pause(ctx, jet.Backoff(failures)); cause != nil {
 				return p.failed(fmt.Errorf("%w (%w)", err, cause))
 			}
 			continue
@@ -110,7 +118,7 @@ func (p *replaying) run(ctx context.Context) error {
 			failures, lagging = 0, time.Time{}
 			if pending >= manyLeft && p.upto-p.after >= manyLeft && !consumed {
 				consumed = true // if it fails, another would
-				if err := p.l.consume(ctx, p.s, p.subject, p.after, p.take); err != nil && p.more() {
+				if err := p.l.jet.Consume(ctx, p.s.stream, p.subject, randomName(), p.after, p.takeMsg); err != nil && p.more() {
 					p.l.log.Debug("a consumer did not read a log to its end", "doc", p.doc, "after", p.after, "err", err)
 				}
 			}
@@ -127,37 +135,36 @@ func (p *replaying) run(ctx context.Context) error {
 		}
 		if time.Since(lagging) < lagWait {
 			failures++
-			if cause := pause(ctx, backoff(failures)); cause != nil {
+			if cause := jet.Pause(ctx, jet.Backoff(failures)); cause != nil {
 				return cause
 			}
 			continue
 		}
 		// The replica does not come by it: go on with the leader, record by record.
-		p.take(m.record())
+		p.takeMsg(m)
 	}
 	return nil
 }
 
 // batch yields what one direct get brings and tells how many records are left behind it. broken: what came could not be read
 // as a record.
-func (p *replaying) batch(ctx context.Context, r *reader) (pending uint64, broken, err error) {
-	req := getRequest{Seq: p.after + 1, NextFor: p.subject, Batch: replayBatch, MaxBytes: replayBytes}
-	a, err := r.get(ctx, p.s.stream, req, func(m *nats.Msg) bool {
-		rec, err := recordOf(m.Header, m.Data)
+func (p *replaying) batch(ctx context.Context, r *jet.Reader) (pending uint64, broken, err error) {
+	req := jet.GetRequest{Seq: p.after + 1, NextFor: p.subject, Batch: replayBatch, MaxBytes: replayBytes}
+	a, err := r.Get(ctx, p.s.stream, req, func(m jet.Msg) bool {
+		rec, err := recordOf(m)
 		if err != nil {
 			broken = p.failed(err)
 			return false
 		}
-		rec.Prev = 0 // in such an answer the header tells something else
 		return p.take(rec)
 	})
-	return a.pending, broken, err
+	return a.Pending, broken, err
 }
 
 // leader reads the next record from the leader; false: there is none that is wanted.
-func (p *replaying) leader(ctx context.Context) (stored, bool, error) {
-	m, ok, err := p.l.leaderGet(ctx, p.s.stream, getRequest{Seq: p.after + 1, NextFor: p.subject})
-	return m, ok && m.seq <= p.upto, err
+func (p *replaying) leader(ctx context.Context) (jet.Msg, bool, error) {
+	m, ok, err := p.l.jet.LeaderGet(ctx, p.s.stream, jet.GetRequest{Seq: p.after + 1, NextFor: p.subject})
+	return m, ok && m.Seq <= p.upto, err
 }
 
 func (p *replaying) failed(err error) error {

@@ -15,6 +15,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"yjet/internal/natstest"
+	"yjet/stream/jet"
+	"yjet/stream/name"
 )
 
 // modelDoc is what a document's log holds.
@@ -66,7 +68,7 @@ func consumers(t testing.TB, nc *nats.Conn, stream string) int {
 func noConsumers(t testing.TB, nc *nats.Conn) {
 	t.Helper()
 	for start := time.Now(); consumers(t, nc, "YDOC_00") > 0; time.Sleep(2 * time.Millisecond) {
-		if time.Since(start) > consumerIdle/2 {
+		if time.Since(start) > jet.ConsumerIdle/2 {
 			t.Fatalf("%d consumers were not deleted", consumers(t, nc, "YDOC_00"))
 		}
 	}
@@ -132,7 +134,7 @@ func TestReplayYieldsWhatTheModelHolds(t *testing.T) {
 	others := func(d *modelDoc, h nats.Header) {
 		t.Helper()
 		u := fmt.Append(nil, "other ", rnd.Uint64())
-		m, err := nc.RequestMsg(&nats.Msg{Subject: l.shards[0].subject(kindLog, d.doc.Token()), Header: h, Data: u}, 5*time.Second)
+		m, err := nc.RequestMsg(&nats.Msg{Subject: l.shards[0].no.Subject(name.Log, d.doc.Path()), Header: h, Data: u}, 5*time.Second)
 		var ack struct{ Seq Seq }
 		if err != nil || json.Unmarshal(m.Data, &ack) != nil || ack.Seq == 0 {
 			t.Fatalf("append beside: %v", err)
@@ -155,7 +157,7 @@ func TestReplayYieldsWhatTheModelHolds(t *testing.T) {
 		add(rnd, heavy, 40+rnd.IntN(40), 20)
 		add(rnd, heavy, 1+rnd.IntN(6), 300_000)
 		others(long, nil)
-		others(long, nats.Header{hdrSeq: {"x"}, "Status": {"404"}, "Description": {"No Results"}})
+		others(long, nats.Header{jet.HdrSeq: {"x"}, "Status": {"404"}, "Description": {"No Results"}})
 		if i == 12 {
 			add(rnd, heavy, 1, 20)
 			add(rnd, long, 1, 2*replayBytes)
@@ -268,7 +270,7 @@ func TestReplayYieldsWhatTheModelHolds(t *testing.T) {
 	if n := l.bulk.NumSubscriptions(); n != before {
 		t.Errorf("%d subscriptions, want the %d from before", n, before)
 	}
-	if n := len(l.reads); n != 0 {
+	if n := l.jet.Reading(); n != 0 {
 		t.Errorf("%d reads are held to be under way", n)
 	}
 	noConsumers(t, nc)
@@ -300,7 +302,7 @@ func TestTheConsumerReadsAllThatALongReplayHasLeft(t *testing.T) {
 		t.Errorf("%d direct gets and %d consumers, want one each", d, m)
 	}
 	// By number, by bytes, and for each of three long records one that asks in vain, one for it alone and one more.
-	if p, most := pulls(), int64(n/pullBatch+500*10_000/replayBytes+3*3+2); p > most {
+	if p, most := pulls(), int64(n/jet.PullBatch+500*10_000/replayBytes+3*3+2); p > most {
 		t.Errorf("%d requests to the consumer, want %d or less", p, most)
 	}
 	noConsumers(t, nc)
@@ -359,13 +361,13 @@ func TestALongReplayDoesWithoutItsConsumer(t *testing.T) {
 		})
 	})
 	t.Run("refused", func(t *testing.T) {
-		s, err := l.js.Stream(within(t, 5*time.Second), "YDOC_00")
+		s, err := streams(t, l).Stream(within(t, 5*time.Second), "YDOC_00")
 		if err != nil {
 			t.Fatal(err)
 		}
 		cfg := s.CachedInfo().Config
 		cfg.ConsumerLimits.InactiveThreshold = time.Second // shorter than ours
-		if _, err := l.js.UpdateStream(within(t, 5*time.Second), cfg); err != nil {
+		if _, err := streams(t, l).UpdateStream(within(t, 5*time.Second), cfg); err != nil {
 			t.Fatal(err)
 		}
 		asked := requests(t, nc, "$JS.API.CONSUMER.CREATE.>")
@@ -376,25 +378,6 @@ func TestALongReplayDoesWithoutItsConsumer(t *testing.T) {
 		}
 	})
 	noConsumers(t, nc)
-}
-
-func TestDeliveryOf(t *testing.T) {
-	at := time.Unix(1_700_000_000, 123456789).UTC()
-	for reply, want := range map[string]delivery{
-		"$JS.ACK.YDOC_00.c.1.812.3.1700000000123456789.7":               {812, 3, at},
-		"$JS.ACK.hub.Acc0unt.YDOC_00.c.1.812.3.1700000000123456789.7":   {812, 3, at},
-		"$JS.ACK.hub.Acc0unt.YDOC_00.c.1.812.3.1700000000123456789.7.r": {812, 3, at},
-	} {
-		if got, ok := deliveryOf(reply); !ok || got != want {
-			t.Errorf("%s: %+v, %v; want %+v", reply, got, ok, want)
-		}
-	}
-	for _, reply := range []string{"", "_INBOX.x.1", "$JS.ACK.YDOC_00.c.1.812.3.7", "$JS.ACK.YDOC_00.c.1.0.3.1700000000123456789.7",
-		"$JS.ACK.YDOC_00.c.1.x.3.1700000000123456789.7", "$JS.ACK.YDOC_00.c.1.812.-3.1700000000123456789.7", "$JS.ACK.YDOC_00.c.1.812.3..7"} {
-		if got, ok := deliveryOf(reply); ok {
-			t.Errorf("%s was read as %+v", reply, got)
-		}
-	}
 }
 
 // TestLongReplaysSurviveTheNodesTheyReadFrom stops one node of three after the other in the middle of a replay.
@@ -431,6 +414,6 @@ func TestLongReplaysSurviveTheNodesTheyReadFrom(t *testing.T) {
 		}
 		node.Restart()
 		c.WaitLeader(t)
-		l.noConsumer.Store(0)
+		l.jet.NoConsumer.Store(0)
 	}
 }

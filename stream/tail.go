@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"yjet/stream/jet"
+	"yjet/stream/name"
 )
 
 // Filled is what storage holds of a document past a place: maybe a folded state, then the records after it, none left out,
@@ -61,7 +64,7 @@ type Tail struct {
 	kept    []Record
 	keptLen int  // bytes of kept
 	spilled bool // more came than may be kept: it has to be read from the log
-	held    bool // the next record is not proven: the feed goes on with proven
+	held    bool // the next record is held back: resume goes on from here
 	dirty   bool // the sink has something to flush
 
 	repairing repairState // guarded by the Log's repairMu
@@ -88,10 +91,10 @@ const (
 // Tail subscribes first, reads what is stored through f, and returns when s has everything up to the head; from then on s
 // gets what is stored by anybody, until Close or Failed. It tries again until ctx ends.
 func (l *Log) Tail(ctx context.Context, doc Doc, f Filler, s Sink) (*Tail, error) {
-	token := doc.Token()
-	sh := l.shardOf(token)
-	t := &Tail{l: l, doc: doc, shard: sh, feed: l.feeds[sh.index()%len(l.feeds)], filler: f, sink: s, filling: true, repairing: repairRuns}
-	sub, err := l.nc.ChanSubscribe(sh.subject(kindLive, token), t.feed.live)
+	path := doc.Path()
+	sh := l.shardOf(path)
+	t := &Tail{l: l, doc: doc, shard: sh, feed: l.feeds[int(sh.no)%len(l.feeds)], filler: f, sink: s, filling: true, repairing: repairRuns}
+	sub, err := l.nc.ChanSubscribe(sh.no.Subject(name.Live, path), t.feed.live)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to %q: %w", doc, err)
 	}
@@ -102,11 +105,7 @@ func (l *Log) Tail(ctx context.Context, doc Doc, f Filler, s Sink) (*Tail, error
 	t.feed.mu.Unlock()
 	l.m.tails.Inc()
 	// The server must know of the subscription before the head is read.
-	err = retry(ctx, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, readWait)
-		defer cancel()
-		return flush(ctx, l.nc)
-	})
+	err = jet.Flush(ctx, l.nc)
 	for attempt := 0; err == nil; attempt++ {
 		var done bool
 		if done, err = t.fill(ctx); done || err != nil && final(err) {
@@ -115,7 +114,7 @@ func (l *Log) Tail(ctx context.Context, doc Doc, f Filler, s Sink) (*Tail, error
 		if err == nil && attempt < 3 {
 			continue
 		}
-		if cause := pause(ctx, backoff(attempt)); cause != nil {
+		if cause := jet.Pause(ctx, jet.Backoff(attempt)); cause != nil {
 			err = errors.Join(err, cause)
 		} else {
 			err = nil
@@ -142,9 +141,9 @@ func (t *Tail) Listen(ctx context.Context) error {
 	if t.listens || t.closed.Load() {
 		return nil
 	}
-	token := t.doc.Token()
-	for i, kind := range map[int]string{subAware: kindAware, subMsg: kindMsg} {
-		sub, err := t.l.nc.ChanSubscribe(t.shard.subject(kind, token), t.feed.soft)
+	path := t.doc.Path()
+	for i, kind := range map[int]name.Kind{subAware: name.Aware, subMsg: name.Message} {
+		sub, err := t.l.nc.ChanSubscribe(t.shard.no.Subject(kind, path), t.feed.soft)
 		if err != nil {
 			return fmt.Errorf("subscribe to %q: %w", t.doc, err)
 		}
@@ -163,27 +162,11 @@ func (t *Tail) Listen(ctx context.Context) error {
 			old.Unsubscribe() // of a call that failed half-way
 		}
 	}
-	if err := retry(ctx, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, readWait)
-		defer cancel()
-		return flush(ctx, t.l.nc)
-	}); err != nil {
+	if err := jet.Flush(ctx, t.l.nc); err != nil {
 		return err
 	}
 	t.listens = true
 	return nil
-}
-
-// flush makes sure that the server has seen what was sent. A connection that is away counts as transient.
-func flush(ctx context.Context, nc *nats.Conn) error {
-	if !nc.IsConnected() {
-		return nats.ErrDisconnected
-	}
-	err := nc.FlushWithContext(ctx)
-	if errors.Is(err, nats.ErrConnectionClosed) && !nc.IsClosed() {
-		return nats.ErrDisconnected // nats.go says closed when it was lost meanwhile
-	}
-	return err
 }
 
 // final errors end a Tail.
@@ -253,7 +236,7 @@ func (t *Tail) live(r Record) (dirtied bool) {
 		t.repair("order")
 		return false
 	}
-	if t.shard.proofs.unproven(r.Sum.Writer, t) {
+	if t.shard.holdback.holds(r.Sum.Writer, t) {
 		t.filling, t.held = true, true
 		t.keep(r)
 		return false
@@ -288,8 +271,8 @@ func (t *Tail) soft(m *nats.Msg, node string) (dirtied bool) {
 	} else {
 		h := make(map[string]string, len(m.Header))
 		for k, v := range m.Header {
-			if k != hdrNode && len(v) > 0 {
-				h[k] = unescapeHeader(v[0])
+			if k != name.HdrNode && len(v) > 0 {
+				h[k] = name.UnescapeHeader(v[0])
 			}
 		}
 		t.sink.Message(node, m.Data, h)
@@ -317,7 +300,7 @@ func (t *Tail) fill(ctx context.Context) (done bool, err error) {
 	got, err := t.filler.Fill(ctx, t.doc, have)
 	if err == nil && got.Head < have {
 		// Whoever has just become the leader may not have applied all that the one before has acknowledged.
-		if err = t.l.caughtUp(ctx, t.shard, have); err == nil {
+		if err = t.shard.caughtUp(ctx, have); err == nil {
 			got, err = t.filler.Fill(ctx, t.doc, have)
 		}
 	}
@@ -350,7 +333,7 @@ func (t *Tail) fill(ctx context.Context) (done bool, err error) {
 		if r.Seq <= t.Seq() {
 			continue
 		}
-		if t.shard.proofs.unproven(r.Sum.Writer, t) {
+		if t.shard.holdback.holds(r.Sum.Writer, t) {
 			// It is in the store, but maybe not on the disk. It is read again when that is known.
 			t.held, t.spilled, t.filling = true, true, true
 			t.kept, t.keptLen = nil, 0
@@ -373,7 +356,7 @@ func (t *Tail) fill(ctx context.Context) (done bool, err error) {
 		}
 	}
 	if t.held {
-		done = true // the proof goes on from here
+		done = true // resume goes on from here
 	}
 	if t.dirty {
 		t.sink.Flush()
@@ -398,4 +381,19 @@ func (t *Tail) begunAnew(ctx context.Context, have Seq) error {
 		err = fmt.Errorf("%w: %q had record %d and begins anew", ErrErased, t.doc, have)
 	}
 	return err
+}
+
+// OpenHeads returns the documents that have a Tail here, and how far each has come.
+func (l *Log) OpenHeads() map[Doc]Seq {
+	heads := make(map[Doc]Seq)
+	for _, f := range l.feeds {
+		f.mu.RLock()
+		for sub, t := range f.subs {
+			if sub == t.subs[subLive] {
+				heads[t.doc] = max(heads[t.doc], t.Seq())
+			}
+		}
+		f.mu.RUnlock()
+	}
+	return heads
 }

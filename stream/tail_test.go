@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"yjet/stream/jet"
+	"yjet/stream/name"
 )
 
 func TestTailJoinsReplayToLive(t *testing.T) {
@@ -287,9 +290,9 @@ func TestTailTakesAFoldedStateForWhatTheLogNoLongerHas(t *testing.T) {
 	defer tl.Close()
 	// The live feed loses everything until the log is trimmed.
 	sub := tl.subs[0]
-	l.feeds[l.shardOf("d").index()%len(l.feeds)].mu.Lock()
+	l.feeds[int(l.shardOf("d").no)%len(l.feeds)].mu.Lock()
 	delete(tl.feed.subs, sub)
-	l.feeds[l.shardOf("d").index()%len(l.feeds)].mu.Unlock()
+	l.feeds[int(l.shardOf("d").no)%len(l.feeds)].mu.Unlock()
 	mustAppend(t, w, "2")
 	s3 := mustAppend(t, w, "3")[0]
 	folded = s3
@@ -404,7 +407,7 @@ func TestMoreLiveRecordsThanMayBeKeptAreReadFromTheLog(t *testing.T) {
 	w := l.Writer("d")
 	var last Seq
 	for range 5 {
-		entries := make([]Entry, maxBatch)
+		entries := make([]Entry, jet.MaxBatch)
 		for i := range entries {
 			entries[i].Update = fmt.Append(nil, i)
 		}
@@ -414,7 +417,7 @@ func TestMoreLiveRecordsThanMayBeKeptAreReadFromTheLog(t *testing.T) {
 		}
 		last = seqs[len(seqs)-1]
 	}
-	eventually(t, "the live feed", func() bool { return value(l.m.liveRecords) >= 5*maxBatch })
+	eventually(t, "the live feed", func() bool { return value(l.m.liveRecords) >= 5*jet.MaxBatch })
 	close(hold)
 	tl := <-done
 	defer tl.Close()
@@ -444,13 +447,13 @@ func TestAwarenessAndMessagesReachOtherServersOnly(t *testing.T) {
 	if err := other.PublishMessage("a.b", []byte("back"), nil); err != nil {
 		t.Fatal(err)
 	}
-	for _, bad := range []string{"", "Nats-Batch-Id", "nats-expected-stream", "A B", "A:B", "A\r\nB", hdrNode} {
+	for _, bad := range []string{"", "Nats-Batch-Id", "nats-expected-stream", "A B", "A:B", "A\r\nB", name.HdrNode} {
 		if err := l.PublishMessage("a.b", nil, map[string]string{bad: "x"}); err == nil {
 			t.Errorf("header %q was taken", bad)
 		}
 	}
 	nc := srv.Connect()
-	if err := nc.PublishMsg(&nats.Msg{Subject: l.shardOf(Doc("a.b").Token()).subject(kindMsg, Doc("a.b").Token()), Data: []byte("program")}); err != nil {
+	if err := nc.PublishMsg(&nats.Msg{Subject: l.shardOf(Doc("a.b").Path()).no.Subject(name.Message, Doc("a.b").Path()), Data: []byte("program")}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "all messages", func() bool {
@@ -467,7 +470,7 @@ func TestAwarenessAndMessagesReachOtherServersOnly(t *testing.T) {
 		t.Errorf("messages: %q", theirs.messages)
 	}
 	for _, h := range theirs.headers {
-		if h["Kind"] != "" && h["Kind"] != "x\r\nEvil: 1" || h["Evil"] != "" || h[hdrNode] != "" {
+		if h["Kind"] != "" && h["Kind"] != "x\r\nEvil: 1" || h["Evil"] != "" || h[name.HdrNode] != "" {
 			t.Errorf("headers: %q", h)
 		}
 	}
@@ -480,7 +483,7 @@ func TestMessagesByHandOnTheLiveFeedAreNothing(t *testing.T) {
 	l, srv := open(t, Config{})
 	_, s := tail(t, l, "d")
 	nc := srv.Connect()
-	if err := nc.Publish(l.shardOf("d").subject(kindLive, "d"), []byte("forged")); err != nil {
+	if err := nc.Publish(l.shardOf("d").no.Subject(name.Live, "d"), []byte("forged")); err != nil {
 		t.Fatal(err)
 	}
 	nc.Flush()

@@ -47,3 +47,8 @@ func (c *authConfig) options() auth.Options {
 		TicketSecret:     c.ticketSecret,
 	}
 }
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}

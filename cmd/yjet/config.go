@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"yjet/internal/natsd"
 	"yjet/snapshot"
 )
 
@@ -173,6 +174,11 @@ func (c *config) check(dev bool) error {
 	}
 	if c.nats == "" && c.data == "" {
 		return usagef("--data DIRECTORY is needed to keep documents here, or --nats URL to keep them in a NATS cluster")
+	}
+	if c.nats == "" && c.natsAddr != "off" {
+		if err := natsd.CheckAddr(c.natsAddr); err != nil {
+			return usagef("--nats-addr %s: %w", c.natsAddr, err)
+		}
 	}
 	if c.nats != "" && c.data != "" {
 		return usagef("--data is the store of the NATS inside; it has no use together with --nats")

@@ -22,7 +22,7 @@ JSON such as a presence value or the head of a chunked snapshot. Made for --tran
 
 Examples:
   nats stream view YDOC_00 --translate 'yjet decode'
-  nats stream get YDOC_00 --last-for 'ydoc.00.notes/todo=2Emd' --translate 'yjet decode'
+  nats stream get YDOC_00 --last-for ydoc.00.notes.todo=2Emd --translate 'yjet decode'
   curl -s 'http://127.0.0.1:1999/api/docs/my-room?format=vector' | yjet decode --as vector
 `
 

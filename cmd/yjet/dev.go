@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"yjet/internal/natsd"
 )
 
 const devUsage = `
@@ -35,14 +37,14 @@ func runDev(ctx context.Context, p process, args []string) error {
 }
 
 // printDevHelp tells below the ready line what to do next.
-func printDevHelp(w io.Writer, url string, store *embedded) {
+func printDevHelp(w io.Writer, url string, store *natsd.Server) {
 	ws := "ws" + strings.TrimPrefix(url, "http")
 	host := strings.TrimPrefix(url, "http://")
 	fmt.Fprintf(w, `
   page         %s/
   inspect      %s/inspect
 `, url, url)
-	if n := store.url(); n != "" {
+	if n := store.URL(); n != "" {
 		fmt.Fprintf(w, "  NATS         %s   (nats --server %s stream ls)\n", n, n)
 	}
 	fmt.Fprintf(w, `

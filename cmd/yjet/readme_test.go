@@ -8,11 +8,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"yjet/internal/natstest"
 	"yjet/internal/yjs"
 )
 
@@ -155,4 +157,66 @@ func TestFirstCommandOfTheReadmeRuns(t *testing.T) {
 		}
 	}
 	t.Error("no ready line")
+}
+
+// TestReadmePutsYjetOnThePath carries out its commands from "go install" on, with a GOPATH of its own.
+func TestReadmePutsYjetOnThePath(t *testing.T) {
+	lines := documented(t)["../../README.md"]
+	first, last := slices.Index(lines, "go install ./cmd/yjet"), slices.Index(lines, "yjet version")
+	if first < 0 || last < first {
+		t.Fatalf("the README does not install yjet and then ask for its version: %q", lines)
+	}
+	env := slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "GOBIN=") || strings.HasPrefix(kv, "GOPATH=") })
+	for _, name := range []string{"GOMODCACHE", "GOCACHE"} { // go itself finds them beside GOPATH
+		out, err := exec.Command("go", "env", name).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		env = append(env, name+"="+strings.TrimSpace(string(out)))
+	}
+	gopath := t.TempDir()
+	cmd := exec.Command("sh", "-e", "-c", strings.Join(lines[first:last+1], "\n")+"\ncommand -v yjet")
+	cmd.Dir, cmd.Env = "../..", append(env, "GOBIN=", "GOPATH="+gopath)
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "nats-server") {
+		t.Fatalf("%q: %v\n%s", lines[first:last+1], err, out)
+	}
+	if _, err := os.Stat(filepath.Join(gopath, "bin", "yjet")); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestServeCommandsOfTheReadmeStart runs each as it stands, with a data directory, ports and a NATS server of the test's own.
+func TestServeCommandsOfTheReadmeStart(t *testing.T) {
+	assignment := regexp.MustCompile(`^[A-Z_]+=\S*$`)
+	ran := 0
+	for _, line := range documented(t)["../../README.md"] {
+		if m := ourCommand.FindStringSubmatch(line); m == nil || m[1] != "serve" {
+			continue
+		}
+		ran++
+		t.Run(line, func(t *testing.T) {
+			var environ, args []string
+			for _, word := range words(line) {
+				switch {
+				case len(args) == 0 && assignment.MatchString(word):
+					environ = append(environ, word)
+				case word == "/var/lib/yjet":
+					args = append(args, t.TempDir())
+				case strings.HasPrefix(word, "nats://"):
+					args = append(args, "nats://"+natstest.Start(t, natstest.Listen(t)).Addr())
+				default:
+					args = append(args, word)
+				}
+			}
+			args = append(args[1:], "--addr", "127.0.0.1:0", "--admin-addr", "off")
+			r := startIn(t, environ, args...)
+			if status, body := get(t, r.url+"/healthz"); status != 200 {
+				t.Errorf("/healthz: %d %s", status, body)
+			}
+		})
+	}
+	if ran < 2 {
+		t.Errorf("%d serve commands ran, want those of the README", ran)
+	}
 }

@@ -21,6 +21,7 @@ import (
 	"yjet/auth"
 	"yjet/ingest"
 	"yjet/ingest/outbound"
+	"yjet/internal/natsd"
 	"yjet/snapshot"
 	"yjet/stream"
 	"yjet/web"
@@ -91,7 +92,7 @@ func serve(ctx context.Context, p process, c *config, dev bool) error {
 		watching, stopWatching := context.WithCancel(context.Background())
 		var watcher sync.WaitGroup
 		watcher.Go(func() {
-			store.watch(watching, func(ctx context.Context) error { return docs.Health(ctx).Err }, docs.Refuse)
+			store.Watch(watching, func(ctx context.Context) error { return docs.Health(ctx).Err }, docs.Refuse)
 		})
 		down.add(func() { stopWatching(); watcher.Wait() })
 	}
@@ -182,7 +183,7 @@ func (s *stack) run() {
 
 // connectNATS starts NATS inside or connects to the cluster: one connection for appends and the live feed, another for replays, so that
 // megabytes of history never stand in front of a keystroke. store is nil with a cluster.
-func connectNATS(c *config, dev bool, log *slog.Logger, down *stack) (nc, bulk *nats.Conn, store *embedded, err error) {
+func connectNATS(c *config, dev bool, log *slog.Logger, down *stack) (nc, bulk *nats.Conn, store *natsd.Server, err error) {
 	var opts []nats.Option
 	if c.natsCreds != "" {
 		opts = append(opts, nats.UserCredentials(c.natsCreds))
@@ -191,11 +192,11 @@ func connectNATS(c *config, dev bool, log *slog.Logger, down *stack) (nc, bulk *
 		opts = append(opts, nats.RootCAs(c.natsCA))
 	}
 	if c.nats == "" {
-		store, err = startEmbedded(embedOptions{data: c.data, addr: c.natsAddr, anyPort: dev, durability: c.durability, log: log})
+		store, err = natsd.Start(natsd.Options{Dir: c.data, Addr: c.natsAddr, AnyPort: dev, Durability: c.durability, Log: log})
 		if err != nil {
 			return nil, nil, nil, err
 		}
-		down.add(store.stop)
+		down.add(store.Stop)
 		opts = append(opts, nats.InProcessServer(store))
 	} else if c.durability == "disk" {
 		log.Warn("whether the NATS cluster writes to disk before it acknowledges cannot be seen from here: durability is shown as unknown; " +

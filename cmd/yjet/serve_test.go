@@ -44,11 +44,17 @@ func (b *syncBuffer) String() string {
 // start runs "yjet args" until the ready line.
 func start(t *testing.T, args ...string) *running {
 	t.Helper()
+	return startIn(t, nil, args...)
+}
+
+// startIn is start with an environment.
+func startIn(t *testing.T, environ []string, args ...string) *running {
+	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	out, in := io.Pipe()
 	r := &running{stop: stop, code: make(chan int, 1), log: &syncBuffer{}}
 	go func() {
-		code := run(ctx, process{strings.NewReader(""), in, r.log, nil}, args)
+		code := run(ctx, process{strings.NewReader(""), in, r.log, environ}, args)
 		in.Close()
 		r.code <- code
 	}()
@@ -175,7 +181,6 @@ func TestDataThatIsRemovedWhileOpenIsTold(t *testing.T) {
 	if err := c.echo(ctx); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(2 * watchEvery)
 	if err := os.Rename(data, data+".away"); err != nil {
 		t.Fatal(err)
 	}

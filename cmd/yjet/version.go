@@ -6,7 +6,7 @@ import (
 	"runtime"
 	"runtime/debug"
 
-	"github.com/nats-io/nats-server/v2/server"
+	"yjet/internal/natsd"
 )
 
 // version is set by a release build: -ldflags "-X main.version=1.2.3".
@@ -47,6 +47,6 @@ func runVersion(_ context.Context, p process, args []string) error {
 	if c == "" {
 		c = "unknown"
 	}
-	fmt.Fprintf(p.stdout, "yjet %s commit %s %s nats-server %s\n", version, c, runtime.Version(), server.VERSION)
+	fmt.Fprintf(p.stdout, "yjet %s commit %s %s nats-server %s\n", version, c, runtime.Version(), natsd.Version)
 	return nil
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"yjet"
-	"yjet/internal/blockfile"
+	"yjet/internal/natsd"
 )
 
 // Option changes a server before it starts.
@@ -65,7 +65,7 @@ type Server struct {
 	opts *server.Options
 
 	mu  sync.Mutex
-	srv *server.Server // nil while stopped
+	srv *natsd.Server // nil while stopped
 }
 
 // Start runs one node until the test ends.
@@ -77,23 +77,16 @@ func Start(t testing.TB, opts ...Option) *Server {
 	return s
 }
 
-// Restart starts the node on the data it has, looked through as the binary does; a running one is stopped first.
+// Restart starts the node on the data it has, as the binary does; a running one is stopped first.
 func (s *Server) Restart() {
 	s.t.Helper()
 	s.Stop()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, err := blockfile.Check(context.Background(), s.opts.StoreDir, time.Now().Add(time.Second), func(blockfile.Finding) {}); err != nil {
-		s.t.Errorf("look through %s: %v", s.opts.StoreDir, err)
-	}
-	srv, err := server.NewServer(s.opts.Clone())
+	srv, err := natsd.Start(natsd.Options{Configure: func(o *server.Options) { *o = *s.opts.Clone() }})
 	if err != nil {
-		s.t.Errorf("nats-server: %v", err)
+		s.t.Error(err)
 		return
-	}
-	srv.Start()
-	if !srv.ReadyForConnections(20 * time.Second) {
-		s.t.Error("nats-server is not ready after 20 s")
 	}
 	s.srv = srv
 }
@@ -103,8 +96,7 @@ func (s *Server) Stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.srv != nil {
-		s.srv.Shutdown()
-		s.srv.WaitForShutdown()
+		s.srv.Stop()
 		s.srv = nil
 	}
 }
@@ -116,7 +108,10 @@ func (s *Server) Dir() string { return s.opts.StoreDir }
 func (s *Server) Running() *server.Server {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.srv
+	if s.srv == nil {
+		return nil
+	}
+	return s.srv.NATS()
 }
 
 // Addr is where a node with a listener is reached; it keeps it when it is started again.

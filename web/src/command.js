@@ -1,16 +1,16 @@
 import { h, icon, copy, toast } from './dom.js'
 
 // The lines that show with the stock nats tool what a pane of /inspect shows. A document's subject comes from the
-// server: ydoc.NN.<token>, where the token holds A-Z a-z 0-9 - _ / = only, so that no shell reads anything into it.
+// server: ydoc.NN.<path>, where the path holds A-Z a-z 0-9 - _ = and dots only, so that no shell reads anything into it.
 export function commandsOf (subject) {
-  const m = /^ydoc\.(\d\d)\.([A-Za-z0-9\-_/=]+)$/.exec(subject ?? '')
+  const m = /^ydoc\.(\d\d)\.([A-Za-z0-9\-_=.]+)$/.exec(subject ?? '')
   if (!m) return {}
-  const [, nn, token] = m
+  const [, nn, path] = m
   return {
-    content: `nats stream get YSNAP_${nn} --last-for ysnap.${nn}.${token} --translate 'yjet decode'`,
-    presence: `nats kv watch ypresence '${token}.*'`,
-    versions: `nats kv watch ymeta 'version.${token}.*'`,
-    log: `nats stream view YDOC_${nn} --subject ydoc.${nn}.${token} --translate 'yjet decode'`
+    content: `nats stream get YSNAP_${nn} --last-for ysnap.${nn}.head.${path} --translate 'yjet decode'`,
+    presence: `nats kv watch ypresence '${path}.*'`,
+    versions: `nats kv watch ymeta 'version.*.${path}'`,
+    log: `nats stream view YDOC_${nn} --subject ydoc.${nn}.${path} --translate 'yjet decode'`
   }
 }
 

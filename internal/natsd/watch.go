@@ -1,0 +1,95 @@
+package natsd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+const (
+	watchEvery   = time.Second
+	stuckFor     = 30 * time.Second // a store that takes nothing for this long is restarted whatever the reason
+	restartPause = time.Minute      // between two restarts for that
+	roomAgain    = 16 << 20         // bytes free on a disk that was full before a restart is tried
+)
+
+// Watch restarts the server when its store is stuck, until ctx ends: after a full disk the server stores nothing even when there is room
+// again, until it is started anew. healthy tells whether something can be stored now. A server whose files were removed under it notices
+// nothing and writes on into files that nobody will ever read: Watch calls refuse, once, and returns.
+func (s *Server) Watch(ctx context.Context, healthy func(context.Context) error, refuse func(error)) {
+	var sickSince, restarted time.Time
+	files := s.files()
+	wasFull := false
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		if err := stillThere(files); err != nil {
+			s.log.Error("the store's files were removed or replaced while they are open: nothing is acknowledged any more. What is in memory can be read and exported, then restore the directory and restart", "err", err)
+			refuse(err)
+			return
+		}
+		err := healthy(ctx)
+		if err == nil || ctx.Err() != nil {
+			sickSince, wasFull = time.Time{}, false
+			continue
+		}
+		now := time.Now()
+		if sickSince.IsZero() {
+			sickSince = now
+		}
+		free, known := freeSpace(s.opts.StoreDir)
+		if known && free < roomAgain {
+			wasFull = true
+			continue // a restart would not help yet
+		}
+		if !wasFull && (now.Sub(sickSince) < stuckFor || now.Sub(restarted) < restartPause) {
+			continue
+		}
+		s.log.Error("the store takes nothing; restarting the embedded NATS", "since", now.Sub(sickSince), "err", err)
+		s.shutdown()
+		if err := s.start(); err != nil {
+			s.log.Error("restart of the embedded NATS", "err", err)
+		} else {
+			wasFull = false
+		}
+		restarted = time.Now()
+	}
+}
+
+// files are the files and directories that must stay where they are for a later start to find what is written now.
+func (s *Server) files() map[string]os.FileInfo {
+	found := map[string]os.FileInfo{}
+	if s.lock != nil {
+		if info, err := s.lock.Stat(); err == nil {
+			found[s.lock.Name()] = info
+		}
+	}
+	logs, _ := filepath.Glob(filepath.Join(s.opts.StoreDir, "jetstream", "*", "streams", "YDOC_*"))
+	for _, path := range logs {
+		if info, err := os.Stat(path); err == nil {
+			found[path] = info
+		}
+	}
+	return found
+}
+
+func stillThere(files map[string]os.FileInfo) error {
+	for path, was := range files {
+		is, err := os.Stat(path)
+		if errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("%s is gone", path)
+		}
+		if err == nil && !os.SameFile(was, is) {
+			return fmt.Errorf("%s is another one", path)
+		}
+	}
+	return nil
+}

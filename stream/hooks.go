@@ -1,0 +1,72 @@
+package stream
+
+import (
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// hook listens to events of the connections. unhook restores the handlers that were there before.
+func (l *Log) hook() (unhook func()) {
+	oldErr, oldRe, oldDis, oldBulk := l.nc.ErrorHandler(), l.nc.ReconnectHandler(), l.nc.DisconnectErrHandler(), l.bulk.ErrorHandler()
+	oldBulkRe := l.bulk.ReconnectHandler()
+	// Ends and heads are read over bulk: where it came back last, now is the time.
+	l.bulk.SetReconnectHandler(func(nc *nats.Conn) {
+		l.compareSoon()
+		if oldBulkRe != nil {
+			oldBulkRe(nc)
+		}
+	})
+	// A batched read that NATS could not deliver is asked for again; there is nothing else to do about an error on bulk.
+	l.bulk.SetErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		l.log.Info("NATS reported an error on the bulk connection", "err", err)
+	})
+	l.nc.SetErrorHandler(func(nc *nats.Conn, sub *nats.Subscription, err error) {
+		if errors.Is(err, nats.ErrSlowConsumer) {
+			l.m.slowConsumers.Inc()
+			l.compareSoon()
+		} else if err != nil {
+			l.log.Warn("NATS reported an error", "err", err)
+		}
+		if oldErr != nil {
+			oldErr(nc, sub, err)
+		}
+	})
+	l.nc.SetDisconnectErrHandler(func(nc *nats.Conn, err error) {
+		l.m.disconnects.Inc()
+		for _, s := range l.shards {
+			s.checking.Store(true)
+		}
+		if l.ctx.Err() == nil {
+			l.log.Warn("NATS connection lost", "err", err)
+		}
+		if errors.Is(err, nats.ErrStaleConnection) {
+			l.bulk.ForceReconnect() // the same way, and no pings have told of it yet
+		}
+		if oldDis != nil {
+			oldDis(nc, err)
+		}
+	})
+	l.nc.SetReconnectHandler(func(nc *nats.Conn) {
+		l.log.Info("NATS connection is back", "server", nc.ConnectedUrlRedacted())
+		for _, s := range l.shards {
+			s.checking.Store(true)
+			s.reconnected.Add(1)
+		}
+		l.away.Store(true)
+		l.compareSoon() // verifies the ends first, and lets appends go
+		// A replica that answers now may not have caught up yet; look once more when it has.
+		time.AfterFunc(2*time.Second, l.compareSoon)
+		if oldRe != nil {
+			oldRe(nc)
+		}
+	})
+	return func() {
+		l.bulk.SetErrorHandler(oldBulk)
+		l.bulk.SetReconnectHandler(oldBulkRe)
+		l.nc.SetErrorHandler(oldErr)
+		l.nc.SetReconnectHandler(oldRe)
+		l.nc.SetDisconnectErrHandler(oldDis)
+	}
+}

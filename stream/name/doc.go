@@ -1,0 +1,78 @@
+// Package name is the vocabulary of the store: names of documents, subjects, streams, buckets and header fields. It turns what
+// strangers write into what NATS may see, and back. It knows no connection.
+//
+// Subjects, NN being the shard in two digits and <doc> the document's Path, always the tail:
+//
+//	ydoc.NN.<doc>                            the log, one message a record
+//	ylive.NN.<doc>                           the log's messages again, once they are stored
+//	yaware.NN.<doc>                          awareness, not stored
+//	ymsg.NN.<doc>                            custom messages, not stored
+//	ysnap.NN.head.<doc>                      the head of the document's snapshot
+//	ysnap.NN.part.<attempt>.<i>.<doc>        chunk i of a state
+//	yhist.NN.<from>.<to>.<attempt>.<doc>     packed records, from one sequence to another
+//	yctl.<kind>                              announcements to all servers, not stored
+//
+// Streams: YDOC_NN, YSNAP_NN, YHIST_NN, and KV_ypresence and KV_ymeta of the two buckets. A key of ypresence is <doc>.<client>.
+package name
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Doc names a document: 1 to 255 bytes of UTF-8, segments joined by "/". No segment is empty, "." or "..", and none has a control
+// character. Parse makes one from what a stranger sent.
+type Doc string
+
+// Err: the name of a document is not one. The text says why and may be shown to the client.
+var Err = errors.New("stream: bad document name")
+
+const maxDoc = 255 // bytes
+
+// Parse returns the canonical form of a name: slashes at its ends are dropped, and several in a row count as one. Every name that
+// a client, a caller or a user sends goes through it, so that one document has one name at every door. Err says what is wrong with
+// a name.
+func Parse(s string) (Doc, error) {
+	s = collapse(s)
+	switch {
+	case strings.TrimFunc(s, func(r rune) bool { return r == '/' || unicode.IsSpace(r) }) == "":
+		return "", fmt.Errorf("%w: it is empty", Err)
+	case len(s) > maxDoc:
+		return "", fmt.Errorf("%w: %d bytes, at most %d are allowed", Err, len(s), maxDoc)
+	case !utf8.ValidString(s):
+		return "", fmt.Errorf("%w: it is not UTF-8", Err)
+	}
+	for i, r := range s {
+		if unicode.IsControl(r) {
+			return "", fmt.Errorf("%w: control character %U at byte %d", Err, r, i)
+		}
+	}
+	for seg := range strings.SplitSeq(s, "/") {
+		if seg == "." || seg == ".." {
+			return "", fmt.Errorf("%w: a segment is %q", Err, seg)
+		}
+	}
+	return Doc(s), nil
+}
+
+// Prefix returns the canonical form of the beginning of a name, as a listing asks for it. A slash at the end stays: "notes/" is the
+// folder, "notes" also the beginning of "notes2".
+func Prefix(s string) string {
+	p := collapse(s)
+	if p != "" && strings.HasSuffix(s, "/") {
+		p += "/"
+	}
+	return p
+}
+
+// collapse drops the empty segments of a name.
+func collapse(s string) string {
+	s = strings.Trim(s, "/")
+	for strings.Contains(s, "//") {
+		s = strings.ReplaceAll(s, "//", "/")
+	}
+	return s
+}
