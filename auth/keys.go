@@ -13,11 +13,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/MicahParks/jwkset"
@@ -131,8 +134,8 @@ func methodsOf(key any, alg string) []string {
 	return nil
 }
 
-func newKeySet(setting, rawURL string, log *slog.Logger) (*keySet, error) {
-	u, err := checkURL(setting, rawURL)
+func newKeySet(setting, rawURL string, allowHTTP bool, log *slog.Logger) (*keySet, error) {
+	u, err := checkURL(setting, rawURL, allowHTTP)
 	if err != nil {
 		return nil, err
 	}
@@ -148,9 +151,27 @@ func newKeySet(setting, rawURL string, log *slog.Logger) (*keySet, error) {
 		since:   time.Now(),
 		err:     errors.New("not fetched yet"),
 	}
-	k.client = &http.Client{Transport: ownTransport(), Timeout: keySetTimeout, CheckRedirect: sameHost(u)}
+	t := ownTransport()
+	if u.Scheme == "http" && !isLoopback(u.Hostname()) {
+		log.Warn(setting+" uses http: whoever can change traffic on the way can sign tokens", "host", u.Host)
+		// A name is trusted to be inside only where it leads inside, and no proxy is asked to look it up.
+		t.Proxy, t.DialContext = nil, (&net.Dialer{Timeout: keySetTimeout, Control: dialPrivate}).DialContext
+	}
+	k.client = &http.Client{Transport: t, Timeout: keySetTimeout, CheckRedirect: sameHost(u)}
 	return k, nil
 }
+
+// dialPrivate refuses addresses that are not of this machine or a private network.
+func dialPrivate(_, address string, _ syscall.RawConn) error {
+	at, err := netip.ParseAddrPort(address)
+	if ip := at.Addr().Unmap(); err != nil || !(ip.IsPrivate() || ip.IsLoopback() || ip.IsLinkLocalUnicast() || carrierNAT.Contains(ip)) {
+		return errors.New("not a private address: http with --jwks-allow-http stays inside a private network")
+	}
+	return nil
+}
+
+// carrierNAT is the shared address space of RFC 6598, which clouds and overlay networks use inside.
+var carrierNAT = netip.MustParsePrefix("100.64.0.0/10")
 
 // sameHost lets a request be redirected to another path of the host that was configured, three times, and nowhere else.
 func sameHost(from *url.URL) func(*http.Request, []*http.Request) error {

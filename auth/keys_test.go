@@ -209,7 +209,7 @@ func TestHostileKeySetsChangeNothing(t *testing.T) {
 	k := ecKey(t, "k")
 	srv := newIssuer(t, k)
 	keySet := func() *keySet {
-		ks, err := newKeySet("--jwks-url", srv.URL+"/auth/v1/.well-known/jwks.json", newTestQuiet(t, Options{Mode: "none"}).log)
+		ks, err := newKeySet("--jwks-url", srv.URL+"/auth/v1/.well-known/jwks.json", false, newTestQuiet(t, Options{Mode: "none"}).log)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -309,6 +309,17 @@ func TestOnlyUsefulKeysAreTaken(t *testing.T) {
 	} {
 		if _, err := readKey(c.raw); (err == nil) != c.ok {
 			t.Errorf("%s: got %v, want ok %v", c.name, err, c.ok)
+		}
+	}
+}
+
+func TestKeysOverHTTPComeFromPrivateAddressesAlone(t *testing.T) {
+	for address, ok := range map[string]bool{
+		"10.1.2.3:80": true, "172.20.0.2:8000": true, "192.168.1.9:80": true, "127.0.0.1:80": true, "[fd00::1]:80": true, "[::1]:80": true, "100.64.1.1:80": true,
+		"8.8.8.8:80": false, "172.32.0.1:80": false, "[2001:db8::1]:80": false, "[::ffff:8.8.8.8]:80": false, "[::ffff:10.0.0.1]:80": true, "rubbish": false,
+	} {
+		if err := dialPrivate("tcp", address, nil); (err == nil) != ok {
+			t.Errorf("%s: got %v, want ok %v", address, err, ok)
 		}
 	}
 }

@@ -16,15 +16,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Options are the settings of New. The zero value is refused: somebody must have chosen Mode.
+// Options are the settings of New. The zero value is refused: Mode has to be chosen.
 type Options struct {
 	// Mode is "jwt" or "none". With none anybody may do anything, and Host and Origin must name this very machine.
 	Mode string
 
-	// Secret checks tokens signed with HS256: at least 32 bytes (--jwt-secret).
+	// Secret checks tokens signed with HS256, HS384 or HS512: at least 32 bytes (--jwt-secret).
 	Secret string
-	// KeysURL is a key set (RFC 7517) for tokens signed with ES256, RS256 or EdDSA (--jwks-url): https, or http on loopback.
+	// KeysURL is a key set (RFC 7517) for tokens signed with ES, RS, PS or EdDSA algorithms (--jwks-url): https, or http on loopback.
 	KeysURL string
+	// KeysHTTP accepts http for KeysURL and SupabaseURL where the address is of a private network (--jwks-allow-http).
+	KeysHTTP bool
 	// Issuer and Audience, where set, must be the iss and one aud of tokens checked by Secret or KeysURL.
 	Issuer, Audience string
 
@@ -52,14 +54,12 @@ type Options struct {
 	TicketSecret string
 
 	// Origins are the web origins that may connect besides the server's own host: "https://app.example.com",
-	// "https://*.example.com", "null", or "*" for any (--origins, CORS_ORIGINS).
+	// "https://*.example.com", "app://name", "file://", "null", or "*" for any (--origins, CORS_ORIGINS).
 	Origins []string
 	// Dev accepts any port of localhost, 127.0.0.1 and [::1] as Origin.
 	Dev bool
 	// Loopback says that the server listens on loopback addresses only: the published secret of a local Supabase stack will do.
 	Loopback bool
-	// Public lets Mode none serve on any Host: for those who have asked twice for a server without login.
-	Public bool
 
 	Log     *slog.Logger          // nil: none
 	Metrics prometheus.Registerer // nil: none
@@ -104,10 +104,16 @@ func (a *Auth) configure(o Options) (err error) {
 		}
 	}
 	if a.claim[0] == "user_metadata" {
-		return errors.New("auth: the claim user_metadata is the user's own to write: rights in it would be whatever he likes")
+		return errors.New("auth: the claim user_metadata is for users to write: they would choose their own rights")
 	}
 	switch o.Mode {
 	case "none":
+		if o.Callback != "" {
+			return errors.New("auth: --auth none asks nobody, so --auth-callback would never be called: leave out one of the two")
+		}
+		if a.origins.any && !o.Loopback {
+			return errors.New("auth: --origins * together with --auth none lets every web page that anybody visits read and write: list the origins, or check tokens")
+		}
 		a.open = true
 		a.tickets, err = newTickets(o)
 		return err
@@ -161,7 +167,7 @@ func (a *Auth) configureVerifiers(o Options) error {
 	}
 	if o.SupabaseURL != "" {
 		issuer := o.SupabaseURL + "/auth/v1"
-		k, err := newKeySet("SUPABASE_URL", issuer+"/.well-known/jwks.json", a.log)
+		k, err := newKeySet("SUPABASE_URL", issuer+"/.well-known/jwks.json", o.KeysHTTP, a.log)
 		if err != nil {
 			return err
 		}
@@ -180,7 +186,7 @@ func (a *Auth) configureVerifiers(o Options) error {
 		a.signer = &signer{secret: v.secret, issuer: o.Issuer, audience: o.Audience}
 	}
 	if o.KeysURL != "" {
-		k, err := newKeySet("--jwks-url", o.KeysURL, a.log)
+		k, err := newKeySet("--jwks-url", o.KeysURL, o.KeysHTTP, a.log)
 		if err != nil {
 			return err
 		}
@@ -199,7 +205,7 @@ func (a *Auth) configureVerifiers(o Options) error {
 	return nil
 }
 
-// minSecret is the length of an HS256 key (RFC 7518 §3.2): a shorter one can be guessed from one token.
+// minSecret is the length in bytes of a shared secret (RFC 7518 §3.2, for HS256): a shorter one can be guessed from one token.
 const minSecret = 32
 
 // localSecret signs the tokens of every local Supabase stack (`supabase start`). It is published, so it is no secret; it is
@@ -219,7 +225,7 @@ func checkSecret(setting, secret string, local bool) error {
 	case isPlaceholder(lower):
 		return fmt.Errorf("auth: %s is still the placeholder of an example file: put the real secret in its place, or remove it", setting)
 	case len(secret) < minSecret:
-		return fmt.Errorf("auth: %s has %d bytes, fewer than the %d that HS256 needs: make one with `openssl rand -base64 48`", setting, len(secret), minSecret)
+		return fmt.Errorf("auth: %s has %d bytes, fewer than the %d that HMAC needs: make one with `openssl rand -base64 48`", setting, len(secret), minSecret)
 	}
 	return nil
 }
@@ -240,14 +246,15 @@ func isPlaceholder(s string) bool {
 	return strings.Contains(s, "placeholder") || strings.Trim(s, "x") == "" || strings.Trim(s, "*.") == ""
 }
 
-// checkURL accepts https anywhere and http on loopback.
-func checkURL(setting, s string) (*url.URL, error) {
+// checkURL accepts https anywhere, and http on loopback or where the settings allow it.
+func checkURL(setting, s string, allowHTTP bool) (*url.URL, error) {
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" {
 		return nil, fmt.Errorf("auth: %s: want a URL such as https://example.com/path, without user, password or fragment", setting)
 	}
-	if u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Hostname())) {
-		return nil, fmt.Errorf("auth: %s: %s://%s: only https can be trusted with keys (http on a loopback address is accepted)", setting, u.Scheme, u.Host)
+	if u.Scheme != "https" && !(u.Scheme == "http" && (allowHTTP || isLoopback(u.Hostname()))) {
+		return nil, fmt.Errorf("auth: %s: %s://%s: only https can be trusted with keys; http is accepted on a loopback address, "+
+			"and inside a private network with --jwks-allow-http", setting, u.Scheme, u.Host)
 	}
 	return u, nil
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 )
 
@@ -28,29 +29,32 @@ type origins struct {
 type origin struct{ scheme, host, port string }
 
 func newOrigins(o Options) (*origins, error) {
-	open := o.Mode == "none" && !o.Public
+	open := o.Mode == "none"
 	os := &origins{listed: make(map[origin]bool), hosts: make(map[string]bool), dev: o.Dev || open, rebinding: open}
 	for _, s := range o.Origins {
 		switch s = strings.TrimSpace(s); s {
 		case "":
 			continue
 		case "*":
-			os.any = true
+			os.any, os.null = true, true
 			o.Log.Warn("--origins * lets pages of every site connect with their visitors' rights")
 			continue
 		case "null":
 			os.null = true
-			o.Log.Warn("--origins null lets sandboxed frames and local files of any kind connect")
+			o.Log.Warn("--origins null lets sandboxed frames and local files connect")
 			continue
 		}
 		wild := false
-		t := strings.TrimSuffix(s, "/")
+		t := s
+		if strings.Count(s, "/") == 3 { // file:// is whole as it is
+			t = strings.TrimSuffix(s, "/")
+		}
 		if scheme, rest, ok := strings.Cut(t, "://*."); ok {
 			wild, t = true, scheme+"://"+rest
 		}
 		at, ok := parseOrigin(t)
 		if !ok {
-			return nil, fmt.Errorf("auth: --origins: %q: want scheme and host such as https://app.example.com (or https://*.example.com, null, *)", s)
+			return nil, fmt.Errorf("auth: --origins: %q: want scheme and host such as https://app.example.com (or https://*.example.com, capacitor://localhost, file://, null, *)", s)
 		}
 		if wild {
 			if !strings.Contains(at.host, ".") {
@@ -61,13 +65,19 @@ func newOrigins(o Options) (*origins, error) {
 			continue
 		}
 		os.listed[at] = true
-		os.hosts[at.host] = true
+		if isWeb(at.scheme) {
+			os.hosts[at.host] = true
+		}
 	}
 	return os, nil
 }
 
-// parseOrigin reads scheme://host[:port], the only form that browsers send, and nothing else.
+// parseOrigin reads scheme://host[:port], the only form that browsers send, and nothing else. Programs that show pages of their own
+// have schemes of their own, with a host of any form or, as file://, none.
 func parseOrigin(s string) (origin, bool) {
+	if scheme, host, ok := strings.Cut(s, "://"); ok && ownScheme.MatchString(scheme) && !isWeb(strings.ToLower(scheme)) {
+		return origin{scheme: strings.ToLower(scheme), host: strings.ToLower(host)}, ownHost.MatchString(host)
+	}
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme == "" || u.Host == "" || u.User != nil || u.Opaque != "" || u.Path != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" ||
 		strings.ContainsAny(s, "#\\ ") {
@@ -81,6 +91,15 @@ func parseOrigin(s string) (origin, bool) {
 		at.port = defaultPort(at.scheme)
 	}
 	return at, true
+}
+
+var (
+	ownScheme = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*$`)
+	ownHost   = regexp.MustCompile(`^[A-Za-z0-9._~:@-]{0,255}$`)
+)
+
+func isWeb(scheme string) bool {
+	return scheme == "http" || scheme == "https" || scheme == "ws" || scheme == "wss"
 }
 
 func defaultPort(scheme string) string {

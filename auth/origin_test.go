@@ -14,11 +14,11 @@ import (
 func TestHostilePagesAreTurnedAway(t *testing.T) {
 	none, _ := newTest(t, Options{Mode: "none"})
 	tunnel, _ := newTest(t, Options{Mode: "none", Origins: []string{"https://demo.tunnel.example"}})
-	public, _ := newTest(t, Options{Mode: "none", Public: true})
 	dev, _ := newTest(t, Options{Secret: testSecret, Dev: true})
 	prod, _ := newTest(t, Options{Secret: testSecret})
 	list, _ := newTest(t, Options{Secret: testSecret, Origins: []string{"https://app.example.com", "http://intranet:8080/", "https://*.preview.example.net", "HTTPS://UPPER.example.org:443"}})
 	any, _ := newTest(t, Options{Secret: testSecret, Origins: []string{"*"}})
+	apps, _ := newTest(t, Options{Secret: testSecret, Origins: []string{"capacitor://localhost", "tauri://localhost/", "file://", "app://.", "app://obsidian.md", "chrome-extension://abcdefghijklmnop"}})
 	null, _ := newTest(t, Options{Secret: testSecret, Origins: []string{"null"}})
 
 	const absent = "-"
@@ -100,12 +100,6 @@ func TestHostilePagesAreTurnedAway(t *testing.T) {
 		{"tunnel: foreign page", tunnel, "https://evil.example", "demo.tunnel.example", false},
 		{"tunnel: its page without TLS", tunnel, "http://evil.example", "localhost", false},
 
-		// No login, on the network, asked for twice.
-		{"public: own page", public, "http://192.168.1.7:1999", "192.168.1.7:1999", true},
-		{"public: foreign page", public, "https://evil.example", "192.168.1.7:1999", false},
-		{"public: other port", public, "http://192.168.1.7:3000", "192.168.1.7:1999", false},
-		{"public: frame", public, "null", "192.168.1.7:1999", false},
-
 		// Development with logins.
 		{"dev: any local port", dev, "http://localhost:5173", "127.0.0.1:1999", true},
 		{"dev: foreign page", dev, "https://evil.example", "127.0.0.1:1999", false},
@@ -164,7 +158,27 @@ func TestHostilePagesAreTurnedAway(t *testing.T) {
 
 		// Written out.
 		{"any: foreign page", any, "https://whoever.example", "sync.example.com", true},
-		{"any: frame", any, "null", "sync.example.com", false},
+		{"any: frame", any, "null", "sync.example.com", true},
+		{"any: file", any, "file://", "sync.example.com", true},
+		{"any: app", any, "app://-", "sync.example.com", true},
+		{"any: extension", any, "chrome-extension://abcdefghijklmnop", "sync.example.com", true},
+
+		// Programs with pages of their own.
+		{"apps: Capacitor", apps, "capacitor://localhost", "sync.example.com", true},
+		{"apps: Tauri", apps, "tauri://localhost", "sync.example.com", true},
+		{"apps: Electron's file", apps, "file://", "sync.example.com", true},
+		{"apps: Electron's own scheme", apps, "app://.", "sync.example.com", true},
+		{"apps: named", apps, "app://obsidian.md", "sync.example.com", true},
+		{"apps: extension", apps, "chrome-extension://abcdefghijklmnop", "sync.example.com", true},
+		{"apps: another extension", apps, "chrome-extension://ponmlkjihgfedcba", "sync.example.com", false},
+		{"apps: another name", apps, "app://evil", "sync.example.com", false},
+		{"apps: another scheme", apps, "ionic://localhost", "sync.example.com", false},
+		{"apps: http of that name", apps, "http://localhost", "sync.example.com", false},
+		{"apps: a path", apps, "app://obsidian.md/x", "sync.example.com", false},
+		{"apps: a file by name", apps, "file:///etc/passwd", "sync.example.com", false},
+		{"apps: frame", apps, "null", "sync.example.com", false},
+		{"apps: Host of an app's name", apps, "https://obsidian.md", "sync.example.com", false},
+		{"list: file", list, "file://", "sync.example.com", false},
 		{"any: no origin at all", any, "whoever", "sync.example.com", false},
 		{"null: frame", null, "null", "sync.example.com", true},
 		{"null: foreign page", null, "https://evil.example", "sync.example.com", false},

@@ -429,7 +429,7 @@ func TestBadSettingsAreRefusedAtTheStart(t *testing.T) {
 		{"local stack's, in production", Options{Mode: "jwt", SupabaseSecret: localSecret}, "published"},
 		{"local stack's, with a hosted project", Options{Mode: "jwt", SupabaseSecret: localSecret, SupabaseURL: "https://x.supabase.co"}, "published"},
 		{"secret with a line break", Options{Mode: "jwt", Secret: long + "\n"}, "white space"},
-		{"key set over http", Options{Mode: "jwt", KeysURL: "http://id.example/jwks"}, "only https"},
+		{"key set over http", Options{Mode: "jwt", KeysURL: "http://id.example/jwks"}, "--jwks-allow-http"},
 		{"key set without a scheme", Options{Mode: "jwt", KeysURL: "id.example/jwks"}, "want a URL"},
 		{"key set with a password", Options{Mode: "jwt", KeysURL: "https://u:p@id.example/jwks"}, "want a URL"},
 		{"Supabase over http", Options{Mode: "jwt", SupabaseURL: "http://x.supabase.co"}, "SUPABASE_URL"},
@@ -440,6 +440,8 @@ func TestBadSettingsAreRefusedAtTheStart(t *testing.T) {
 		{"rules file that is not there", Options{Mode: "jwt", Secret: long, RulesFile: "/nonexistent"}, "--auth-rules"},
 		{"rights in what users write", Options{Mode: "jwt", Secret: long, Claim: "user_metadata.docs"}, "user_metadata"},
 		{"origin without a scheme", Options{Mode: "jwt", Secret: long, Origins: []string{"app.example.com"}}, "--origins"},
+		{"any origin without logins, on the network", Options{Mode: "none", Origins: []string{"*"}}, "--origins *"},
+		{"a callback that would never be called", Options{Mode: "none", Callback: "https://app.example/x"}, "--auth-callback"},
 		{"ticket secret too short", Options{Mode: "jwt", Secret: long, TicketSecret: "short"}, "ticket secret"},
 	} {
 		a, err := New(c.o)
@@ -458,11 +460,13 @@ func TestBadSettingsAreRefusedAtTheStart(t *testing.T) {
 		}
 	}
 	for name, o := range map[string]Options{
-		"32 bytes":                             {Mode: "jwt", Secret: long[:32]},
-		"local stack's, on this machine":       {Mode: "jwt", SupabaseSecret: localSecret, Loopback: true},
-		"local stack's, with the local stack":  {Mode: "jwt", SupabaseSecret: localSecret, SupabaseURL: "http://127.0.0.1:1/"},
-		"a secret that begins like base64":     {Mode: "jwt", Secret: "TODOq1w2e3r4t5y6u7i8o9p0a1s2d3f4g5h6"},
-		"none, with origins and a wild domain": {Mode: "none", Origins: []string{"https://*.example.com", " https://a.example/ ", ""}},
+		"32 bytes":                               {Mode: "jwt", Secret: long[:32]},
+		"local stack's, on this machine":         {Mode: "jwt", SupabaseSecret: localSecret, Loopback: true},
+		"local stack's, with the local stack":    {Mode: "jwt", SupabaseSecret: localSecret, SupabaseURL: "http://127.0.0.1:1/"},
+		"any origin without logins, on loopback": {Mode: "none", Origins: []string{"*"}, Loopback: true},
+		"key set over http inside":               {Mode: "jwt", KeysURL: "http://10.255.255.1:9/jwks", KeysHTTP: true},
+		"a secret that begins like base64":       {Mode: "jwt", Secret: "TODOq1w2e3r4t5y6u7i8o9p0a1s2d3f4g5h6"},
+		"none, with origins and a wild domain":   {Mode: "none", Origins: []string{"https://*.example.com", " https://a.example/ ", ""}},
 	} {
 		a, err := New(o)
 		if err != nil {

@@ -34,6 +34,7 @@ func (c *authConfig) options() auth.Options {
 		Mode:             c.mode,
 		Secret:           c.jwtSecret,
 		KeysURL:          c.jwksURL,
+		KeysHTTP:         c.jwksHTTP,
 		Issuer:           c.issuer,
 		Audience:         c.audience,
 		SupabaseURL:      c.supabaseURL,

@@ -46,6 +46,7 @@ type authConfig struct {
 	mode              string // "none", "jwt", "" not said
 	jwtSecret         string
 	jwksURL           string
+	jwksHTTP          bool
 	issuer, audience  string
 	supabaseURL       string
 	supabaseSecret    string
@@ -98,8 +99,8 @@ func configFlags(s *settings, c *config, dev bool) {
 	s.StringVar(&c.trustedProxies, "trusted-proxies", "", "`networks` (CIDR, comma-separated) whose X-Forwarded-For and -Proto are believed")
 	s.DurationVar(&c.drainFor, "drain", 10*time.Second, "longest time from SIGTERM to the end")
 
-	authFlags(s, &c.auth, pick("none", ""))
-	s.StringVar(&c.origins, "origins", "", "`origins` of pages that may connect, comma-separated; * is any (default: the same host; in dev also any port of localhost)")
+	authFlags(s, &c.auth, "")
+	s.StringVar(&c.origins, "origins", "", "`origins` of pages that may connect, comma-separated: https://app.example.com, https://*.example.com, capacitor://localhost, file://, null; * is any (default: the same host; in dev also any port of localhost)")
 	s.also["origins"] = []string{"CORS_ORIGINS"}
 	s.StringVar(&c.auth.onExpiry, "auth-on-expiry", "keep", "what an expired token does to an open socket: keep or close")
 	s.BoolVar(&c.auth.stampPresence, "auth-stamp-presence", false, "write the token's user into the user field of everybody's awareness")
@@ -119,9 +120,10 @@ func configFlags(s *settings, c *config, dev bool) {
 
 // authFlags declares what decides who somebody is and what they may do.
 func authFlags(s *settings, c *authConfig, mode string) {
-	s.StringVar(&c.mode, "auth", mode, "none or jwt; a secret, key set or SUPABASE_URL alone means jwt")
-	s.secretVar(&c.jwtSecret, "jwt-secret", "shared `secret` of HS256 tokens, 32 bytes at least")
-	s.StringVar(&c.jwksURL, "jwks-url", "", "`URL` of the key set of ES256, RS256 or EdDSA tokens")
+	s.StringVar(&c.mode, "auth", mode, "none or jwt (default: jwt where --auth-callback or, in serve, a secret, key set or SUPABASE_URL is set; else dev takes none)")
+	s.secretVar(&c.jwtSecret, "jwt-secret", "shared `secret` of HS256, HS384 or HS512 tokens, 32 bytes at least")
+	s.StringVar(&c.jwksURL, "jwks-url", "", "`URL` of the key set of ES, RS, PS or EdDSA tokens")
+	s.BoolVar(&c.jwksHTTP, "jwks-allow-http", false, "take the key set of --jwks-url or SUPABASE_URL over http, from addresses of a private network alone")
 	s.StringVar(&c.issuer, "jwt-issuer", "", "`issuer` that tokens must name")
 	s.StringVar(&c.audience, "jwt-audience", "", "`audience` that tokens must name")
 	s.StringVar(&c.supabaseURL, "supabase-url", "", "`URL` of a Supabase project: issuer, audience and key set follow from it")
@@ -183,11 +185,14 @@ func (c *config) check(dev bool) error {
 	if c.nats != "" && c.data != "" {
 		return usagef("--data is the store of the NATS inside; it has no use together with --nats")
 	}
-	return c.checkAuth()
+	return c.checkAuth(dev)
 }
 
-func (c *config) checkAuth() error {
+func (c *config) checkAuth(dev bool) error {
 	a := &c.auth
+	if dev && a.mode == "" && a.callback == "" {
+		a.mode = "none" // keys may stand in the environment of the app that is being developed
+	}
 	if a.mode == "" && a.keyed() {
 		a.mode = "jwt"
 	}
@@ -197,6 +202,9 @@ func (c *config) checkAuth() error {
 			return usagef("--auth jwt needs a key: --jwt-secret, --jwks-url, SUPABASE_URL, SUPABASE_JWT_SECRET or --auth-callback")
 		}
 	case "none":
+		if a.callback != "" {
+			return usagef("--auth none asks nobody, so --auth-callback would never be called: leave out one of the two")
+		}
 		host, _, _ := net.SplitHostPort(c.addr)
 		if !loopback(host) {
 			return usagef("--auth none lets everybody read and write, so it is for loopback addresses only, not %s; set up a token check (--jwt-secret, --jwks-url, SUPABASE_URL) or listen on 127.0.0.1", c.addr)

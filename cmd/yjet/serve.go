@@ -128,7 +128,7 @@ func serve(ctx context.Context, p process, c *config, dev bool) error {
 	server := &http.Server{
 		Handler:           door,
 		ReadHeaderTimeout: 5 * time.Second,
-		MaxHeaderBytes:    16 << 10,
+		MaxHeaderBytes:    64 << 10, // a site's cookies alone can be 32 KiB
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}

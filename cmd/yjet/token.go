@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"strings"
 	"time"
 
 	"yjet/auth"
@@ -16,66 +19,148 @@ Usage: yjet token [flags]
 Mints a token with the configured secret and prints it: a user's token, or with --doc a ticket for that document alone. Tickets are what
 belongs in a URL. --admin makes an administrator's token, for scripts: it may do everything, and end other people's sessions.
 
+--explain TOKEN reads the settings of the server and tells every check of a token, passed or failed, and what to do; with --doc, also
+its rights on that document. It prints nothing of the token's signature. --explain - reads the token from standard input. The exit
+code is 0 where the token is accepted, 1 where it is not.
+
 Examples:
   yjet token --jwt-secret-file secret --user alice
   yjet token --jwt-secret-file secret --user alice --doc notes/todo --access r --ttl 5m
   SUPABASE_JWT_SECRET=… yjet token --user 7b2c… --ttl 1h
   yjet token --jwt-secret-file secret --admin --ttl 720h
+  pbpaste | yjet token --config yjet.conf --explain - --doc notes/todo
 `
 
-func runToken(_ context.Context, p process, args []string) error {
+// tokenWish is what the flags of yjet token ask for.
+type tokenWish struct {
+	user, doc, access string
+	ttl               time.Duration
+	admin             bool
+	explain           string
+}
+
+func runToken(ctx context.Context, p process, args []string) error {
 	var c authConfig
-	var user, doc, access string
-	var ttl time.Duration
-	var admin bool
+	var w tokenWish
 	s := newSettings("token")
 	s.files()
 	s.sharesFile = true
 	authFlags(s, &c, "jwt")
-	s.StringVar(&user, "user", "", "`id` of the user: the token's sub")
-	s.StringVar(&doc, "doc", "", "`document` of a ticket; without it a user's token is made")
-	s.StringVar(&access, "access", "rw", "what a ticket allows: r or rw")
-	s.BoolVar(&admin, "admin", false, "make an administrator's token")
-	s.DurationVar(&ttl, "ttl", time.Hour, "how long it is good")
+	s.StringVar(&w.user, "user", "", "`id` of the user: the token's sub")
+	s.StringVar(&w.doc, "doc", "", "`document` of a ticket; without it a user's token is made")
+	s.StringVar(&w.access, "access", "rw", "rights of a ticket: r, rw, or rwd (also delete)")
+	s.BoolVar(&w.admin, "admin", false, "make an administrator's token")
+	s.DurationVar(&w.ttl, "ttl", time.Hour, "how long it is good")
+	s.StringVar(&w.explain, "explain", "", "tell what a server with these settings makes of `TOKEN`; - reads it from standard input")
 	if err := s.load(args, p.environ, p.stdout, tokenUsage); err != nil {
 		return err
 	}
-	mode, ok := map[string]auth.Mode{"r": auth.Read, "rw": auth.ReadWrite}[access]
-	switch {
-	case !ok:
-		return usagef("token: --access %q: want r or rw", access)
-	case ttl <= 0:
-		return usagef("token: --ttl must be above zero")
-	case admin && doc != "":
-		return usagef("token: --admin is for all documents, --doc for one")
-	case user == "" && doc == "" && !admin:
-		return usagef("token: --user is needed, or --doc for a ticket, or --admin")
+	if w.explain == "" {
+		if err := w.check(); err != nil {
+			return err
+		}
 	}
-	if doc != "" {
-		d, err := stream.ParseDoc(doc)
+	if !c.keyed() {
+		return usagef("token: no key: --jwt-secret, --jwks-url, SUPABASE_URL, SUPABASE_JWT_SECRET or --auth-callback, as the server has it")
+	}
+	if w.doc != "" {
+		d, err := stream.ParseDoc(w.doc)
 		if err != nil {
 			return usagef("token: --doc: %v", err)
 		}
-		doc = string(d)
+		w.doc = string(d)
 	}
 	o := c.options()
+	o.Mode, o.Loopback = "jwt", true // a local stack's published secret is for the server to refuse
 	o.Log = slog.New(slog.DiscardHandler)
 	a, err := auth.New(o)
 	if err != nil {
 		return err
 	}
 	defer a.Close()
-	var token string
-	if admin {
-		token, err = a.AdminTicket(user, ttl)
-	} else if doc != "" {
-		token, err = a.Ticket(doc, mode, user, ttl)
-	} else {
-		token, err = a.Token(user, ttl, nil)
+	if w.explain != "" {
+		return explainToken(ctx, p, a, w)
 	}
+	token, err := w.mint(a)
 	if err != nil {
 		return err
 	}
 	_, err = fmt.Fprintln(p.stdout, token)
 	return err
+}
+
+// check finds what no single flag can know.
+func (w *tokenWish) check() error {
+	mode, ok := auth.ParseMode(w.access)
+	switch {
+	case !ok || mode == auth.None:
+		return usagef("token: --access %q: want r, rw or rwd", w.access)
+	case w.ttl <= 0:
+		return usagef("token: --ttl must be above zero")
+	case w.admin && w.doc != "":
+		return usagef("token: --admin is for all documents, --doc for one")
+	case w.user == "" && w.doc == "" && !w.admin:
+		return usagef("token: --user is needed, or --doc for a ticket, or --admin")
+	}
+	return nil
+}
+
+func (w *tokenWish) mint(a *auth.Auth) (string, error) {
+	switch mode, _ := auth.ParseMode(w.access); {
+	case w.admin:
+		return a.AdminTicket(w.user, w.ttl)
+	case w.doc != "":
+		return a.Ticket(w.doc, mode, w.user, w.ttl)
+	}
+	return a.Token(w.user, w.ttl, nil)
+}
+
+// explainToken prints what becomes of a token. The error says that it is refused.
+func explainToken(ctx context.Context, p process, a *auth.Auth, w tokenWish) error {
+	token := w.explain
+	if token == "-" {
+		b, err := io.ReadAll(io.LimitReader(p.stdin, 64<<10))
+		if err != nil {
+			return err
+		}
+		token = string(b)
+	}
+	token = strings.TrimSpace(token)
+	if scheme, rest, ok := strings.Cut(token, " "); ok && strings.EqualFold(scheme, "bearer") {
+		token = strings.TrimSpace(rest)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	x := a.Explain(ctx, auth.Request{Doc: w.doc, Token: token})
+	for _, c := range x.Checks {
+		verdict := "ok    "
+		if !c.Known {
+			verdict = "?     "
+		} else if !c.OK {
+			verdict = "FAILED"
+		}
+		fmt.Fprintf(p.stdout, "%s  %-10s %s\n", verdict, c.Name, c.Detail)
+	}
+	if x.Err != nil {
+		fmt.Fprintf(p.stdout, "\nrefused: %s\nto do: %s\n", refusedFor(x.Err), x.Advice)
+		return errors.New("the token is refused")
+	}
+	fmt.Fprintf(p.stdout, "\naccepted: user %s, until %s", x.Grant.User, x.Grant.Expires.UTC().Format(time.RFC3339))
+	switch {
+	case x.Grant.Admin:
+		fmt.Fprint(p.stdout, ", administrator")
+	case w.doc != "":
+		fmt.Fprintf(p.stdout, ", %s on %s", x.Grant.Mode, w.doc)
+	}
+	fmt.Fprintln(p.stdout)
+	return nil
+}
+
+// refusedFor is the check that a token failed, and why; or the reason where all its checks passed.
+func refusedFor(err error) string {
+	var e *auth.TokenError
+	if errors.As(err, &e) {
+		return e.Check + ", " + strings.TrimPrefix(e.Error(), "auth: ")
+	}
+	return strings.TrimPrefix(err.Error(), "auth: ")
 }
