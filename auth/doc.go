@@ -1,36 +1,38 @@
-// Package auth turns a token into a [Grant]: who somebody is, and what they may do with one document.
+// Package auth turns a token into a [Grant]: whose it is, and what its bearer may do with one document.
 //
-// It owns how tokens are checked, where rights come from, who has been cut off, which web pages may connect, and how often
-// an address may try. It never sees a socket or the contents of a document, and it knows nothing of NATS: what must reach
+// It owns how tokens are checked, where rights come from, which users and sessions were revoked, which web pages may connect, and how
+// often an address may try. It never sees a socket or the contents of a document, and it knows nothing of NATS: what must reach
 // other servers (a [Revocation]) is handed to ingest, which carries it.
 //
 // # What must hold
 //
 //   - A Grant exists only for a token that a configured key has signed, that is in force, and that is not revoked. The token's
-//     own header never chooses how it is checked: a shared secret checks HS256 alone, a key set ES256, RS256 and EdDSA alone.
+//     own header never chooses how it is checked: the kind of a key and its alg do (methodsOf); a shared secret checks HMAC alone.
 //     Of its header only alg and kid are read, kid as nothing but the name of a key already held; crit is refused, and jku,
 //     jwk, x5u and x5c are not obeyed.
-//   - Doubt refuses. A key set that cannot be had, or a callback that does not answer, is [ErrUnavailable], which a client
-//     retries, never a grant, and never a "forbidden" that would stop a client for good.
+//   - Doubt refuses, and what passes is refused for now. A key set that cannot be had, or a callback that does not answer, is
+//     [ErrUnavailable], a token that becomes valid soon [ErrNotYet]: a client retries both. Neither is ever a grant, nor a
+//     "forbidden" that would stop a client for good.
 //   - A user's name is data. {sub} in a rule stands for exactly that text in one path segment: it is never a glob, and a
 //     name with a slash in it matches no such rule.
-//   - No token, key or secret reaches an error, a log line or a metric. Errors are made of fixed words.
+//   - No token, key or secret reaches an error, a log line or a metric. Errors are made of fixed words; a [TokenError] names the check
+//     that failed and carries for the log, clipped, what the token says of its issuer, audience, algorithm and key.
 //   - Memory is bounded, whatever strangers send: every table here has a largest size.
 //
 // # From a token to a grant
 //
-// A token is at most 8 KiB of three base64url parts. Its expiry is required, its times are read with 30 s of leeway, its
-// issuer and audience must be the configured ones, its sub is the user. A name given twice in its JSON is refused, since two
+// A token is at most 8 KiB of three base64url parts. Its expiry is required, exp and nbf are read with 60 s of leeway, its
+// issuer and audience must be the configured ones, its sub is the user: text, or a whole number by its digits. A name given twice in its JSON is refused, since two
 // readers could read two different things. The service keys of a Supabase project (role anon, role service_role) are not
 // users: both are refused, service_role unless Options.TrustServiceRole makes it the administrator.
 //
 // Rights come from the first of these that answers:
 //
-//  1. a ticket ([Auth.Ticket]) carries its document and mode in itself;
+//  1. a ticket ([Auth.Ticket]) carries its document and mode in itself, and is good for nothing else;
 //  2. the callback, where one is configured, answers for every document;
-//  3. the claim app_metadata.docs, a list of "doc:<glob>:r" or "doc:<glob>:rw", when one of them matches: the strongest wins;
+//  3. the claim app_metadata.docs, a list of "doc:<glob>:" and r, rw or rwd, when one of them matches: the strongest wins;
 //  4. the rules file, when one of its rules matches: the strongest wins;
-//  5. where there is no callback, no rules file and no such claim in the token: every authenticated user reads and writes.
+//  5. where there is no callback, no rules file and no such claim in the token: every authenticated user reads and writes (rw).
 //     A warning at the start says so.
 //
 // In a glob * is any run of characters within a path segment and ** any run at all. There are no deny rules. A rules file is
@@ -49,15 +51,15 @@
 //
 // A POST of JSON {"document", "user", "session", "claims", "ip", "origin"}, or {"document", "token", "ip", "origin"} where no
 // key is configured and the callback judges the token itself, signed in the header Yjet-Signature (see [Sign]). It answers
-// 200 and {"access": "rw"|"r"|"none", "userId", "name", "ttl"}: userId counts only for tokens that the callback judged itself,
+// 200 and {"access": "rwd"|"rw"|"r"|"none", "userId", "name", "ttl"}: userId counts only for tokens that the callback judged itself,
 // ttl is in seconds. Anything else, and anything later than 3 s, is ErrUnavailable. An answer is kept for ttl, at most 60 s;
 // while the client stays connected it is asked for again every ttl (Grant.Recheck), 5 minutes where it names none.
 //
 // # Revocations
 //
 // A [Revocation] names a user, a session, a document, or several of them, and matches a grant that agrees with each it
-// names. One without a session ends the tokens that were issued before it, so that a user who has been cut off may sign in
-// again, if the issuer lets him; one with a session ends the session, whatever tokens it gets later.
+// names. One without a session ends the tokens that were issued before it, so that its user may sign in again at once, if the
+// issuer lets them; one with a session ends the session, whatever tokens it gets later.
 //
 // # Goroutines
 //

@@ -1,10 +1,13 @@
 package auth
 
 import (
+	"bytes"
 	"encoding/json"
+	"log/slog"
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +39,9 @@ func TestExamplesOfThePageAreTaken(t *testing.T) {
 			rules += len(list)
 			continue
 		}
+		if strings.Contains(text, `"msg":"refused"`) {
+			continue // TestRefusalInThePageIsWhatTheLogSays
+		}
 		var c jwt.MapClaims
 		if err := json.Unmarshal([]byte(text), &c); err != nil {
 			t.Fatalf("%s: %v", text, err)
@@ -51,6 +57,22 @@ func TestExamplesOfThePageAreTaken(t *testing.T) {
 	}
 	if rules != 3 {
 		t.Errorf("got %d rules in the page, want 3", rules)
+	}
+}
+
+func TestRefusalInThePageIsWhatTheLogSays(t *testing.T) {
+	a, _ := newTest(t, Options{Secret: testSecret, Issuer: "https://id.example", Audience: "collab"})
+	_, err := a.Grant(t.Context(), Request{Doc: "notes", Token: hmacKey(testSecret).token("https://id.example", claims{"aud": "other"})})
+	var b bytes.Buffer
+	log := slog.New(slog.NewJSONHandler(&b, &slog.HandlerOptions{ReplaceAttr: func(_ []string, at slog.Attr) slog.Attr {
+		if at.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return at
+	}}))
+	log.Info("refused", append([]any{"path", "/notes", "reason", Reason(err)}, LogAttrs(err)...)...)
+	if list := blocks(t, "json"); !slices.Contains(list, b.String()) {
+		t.Errorf("the log says %s, which is not in the page", b.String())
 	}
 }
 
