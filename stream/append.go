@@ -16,7 +16,7 @@ import (
 
 // Entry is one update to append.
 type Entry struct {
-	User, Conn string    // who and by which connection; at most 1 KiB each
+	User, Conn string    // the verified user and the connection; at most 1 KiB each
 	Merged     int       // updates folded into this one; 0 and 1 mean one
 	Time       time.Time // imports only: when it was made
 	WithNext   bool      // this entry and the next are stored together or not at all: parts of one update that was split
@@ -32,15 +32,15 @@ type Writer struct {
 	subject string
 	id      uint64
 
-	mu    sync.Mutex
-	n     uint64    // counted so far
-	last  time.Time // of the last append
-	busy  bool
-	spent error // why nothing can be appended any more
+	mu    sync.Mutex // guards the fields below: an append's count and name are taken in one step
+	n     uint64     // records counted so far under id
+	last  time.Time  // of the last append
+	busy  bool       // an Append is under way
+	spent error      // why the Writer appends no more; nil while it does
 }
 
 // writerRest is how long a writer may be silent before it takes a new name and counts from 1 again: snapshots remember writers for
-// a day, and a count that nobody remembers would look like a hole.
+// a day, and the next count of a forgotten writer would look like a hole.
 const writerRest = 12 * time.Hour
 
 // Writer opens a writer. It costs nothing in NATS and needs no closing.
@@ -143,7 +143,7 @@ func (l *Log) AppendIfNew(ctx context.Context, doc Doc, entries ...Entry) (Seq, 
 }
 
 // AppendAt stores the entries, all of them or none, only where head is the document's last record (0: it has none). They are parts of one
-// update: at most 1,000, and not above 64 MiB. It answers the sequence of the last. ErrConflict: another record is the last. It retries
+// update: at most 1,000, and not above 64 MiB. It returns the sequence of the last one. ErrConflict: another record is the last. It retries
 // until ctx ends (ErrGaveUp: they may be stored nevertheless).
 func (l *Log) AppendAt(ctx context.Context, doc Doc, head Seq, entries ...Entry) (Seq, error) {
 	entries = slices.Clone(entries)
@@ -158,7 +158,7 @@ func (l *Log) AppendAt(ctx context.Context, doc Doc, head Seq, entries ...Entry)
 	}
 	path := doc.Path()
 	s := l.shardOf(path)
-	// A document whose last record is damaged is not new; NATS's own comparison would take it for that.
+	// A document whose last record is damaged is not new; NATS's own comparison takes it for new.
 	if now, err := l.Head(ctx, doc); err != nil {
 		return 0, err
 	} else if now != head {
@@ -198,7 +198,7 @@ func (l *Log) AppendAt(ctx context.Context, doc Doc, head Seq, entries ...Entry)
 			// What follows the head may be our own: an attempt whose acknowledgement was lost.
 			r, ok, rerr := l.RecordAt(ctx, doc, head+1)
 			if rerr == nil && ok && r.Sum.Writer == writer {
-				return r.Seq + Seq(len(entries)-1), nil // what is stored together has sequences in a row
+				return r.Seq + Seq(len(entries)-1), nil // an atomic batch has consecutive sequences
 			} else if rerr == nil {
 				return 0, conflict(doc, head)
 			}

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Checker reads the records of one document in sequence order and finds what JetStream does not tell: bytes that changed,
-// and records that are no longer there. The zero Checker begins at the start of a log.
+// Checker reads the records of one document in sequence order and finds the faults that JetStream does not report: bytes that changed,
+// and records that are gone. The zero Checker begins at the start of a log.
 //
 // A repeated count with the same checksum is a retry that was stored twice, no fault. Records without a checksum come from
 // other programs and are only counted.
@@ -73,7 +73,7 @@ func (c *Checker) Counters(since time.Time) []Counter {
 	return out
 }
 
-// Add takes the next record. duplicate: its update was here before. An error tells a fault of this very record; the Checker
+// Add takes the next record. duplicate: it repeats an update that was added before. An error is a fault of this record; the Checker
 // goes on after it.
 func (c *Checker) Add(r Record) (duplicate bool, err error) {
 	c.Records++

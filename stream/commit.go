@@ -12,7 +12,7 @@ import (
 	"yjet/stream/name"
 )
 
-// Each shard has one committer. In what it does next to the records it holds:
+// Each shard has one committer, which decides how records are published:
 //
 //  1. Appends that arrive while a commit is under way wait for the next one; there is no timer that gathers.
 //  2. Few records go as single messages, at most one per document at a time; from batchFrom on they go as one atomic batch
@@ -27,8 +27,8 @@ const (
 	batchFrom     = 10                      // records: a batch of fewer costs more than single messages
 	chainProcess  = 32                      // records of one append: fewer cost less one after the other, without a sync
 	chainCluster  = 3                       // the same where each acknowledgement crosses the network; there a batch is staged in memory
-	maxGroupBytes = 16 << 20                // of one commit; what must be stored together may be more
-	maxRunBytes   = 64 << 20                // of what must be stored together
+	maxGroupBytes = 16 << 20                // of one commit, unless entries that are stored together have more
+	maxRunBytes   = 64 << 20                // of entries that are stored together
 	window        = 2048                    // records under way where commits are not grouped
 	windowBytes   = 16 << 20                // and their bytes
 	maxBatches    = 8                       // batches under way: NATS allows 50 per stream, and other servers want some
@@ -50,9 +50,9 @@ type shard struct {
 	inbox   string // prefix of the reply subjects
 	wake    chan struct{}
 
-	mu     sync.Mutex
-	queue  []*pending // guarded by mu
-	closed bool       // guarded by mu
+	mu     sync.Mutex // held for a few instructions only: Append takes it, and it never waits for the committer
+	queue  []*pending // guarded by mu: submitted, and not yet seen by the committer
+	closed bool       // guarded by mu: the committer has ended and will see nothing more
 
 	reconnected atomic.Uint64
 	holdback    holdback
@@ -61,8 +61,8 @@ type shard struct {
 	highest     atomic.Uint64 // sequence known to be stored
 	marked      atomic.Uint64 // sequence that the mark has
 	epoch       atomic.Uint64
-	lostEnd     atomic.Pointer[string] // what to say about it in Health
-	underway    atomic.Int64           // bytes, for who must know whether the connection is busy
+	lostEnd     atomic.Pointer[string] // the note of the last lost end, for Health; nil: none
+	underway    atomic.Int64           // bytes that wait for an acknowledgement, for WatchLink
 
 	// Owned by the committer.
 	waiting []*pending            // ready to go, oldest first
@@ -106,7 +106,7 @@ func (s *shard) submit(p *pending) {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
-		go p.finish(nil, fmt.Errorf("%w: %w", ErrGaveUp, ErrClosed)) // there is no committer any more to call done
+		go p.finish(nil, fmt.Errorf("%w: %w", ErrGaveUp, ErrClosed)) // the committer that calls done has ended
 		return
 	}
 	s.queue = append(s.queue, p)
@@ -157,7 +157,7 @@ func (s *shard) run() {
 	}
 }
 
-// take moves what was submitted to what waits, in order.
+// take moves the submitted appends to waiting, in order.
 func (s *shard) take() {
 	s.mu.Lock()
 	q := s.queue
@@ -175,7 +175,7 @@ func (s *shard) take() {
 	s.spare = q
 }
 
-// send commits what can be committed now.
+// send starts every commit that may start now.
 func (s *shard) send() {
 	if len(s.waiting)+len(s.again) == 0 {
 		return
@@ -190,7 +190,7 @@ func (s *shard) send() {
 			s.release(p.w.path)
 		}
 		s.again = s.again[:0]
-		// What was blocked came to wait by the releases; it meets the same fate.
+		// release moved blocked appends to waiting; fail those too.
 		if len(s.waiting) > 0 {
 			s.send()
 		}
@@ -207,7 +207,7 @@ func (s *shard) send() {
 
 func (s *shard) room() bool {
 	if s.checking.Load() || !s.l.nc.IsConnected() {
-		return false // the end of that wakes us
+		return false // the keeper wakes the committer when that is over
 	}
 	if s.grouped {
 		return s.flying == 0
@@ -215,8 +215,8 @@ func (s *shard) room() bool {
 	return s.flying < window && s.bytes < windowBytes && s.batches < maxBatches
 }
 
-// pick chooses the next commit: what is due again first, then what waits, in order, within the bounds of one commit. The
-// documents of the chosen are held.
+// pick chooses the appends of the next commit, within its bounds: first those that are due to be sent again, then the waiting ones in
+// order. It holds their documents.
 func (s *shard) pick() (group []part, records int) {
 	limit := jet.MaxBatch
 	if !s.grouped {

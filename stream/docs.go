@@ -38,7 +38,7 @@ func (l *Log) Docs(ctx context.Context, prefix, after string, limit int) ([]DocI
 			doc, ok := name.FromPath(path)
 			if !ok {
 				if doc, ok = l.nameOf(ctx, s, path); !ok {
-					continue // no document of ours: somebody published under a name that we do not write
+					continue // another program published under a path that no document has
 				}
 			}
 			if strings.HasPrefix(string(doc), prefix) && string(doc) > after {

@@ -16,13 +16,13 @@ import (
 // A shard mark is the highest sequence that a shard is known to have reached: key mark.NN of ymeta, {"seq":n,"epoch":e}.
 //
 // A stream that ends below its mark has lost its end: a power cut without a sync, a damaged last block, a store put back
-// from a backup. NATS then gives the same sequences to other records, and whoever remembers the old ones takes the new for
-// duplicates. So, whenever the log is opened and whenever the connection was away:
+// from a backup. NATS then gives the same sequences to other records, and a reader that remembers the old records takes the new ones for
+// duplicates. So, when the log is opened and when the connection comes back:
 //
-//  1. Appends wait while the stream's end is compared with the mark and with what this process has seen itself.
-//  2. Where it is lower, that is said aloud, and the mark's epoch is raised by one.
-//  3. Tails that are past the end fail with ErrRewound: their clients come back, and bring what the log has lost.
-//  4. Placeholders under a name that no document has use up the sequences that were given before; then they are purged.
+//  1. Appends wait while the stream's end is compared with the mark and with the highest sequence that this process has seen.
+//  2. Where the end is lower, the log reports it, and the mark's epoch rises by one.
+//  3. Tails that are past the end fail with ErrRewound: their clients come back and bring what the log has lost.
+//  4. Placeholders under a path that no document has use up the sequences that were given before; then they are purged.
 //
 // Then appends go on.
 type shardMark struct {
@@ -32,7 +32,7 @@ type shardMark struct {
 
 const (
 	maxSkip     = 50_000_000      // sequences: some minutes
-	placeholder = "=skip"         // no path: = is followed by hex in those
+	placeholder = "=skip"         // no document has this path: = is followed by hex in those
 	shortDoubt  = 5 * time.Second // in a cluster a new leader may still be catching up
 )
 
@@ -56,7 +56,8 @@ func (l *Log) MarkShard(ctx context.Context, doc Doc, seq Seq) error {
 	return err
 }
 
-// raiseMark changes a shard's mark, against other servers that do the same. change tells whether there is anything to write.
+// raiseMark changes the shard's mark by compare-and-set, since other servers raise it too. change returns false where there is nothing to
+// write.
 func (s *shard) raiseMark(ctx context.Context, change func(*shardMark) bool) (shardMark, error) {
 	for {
 		var m shardMark
@@ -135,7 +136,7 @@ func (s *shard) caughtUp(ctx context.Context, had Seq) error {
 	}
 }
 
-// verifyEnd compares the stream's end with what it was, and mends it. Appends to the shard wait meanwhile.
+// verifyEnd compares the stream's end with the end it had, and carries out the steps above. Appends to the shard wait meanwhile.
 func (s *shard) verifyEnd(ctx context.Context) error {
 	m, err := s.raiseMark(ctx, func(*shardMark) bool { return false })
 	if err != nil {

@@ -25,11 +25,11 @@ type feed struct {
 	soft chan *nats.Msg
 
 	mu   sync.RWMutex
-	subs map[*nats.Subscription]*Tail
+	subs map[*nats.Subscription]*Tail // guarded by mu: the tail of each subscription; a closed tail is in it no more
 
 	expMu    sync.Mutex
-	expected []expectation // in order of time; at most one per Tail
-	kick     chan struct{}
+	expected []expectation // guarded by expMu: in order of time; at most one per Tail
+	kick     chan struct{} // wakes run
 
 	releasedMu sync.Mutex
 	released   []released // guarded by releasedMu: tails that go on with what they held back
@@ -39,7 +39,7 @@ type feed struct {
 	drop  func(subject string) bool // for tests: loses the message
 }
 
-// expectation: t must be at seq by then, or the message was lost.
+// expectation: t is at seq by then, or the message was lost.
 type expectation struct {
 	t   *Tail
 	seq Seq
@@ -115,7 +115,7 @@ func (f *feed) record(m *nats.Msg) {
 	}
 	r, err := liveRecord(m)
 	if err != nil {
-		// Somebody published on the live feed by hand. It is not in the log, so it is nothing.
+		// Another program published on the live feed. Only records of the log count.
 		f.l.log.Warn("message on the live feed without a sequence", "subject", m.Subject)
 		return
 	}
@@ -139,7 +139,7 @@ func (f *feed) softMsg(m *nats.Msg) {
 	}
 }
 
-// expect notes that seq is stored and has to come by.
+// expect notes that seq is stored and must arrive within ackRule.
 func (f *feed) expect(t *Tail, seq Seq) {
 	f.expMu.Lock()
 	f.expected = append(f.expected, expectation{t, seq, time.Now().Add(ackRule)})
@@ -150,7 +150,7 @@ func (f *feed) expect(t *Tail, seq Seq) {
 	}
 }
 
-// overdue has the tails repaired that did not get what was acknowledged, and tells when to look again.
+// overdue repairs the tails whose acknowledged record did not come by, and returns when to look again.
 func (f *feed) overdue(now time.Time) (next time.Duration, some bool) {
 	f.expMu.Lock()
 	var late, again []*Tail

@@ -28,7 +28,7 @@ type pending struct {
 	seqs     []Seq     // of the entries stored so far
 	attempts int       // of the next entries
 	due      time.Time // not before
-	alone    bool      // a commit with others was refused; find out whose fault it is
+	alone    bool      // a commit with others was refused: send this one by itself to find the append at fault
 	finished bool
 	last     error // of the last attempt
 }
@@ -36,13 +36,13 @@ type pending struct {
 // next is the first entry that is not stored.
 func (p *pending) next() int { return len(p.seqs) }
 
-// part is what a flight carries of one append: entries from to before to.
+// part is the piece of an append that one flight carries: the entries [from, to).
 type part struct {
 	*pending
 	from, to int
 }
 
-// chunk is what of p goes in the next flight: from one entry to as many as one batch takes, never cutting what belongs together.
+// chunk returns the next part of p: one entry or more, as many as fit in one batch, never splitting entries that are stored together.
 func (p *pending) chunk(most int) part {
 	from := p.next()
 	to, size := from, 0
@@ -64,7 +64,7 @@ func (c part) bytes() (n int) {
 	return n
 }
 
-// flight is what one acknowledgement will answer: one message, or one batch.
+// flight is one message or one batch that waits for its acknowledgement.
 type flight struct {
 	id       uint64
 	members  []part
@@ -100,7 +100,7 @@ func (s *shard) fly(members []part) {
 	}
 	wait := min(time.Duration(attempts)*jet.AckWait, 4*jet.AckWait) // a slow server is not helped by more of the same
 	if !s.grouped && f.bytes <= soonBytes {
-		wait = ackSoon // a frozen leader has others take its place, a cut cluster comes together again: what is small asks often
+		wait = ackSoon // retry small commits soon: a new leader may have been elected
 	}
 	f.batch = f.records > 1
 	f.deadline = now.Add(wait)
@@ -145,7 +145,7 @@ func (s *shard) publish(f *flight, reply string) error {
 	return nil
 }
 
-// acked takes an answer in.
+// acked handles an acknowledgement.
 func (s *shard) acked(m *nats.Msg) {
 	id, err := strconv.ParseUint(strings.TrimPrefix(m.Subject, s.inbox), 36, 64)
 	f := s.flights[id]
@@ -198,7 +198,7 @@ func (s *shard) acked(m *nats.Msg) {
 		}
 	}
 	if f.late {
-		// Its members were to go again: they need not, unless they are in the air already.
+		// Its members were to be sent again; those that wait for that are stored now.
 		keep := s.again[:0]
 		for _, p := range s.again {
 			if p.finished {
@@ -214,7 +214,7 @@ func (s *shard) acked(m *nats.Msg) {
 	s.carryOn(f)
 }
 
-// carryOn sends the rest of appends whose entries go in several flights, and lets the next append of the other documents go.
+// carryOn sends the next part of appends that need several flights, and releases the other documents.
 // Of several appends of one document in a flight only the last can have a rest.
 func (s *shard) carryOn(f *flight) {
 	var rest map[string]bool
@@ -235,7 +235,7 @@ func (s *shard) carryOn(f *flight) {
 	}
 }
 
-// land takes a flight out of the account.
+// land subtracts a flight from the totals under way.
 func (s *shard) land(f *flight) {
 	if f.late {
 		return
@@ -248,7 +248,7 @@ func (s *shard) land(f *flight) {
 	}
 }
 
-// fail takes a flight down that was not stored, or not known to be: its members go again, in order per document.
+// fail ends a flight that was not stored, or not known to be. It queues its members to be sent again, in order per document.
 func (s *shard) fail(f *flight, err error) {
 	s.land(f)
 	delete(s.flights, f.id)
@@ -310,8 +310,8 @@ func (s *shard) fail(f *flight, err error) {
 	}
 }
 
-// resend sends again what was under way when the connection was lost: its acknowledgement may have been lost with it. Stored
-// twice is no harm, waiting is.
+// resend sends again all flights from before the connection was lost: their acknowledgements may have been lost with it. A record that is
+// stored twice does no harm; waiting does.
 func (s *shard) resend(epoch uint64) {
 	for _, f := range s.flights {
 		if !f.late && f.epoch < epoch {
@@ -320,7 +320,7 @@ func (s *shard) resend(epoch uint64) {
 	}
 }
 
-// sweep notices what took too long.
+// sweep ends flights and appends that took too long.
 func (s *shard) sweep(now time.Time) {
 	for id, f := range s.flights {
 		if f.late {
@@ -334,7 +334,7 @@ func (s *shard) sweep(now time.Time) {
 			s.fail(f, errTimeout)
 		}
 	}
-	// Flights whose members were all given up stay in the account until their time is over: their documents stay held, too.
+	// A flight whose members were all given up stays counted until its deadline, and its documents stay held.
 	for _, f := range s.flights {
 		if f.late {
 			continue
@@ -375,7 +375,7 @@ func (s *shard) dropExpired(q []*pending) []*pending {
 	return keep
 }
 
-// expire gives an append up whose context has ended, and tells whether it is over.
+// expire ends an append whose context has ended. It returns true for an append that is over.
 func (s *shard) expire(p *pending) bool {
 	if p.finished || p.ctx.Err() == nil {
 		return p.finished

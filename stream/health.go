@@ -222,7 +222,7 @@ func (l *Log) recover() {
 	}
 }
 
-// findOut probes the store until what failed is proven: others may store records that tails keep back behind it.
+// findOut probes the store until it takes a message: tails hold back records until then, others' records behind them too.
 func (l *Log) findOut() {
 	l.repairMu.Lock()
 	defer l.repairMu.Unlock()
@@ -231,9 +231,9 @@ func (l *Log) findOut() {
 	}
 	l.running.Go(func() {
 		for attempt := 0; jet.Pause(l.ctx, time.Second+jet.Backoff(attempt)) == nil; attempt++ {
-			l.findingOut.Store(false) // what fails from here on is not proven by this probe
+			l.findingOut.Store(false) // this probe says nothing about an append that fails from here on
 			if l.fault.Load() != nil {
-				return // recover probes, and tells
+				return // recover probes instead
 			}
 			ctx, cancel := context.WithTimeout(l.ctx, probeWait)
 			err := l.store(ctx)

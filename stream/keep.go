@@ -15,8 +15,8 @@ const (
 	compareBatch = 1000 // subjects asked for at a time; NATS answers at most 1,024
 )
 
-// keep is the Log's keeper: it verifies where the shards end and compares the heads of all open documents, each minute, after
-// the connection was away, and when asked.
+// keep is the Log's keeper. It verifies the shards' ends and compares the heads of all open documents: each minute, when the connection
+// comes back, and when asked.
 func (l *Log) keep() {
 	tick := time.NewTicker(compareEvery)
 	defer tick.Stop()
@@ -131,7 +131,7 @@ func (s *shard) compareHeads(ctx context.Context, from Seq) (upTo Seq, err error
 				return ask(subjects[half:])
 			case errors.Is(err, jet.ErrUnreadable):
 				for _, t := range open[subjects[0]] {
-					t.repair("head") // its own reading knows what to do about damage
+					t.repair("head") // reading the document handles the damage
 				}
 				return nil
 			case err != nil:

@@ -20,7 +20,7 @@ import (
 //	YDOC_NN    ydoc.NN.>      the log; stored messages go out again on ylive.NN.>
 //	YSNAP_NN   ysnap.NN.>     snapshot heads and chunks, one message per subject
 //	YHIST_NN   yhist.NN.>     packed history, one message per subject
-//	KV ypresence              who is here: memory, 45 s; goes out again on ypres.>
+//	KV ypresence              the clients of each document: memory, 45 s; goes out again on ypres.>
 //	KV ymeta                  names, versions, tombstones, revocations, shard marks
 const (
 	shardsEmbedded = 2
@@ -154,7 +154,7 @@ func (l *Log) settleShards(ctx context.Context) error {
 	}
 }
 
-// shardsThere counts the shards of a store whose bucket ymeta does not tell: 0 where there is none yet.
+// shardsThere counts the shards of a store whose ymeta bucket does not record their number: 0 for a new store.
 func (l *Log) shardsThere(ctx context.Context) (n int, err error) {
 	for n < name.MaxShards {
 		_, ok, err := l.jet.SubjectsOf(ctx, name.Shard(n).Stream(name.Log))
@@ -170,7 +170,7 @@ func baseStream(stream, description, what string) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: stream, Description: description,
 		Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy,
-		Discard:  jetstream.DiscardNew, // full means an error, never the loss of what is oldest
+		Discard:  jetstream.DiscardNew, // full means an error, never the loss of the oldest records
 		MaxMsgs:  -1,
 		MaxBytes: -1, MaxMsgsPerSubject: -1, MaxMsgSize: -1, MaxConsumers: -1,
 		AllowDirect: true,

@@ -37,8 +37,8 @@ const PresenceTTL = bucket.PresenceTTL
 type Config struct {
 	Shards     int    // 1 to 99; 0: as recorded, at the first start 2 embedded, else 8
 	Replicas   int    // of every stream; 0: as it is, at the first start 1 embedded, else 3 where the cluster allows
-	Embedded   bool   // the NATS server is inside this process and serves nobody else's streams
-	Durability string // "disk", "process" or "unknown": what the server was told, for Health and for how appends are grouped
+	Embedded   bool   // the NATS server is inside this process and serves this Log only
+	Durability string // "disk", "process" or "unknown": the server's setting; Health reports it and it decides how appends are grouped
 	Log        *slog.Logger
 	Metrics    prometheus.Registerer // nil: not registered
 }
@@ -64,13 +64,13 @@ var (
 	ErrRewound = errors.New("stream: the log has lost its end")
 	// ErrConflict: not at the expected sequence: another writer was first. Read again.
 	ErrConflict = jet.ErrConflict
-	// ErrConfig: what lies in NATS is not what this configuration needs. The text says what to do.
+	// ErrConfig: the store does not fit the configuration. The text says what to do.
 	ErrConfig = jet.ErrConfig
 	// ErrClosed: the Log is closed.
 	ErrClosed = errors.New("stream: closed")
 )
 
-// headerRoom is what MaxUpdate leaves of max_payload for headers.
+// headerRoom is the part of max_payload that MaxUpdate leaves for headers.
 const headerRoom = 4 << 10
 
 // Log is the log of all documents. Its methods may be called from any goroutine.
@@ -98,15 +98,15 @@ type Log struct {
 	compare chan struct{} // asks the keeper to compare all heads now
 	away    atomic.Bool   // the connection was away: presence, which NATS holds in memory, may be gone
 
-	repairMu sync.Mutex
-	repairQ  []*Tail
-	repairs  int // workers running
+	repairMu sync.Mutex // also held where a goroutine is started beside Close: none starts after l.cancel
+	repairQ  []*Tail    // guarded by repairMu: tails that wait for a worker
+	repairs  int        // guarded by repairMu: workers running
 
 	fault      atomic.Pointer[fault]
 	gone       atomic.Pointer[error] // streams that were deleted under us
 	faultMu    sync.Mutex
 	lastAck    atomic.Int64 // unix nanoseconds of the last stored append or probe
-	findingOut atomic.Bool  // a probe is due for what failed
+	findingOut atomic.Bool  // a probe is due, since an append failed
 	checkMu    sync.Mutex   // guards checkedAt and checkErr; held while the store is asked
 	checkedAt  time.Time
 	checkErr   error // of the last check
@@ -176,7 +176,7 @@ func Open(ctx context.Context, nc, bulk *nats.Conn, cfg Config) (*Log, error) {
 	return l, nil
 }
 
-// Close ends all goroutines. What was not stored yet is given up (ErrGaveUp), open Tails end without a word.
+// Close ends all goroutines. Appends that are not stored yet end with ErrGaveUp; open Tails end without a call of Failed.
 func (l *Log) Close() error {
 	if l.ctx.Err() != nil {
 		return nil
@@ -196,13 +196,13 @@ func (l *Log) Close() error {
 	return nil
 }
 
-// Node is the random name of this Log, as other servers see it in awareness and presence.
+// Node returns the random name of this Log, which other servers see in awareness and presence.
 func (l *Log) Node() string { return l.node }
 
 // Shards is the number of shards that the store was made with.
 func (l *Log) Shards() int { return l.cfg.Shards }
 
-// MaxUpdate is the largest update that Append takes now: the server's max_payload without 4 KiB for headers.
+// MaxUpdate returns the size of the largest update that Append takes now: the server's max_payload without 4 KiB for headers.
 func (l *Log) MaxUpdate() int { return int(l.nc.MaxPayload()) - headerRoom }
 
 // Blobs are the snapshots and the packed history.
@@ -211,7 +211,7 @@ func (l *Log) Blobs() *bucket.Blobs { return l.blobs }
 // Meta are the small facts by key: versions, tombstones, revocations.
 func (l *Log) Meta() *bucket.Meta { return l.meta }
 
-// Presence is who is in a document.
+// Presence holds the clients of each document.
 func (l *Log) Presence() *bucket.Presence { return l.presence }
 
 // Control carries announcements between servers.

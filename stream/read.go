@@ -33,13 +33,13 @@ func (l *Log) Head(ctx context.Context, doc Doc) (Seq, error) {
 	return m.Seq, nil
 }
 
-// survey is what can be read of a document, record by record.
+// survey is the result of reading a document record by record.
 type survey struct {
 	first, last       Seq
 	readable, counted uint64
 }
 
-// survey walks the whole log of a document at the leader; for damage only.
+// survey reads the whole log of a document from the leader, record by record: only for damage, since it is slow.
 func (l *Log) survey(ctx context.Context, s *shard, path string) (v survey, err error) {
 	subject := s.no.Subject(name.Log, path)
 	if v.counted, err = l.jet.Count(ctx, s.stream, subject); err != nil {
@@ -58,8 +58,8 @@ func (l *Log) survey(ctx context.Context, s *shard, path string) (v survey, err 
 	}
 }
 
-// erasedAfter tells whether everything of the document up to have was removed. The feed says that a record is the first of its
-// document when it is, and also when the one before it is damaged.
+// erasedAfter reports whether all records of the document up to have were removed. The feed marks a record as the first of its document
+// when it is, and also when the record before it is damaged.
 func (l *Log) erasedAfter(ctx context.Context, doc Doc, have Seq) (bool, error) {
 	path := doc.Path()
 	s := l.shardOf(path)

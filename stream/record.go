@@ -27,8 +27,8 @@ type Record struct {
 	Update []byte    // owned by the receiver
 }
 
-// Intact tells whether the update's bytes are those that were appended. Records of other programs carry no checksum and are
-// taken as they are.
+// Intact reports whether the update's bytes are those that were appended. Records of other programs carry no checksum and count as
+// intact.
 func (r *Record) Intact() bool {
 	return r.Sum == Sum{} || r.Sum.CRC == checksum(r.Update)
 }
@@ -64,7 +64,7 @@ func appendHex(b []byte, v uint64, digits int) []byte {
 	return b
 }
 
-// parseSum reads what String writes; anything else is false, and the record counts as another program's.
+// parseSum reads the output of String. false: it is something else, and the record counts as another program's.
 func parseSum(s string) (Sum, bool) {
 	if len(s) < 27 || s[8] != '-' || s[25] != '-' {
 		return Sum{}, false

@@ -9,7 +9,7 @@ import (
 	"yjet/stream/jet"
 )
 
-// What a Tail missed is read from the log by a few workers of its Log, each Tail by one at a time.
+// A few workers of the Log read from storage what Tails missed, one worker at a time for each Tail.
 
 const maxRepairs = 8 // repair workers of a Log
 
@@ -55,7 +55,7 @@ func (t *Tail) enqueueLocked() {
 	}
 }
 
-// repaired ends a repair; what was asked for meanwhile needs another.
+// repaired ends a repair, and begins another where one was asked for meanwhile.
 func (t *Tail) repaired() {
 	t.l.repairMu.Lock()
 	defer t.l.repairMu.Unlock()
@@ -66,7 +66,7 @@ func (t *Tail) repaired() {
 	}
 }
 
-// repairLoop is a repair worker: it ends when nothing is to be repaired.
+// repairLoop is a repair worker. It ends when no Tail waits.
 func (l *Log) repairLoop() {
 	for {
 		l.repairMu.Lock()
@@ -130,7 +130,7 @@ func (t *Tail) fail(err error) {
 	t.l.m.tailFailures.Inc()
 	level := slog.LevelError
 	if errors.Is(err, ErrErased) {
-		level = slog.LevelInfo // somebody meant it
+		level = slog.LevelInfo // a user asked for it
 	}
 	t.l.log.Log(t.l.ctx, level, "document cannot be followed any more", "doc", t.doc, "seq", t.Seq(), "err", err)
 	t.mu.Lock()

@@ -96,7 +96,7 @@ func (p *replaying) run(ctx context.Context) error {
 		case p.stopped:
 			return nil
 		case broken != nil:
-			// Another program's headers hide those of NATS. The leader tells the sequence beside them.
+			// Another program's headers hide those of NATS. The leader's answer has the sequence outside of the headers.
 			m, ok, err := p.leader(ctx)
 			if err != nil {
 				return fmt.Errorf("%w: %w", broken, err)
@@ -146,8 +146,8 @@ func (p *replaying) run(ctx context.Context) error {
 	return nil
 }
 
-// batch yields what one direct get brings and tells how many records are left behind it. broken: what came could not be read
-// as a record.
+// batch yields the records of one direct get. pending is the number of records after them; broken: a message could not be read as a
+// record.
 func (p *replaying) batch(ctx context.Context, r *jet.Reader) (pending uint64, broken, err error) {
 	req := jet.GetRequest{Seq: p.after + 1, NextFor: p.subject, Batch: replayBatch, MaxBytes: replayBytes}
 	a, err := r.Get(ctx, p.s.stream, req, func(m jet.Msg) bool {

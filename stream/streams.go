@@ -11,7 +11,7 @@ import (
 	"yjet/stream/name"
 )
 
-// A stream that is deleted under a running server is told at once, not when it is next needed. Only presence is made again, since
+// A stream that is deleted under a running server is reported at once, not when it is next needed. Only presence is made again, since
 // clients renew it within seconds: an empty log in the place of one that held documents would look like new documents.
 
 const streamsEvery = 5 * time.Second
@@ -27,7 +27,7 @@ func (l *Log) watchStreams() {
 		gone, err := l.goneStreams(ctx)
 		cancel()
 		if err != nil {
-			continue // Health tells that NATS does not answer
+			continue // Health reports that NATS does not answer
 		}
 		sure := len(gone) > 0 && strings.Join(gone, " ") == strings.Join(suspects, " ")
 		suspects = gone

@@ -14,8 +14,7 @@ import (
 	"yjet/stream/name"
 )
 
-// Filled is what storage holds of a document past a place: maybe a folded state, then the records after it, none left out,
-// up to Head. Where Base is nil, the records begin right after the place that was asked for.
+// Filled is the stored part of a document past a place: a folded state where one is needed, then every record after it up to Head. Where Base is nil, the records begin right after the place that was asked for.
 type Filled struct {
 	Base    []byte // nil: not needed
 	Upto    Seq    // Base covers the records through Upto
@@ -33,7 +32,7 @@ type Filler interface {
 // Sink receives one open document. Calls are made one at a time, from a few goroutines that many documents share (during
 // Tail, from its caller's): none may block. A Sink may call the methods of its Tail.
 type Sink interface {
-	Base(update []byte, upto Seq)                             // a folded state to take in: the first load, or what a gap fell into
+	Base(update []byte, upto Seq)                             // a folded state: the first load, or one that covers a gap
 	Record(r Record)                                          // in sequence order, each once, none left out
 	Flush()                                                   // the end of a burst: write to the sockets now
 	Aware(node string, payload []byte)                        // another server's awareness update
@@ -41,7 +40,7 @@ type Sink interface {
 	Failed(err error)                                         // the Tail has ended: ErrLost, ErrDamaged, ErrErased, ErrRewound
 }
 
-// Tail follows one document. It owns no goroutine; what it lost is read by the Log's repair workers.
+// Tail follows one document. It owns no goroutine: the Log's repair workers read what it missed.
 type Tail struct {
 	l      *Log
 	doc    Doc
@@ -59,7 +58,7 @@ type Tail struct {
 	awaiting atomic.Bool // an expectation is noted in the feed
 	closed   atomic.Bool
 
-	mu      sync.Mutex // held during calls of the sink
+	mu      sync.Mutex // held during calls of the sink, so they come one at a time and in order; guards the fields below
 	filling bool       // live records are kept back
 	kept    []Record
 	keptLen int  // bytes of kept
@@ -68,9 +67,9 @@ type Tail struct {
 	dirty   bool // the sink has something to flush
 
 	repairing repairState // guarded by the Log's repairMu
-	foundBy   string      // what asked for the repair; guarded by it, too
+	foundBy   string      // guarded by the Log's repairMu: how the gap was found: order, ack or head
 
-	// Owned by whoever repairs.
+	// Owned by the worker that repairs.
 	read     int // records and bases that fill has delivered
 	failures int
 	since    time.Time
@@ -89,7 +88,7 @@ const (
 )
 
 // Tail subscribes first, reads what is stored through f, and returns when s has everything up to the head; from then on s
-// gets what is stored by anybody, until Close or Failed. It tries again until ctx ends.
+// gets every record that any server stores, until Close or Failed. It tries again until ctx ends.
 func (l *Log) Tail(ctx context.Context, doc Doc, f Filler, s Sink) (*Tail, error) {
 	path := doc.Path()
 	sh := l.shardOf(path)
@@ -98,7 +97,7 @@ func (l *Log) Tail(ctx context.Context, doc Doc, f Filler, s Sink) (*Tail, error
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to %q: %w", doc, err)
 	}
-	// What arrives before this line belongs to nobody and is dropped; it is stored, and the head is read after.
+	// A message that arrives before this line has no Tail and is dropped. It is stored, and the head is read later.
 	t.feed.mu.Lock()
 	t.subs[subLive] = sub
 	t.feed.subs[sub] = t
@@ -177,7 +176,7 @@ func final(err error) bool {
 // Seq is the sequence of the newest record that the sink has.
 func (t *Tail) Seq() Seq { return Seq(t.seq.Load()) }
 
-// Expect tells the Tail that seq is stored: unless it comes by within 100 ms, it is read from the log.
+// Expect announces that seq is stored: unless it arrives within 100 ms, the Tail reads it from the log.
 func (t *Tail) Expect(seq Seq) {
 	if t.Seq() >= seq || t.closed.Load() {
 		return
@@ -193,7 +192,7 @@ func (t *Tail) Expect(seq Seq) {
 	}
 }
 
-// Check compares with the head soon, and reads what is missing.
+// Check compares with the head soon, and reads what the Tail has missed.
 func (t *Tail) Check() { t.repair("head") }
 
 // Close ends it. One call of the sink may be under way, or just about to be made, when Close returns.
@@ -215,7 +214,7 @@ func (t *Tail) Close() {
 	t.l.m.tails.Dec()
 }
 
-// live takes a record from the feed, and tells whether the sink is to be flushed for the first time in this burst.
+// live takes a record from the feed. dirtied: the sink is to be flushed for the first time in this burst.
 func (t *Tail) live(r Record) (dirtied bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -290,8 +289,8 @@ func (t *Tail) flush() {
 	t.dirty = false
 }
 
-// fill reads once what storage has past our place and hands it to the sink. done: nothing is missing any more, and live
-// records go straight through again.
+// fill reads the stored part past the Tail's place once and hands it to the sink. done: nothing is missing, and live records go
+// straight through again.
 func (t *Tail) fill(ctx context.Context) (done bool, err error) {
 	have := t.Seq()
 	if err := t.begunAnew(ctx, have); err != nil {
@@ -318,7 +317,7 @@ func (t *Tail) fill(ctx context.Context) (done bool, err error) {
 	case got.Head < have:
 		return false, fmt.Errorf("%w: %q ends at %d and had record %d", ErrRewound, t.doc, got.Head, have)
 	}
-	// Without a known gap the live feed went on meanwhile: what it brought is skipped.
+	// Without a known gap the live feed went on meanwhile: records that it delivered are skipped.
 	if got.Base != nil && got.Upto > t.Seq() {
 		t.seq.Store(uint64(got.Upto))
 		t.sink.Base(got.Base, got.Upto)
