@@ -45,6 +45,7 @@ var (
 	causeInternal     = &cause{reason: "internal-error", http: http.StatusInternalServerError, party: 1011, yws: 1011, hp: 1011}
 	causeOverloaded   = &cause{reason: "overloaded", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
 	causeTooMany      = &cause{reason: "too-many-connections", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
+	causeManyDocs     = &cause{reason: "too-many-documents", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
 	causeUnavailable  = &cause{reason: "auth-unavailable", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
 	causeDraining     = &cause{reason: "draining", http: http.StatusServiceUnavailable, party: 1012, yws: 1012, hp: 1012}
 	causeSlow         = &cause{reason: "slow-consumer", http: http.StatusServiceUnavailable, party: 4513, yws: 4513, hp: 4513}
@@ -128,6 +129,7 @@ var sentences = map[*cause]string{
 	causeTooLarge:     "the message or update is larger than the server takes",
 	causeOverloaded:   "the server has all it can take: try again later",
 	causeTooMany:      "too many connections: try again later",
+	causeManyDocs:     "too many documents are open at once: close some, or try again later",
 	causeUnavailable:  "rights cannot be asked for at the moment: try again later",
 	causeDraining:     "this server is about to stop: connect again",
 	causeSlow:         "the connection did not read what was sent",

@@ -39,6 +39,7 @@ type conn struct {
 	messages, bytes bucket
 	slowSince       time.Time // since when it is read slowly
 	exempt          bool      // the message under way does not count as bytes
+	mayWait         bool      // it was let in before it sent anything: it may go on listening
 
 	mu       sync.Mutex
 	speaks   dialect

@@ -29,6 +29,14 @@ func (c *conn) read() error {
 	if err := c.dialect().open(c); err != nil {
 		return err
 	}
+	if err := c.listen(); err != nil {
+		return err
+	}
+	if c.mayWait {
+		c.readBy(time.Time{})
+	} else {
+		c.readBy(c.opened.Add(c.srv.limits.FirstWait))
+	}
 	first := true
 	for {
 		c.ws.SetReadLimit(c.limit.Load())
@@ -74,6 +82,28 @@ func (c *conn) read() error {
 			return err
 		}
 	}
+}
+
+// listen waits a moment for the client to begin; where its dialect has a word for a silent one, it goes out.
+func (c *conn) listen() error {
+	l, ok := c.dialect().(listener)
+	if wait := c.srv.limits.SilentWait; !ok || wait >= c.srv.limits.FirstWait {
+		return nil
+	}
+	c.readBy(time.Now().Add(c.srv.limits.SilentWait))
+	heard := c.wire.hears()
+	if err := c.ended(); err != nil || heard {
+		return err
+	}
+	return l.silent(c)
+}
+
+// ended answers why the connection has ended, nil while it has not.
+func (c *conn) ended() error {
+	if c.ctx.Err() == nil {
+		return nil
+	}
+	return context.Cause(c.ctx)
 }
 
 // readAll reads a message into b. Of a large one it counts what it holds, and reads on only when all connections together hold

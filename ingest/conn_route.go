@@ -26,6 +26,8 @@ type route struct {
 	room     string   // document name in its canonical form; as asked for, where it is none
 	reserved bool     // the path belongs to HTTP: no room of a y-websocket
 	textSafe bool     // the client is known to take text frames
+	json     bool     // it asks for them
+	yps      bool     // it is y-partyserver's provider
 }
 
 // normalise splits the escaped path: repeated slashes are one, a trailing one is
@@ -80,8 +82,17 @@ func routeOf(escaped string, query url.Values) (route, error) {
 	if doc, err := docOf(r.room); err == nil {
 		r.room = string(doc)
 	}
-	r.textSafe = query.Has("json") || (r.place == partyPlace || r.place == prefixPlace) && partykit
+	r.json, r.yps = query.Has("json"), isNanoID(query.Get("_pk"))
+	r.textSafe = r.json || (r.place == partyPlace || r.place == prefixPlace) && partykit
 	return r, nil
+}
+
+// isNanoID reports whether a connection's id is of the form that y-partyserver gives it. y-partykit and plain partysocket give a
+// UUID.
+func isNanoID(id string) bool {
+	return len(id) == 10 && !strings.ContainsFunc(id, func(r rune) bool {
+		return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && r != '_' && r != '-'
+	})
 }
 
 // sweetDoc reads /d/{doc}/ws/{doc}. The name stands there twice, once from the URL of the client's token and once appended by the

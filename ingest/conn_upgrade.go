@@ -53,6 +53,10 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	ip := s.clientIP(r)
 	token, protocol := auth.TokenFrom(r, query)
+	if route.place == sweetPlace && token == "" && !s.o.Auth.Open() { // Y-Sweet's clients fetch another token after an HTTP refusal
+		turnAway(causeNoToken)
+		return
+	}
 	if cs := s.gate.enter(ip, now); cs != nil {
 		turnAway(cs)
 		return

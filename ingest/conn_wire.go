@@ -47,6 +47,15 @@ type wire struct {
 	patience  time.Duration
 	armed     bool
 	arm       func(time.Time) // sets the read deadline unless the connection is closing
+	ahead     []byte          // read before gorilla asked for it
+}
+
+// hears reports whether anything comes by the deadline of reading; what does is kept for Read.
+func (w *wire) hears() bool {
+	b := make([]byte, 256)
+	n, err := w.Conn.Read(b)
+	w.ahead = b[:n]
+	return n > 0 || !isTimeout(err)
 }
 
 func (w *wire) Write(p []byte) (int, error) {
@@ -60,6 +69,13 @@ func (w *wire) Read(p []byte) (int, error) {
 	if w.inMessage && w.arm != nil {
 		w.armed = true
 		w.arm(time.Now().Add(w.patience))
+	}
+	if len(w.ahead) > 0 {
+		n := copy(p, w.ahead)
+		if w.ahead = w.ahead[n:]; len(w.ahead) == 0 {
+			w.ahead = nil
+		}
+		return n, nil
 	}
 	return w.Conn.Read(p)
 }

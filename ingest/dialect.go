@@ -12,8 +12,8 @@ const frameMessages = 1000
 var errFrame = errors.New("more messages in one frame than anybody sends")
 
 // A dialect is one way of speaking Yjs over a WebSocket, as one provider does.
-// Each conn has its own, made by the route or by its first message (routes and
-// first messages are told apart in pick). A new one is a file with this
+// Each conn has its own, made by the route or by its first message (pick reads the route, undecided
+// the messages). A new one is a file with this
 // interface and a line in pick: sessions and rooms know none of them.
 //
 // All dialects share the bodies of sync and awareness messages (client-protocols
@@ -70,6 +70,12 @@ type dialect interface {
 	// reannounces says whether the provider, told that its own presence is gone,
 	// announces it anew.
 	reannounces() bool
+}
+
+// A listener is a dialect that speaks to a client that has sent nothing for Limits.SilentWait: it may be one that waits for the
+// server's first message.
+type listener interface {
+	silent(c *conn) error
 }
 
 // An encoder writes what rooms send to a session. Sessions with the same encoder

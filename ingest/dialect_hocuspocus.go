@@ -17,21 +17,27 @@ import (
 // A client sends its first step 1 and awareness without waiting to be let in:
 // they are kept until it is. Letting in and loading happen in a goroutine for
 // each document, so that a slow one does not hold up the others.
+//
+// A refusal is of one document, said in its own address; the others of the socket
+// do not notice. Only what is wrong with the connection itself ends the socket.
+// While a document cannot be opened for a reason that passes (the callback or the
+// load URL fails, the log cannot be reached), it is tried again and again: its
+// client takes a refusal for final.
 type hocuspocus struct {
 	wg sync.WaitGroup // documents being let in
 
-	mu      sync.Mutex
-	docs    map[string]*hpDoc // by address
-	pending int               // of docs, those being let in
-	modern  bool              // a version was named: Close and Ping are understood
-	met     bool              // a document was let in once
+	mu     sync.Mutex
+	docs   map[string]*hpDoc // by address
+	queued int               // bytes in the queues of docs
+	modern bool              // a version was named: Close and Ping are understood
+	met    bool              // a document was let in once
 }
 
 // An hpDoc is one address of a socket.
 type hpDoc struct {
 	// Set when it is made, then only read.
-	name []byte // as the client spells it
-	enc  *encoder
+	name []byte   // as the client spells it
+	enc  *encoder // of the address; its session may share another
 
 	// Guarded by hocuspocus.mu.
 	token  string
@@ -44,13 +50,16 @@ type hpDoc struct {
 	size   int
 }
 
-// Bounds of what is kept before a document is let in; Hocuspocus' own.
+// Bounds of what is kept before documents are let in.
 const (
-	hpQueueBytes    = 5 << 20
-	hpQueueMessages = 1_000
-	hpPending       = 100
+	hpQueueBytes    = 5 << 20 // of all documents of a socket together
+	hpQueueMessages = 1_000   // of one
 	hpDocuments     = 1_000
+	hpAddress       = 1_024 // bytes; the longest name and a session are far below
 	hpAuthWait      = 60 * time.Second
+
+	hpRetryFirst = time.Second // between tries to let a document in, doubled each time
+	hpRetryMost  = 30 * time.Second
 )
 
 func newHocuspocus(c *conn) *hocuspocus {
@@ -82,39 +91,56 @@ func (d *hocuspocus) message(c *conn, text bool, b []byte) error {
 		if n == frameMessages {
 			err = errFrame
 		}
-		if err != nil {
-			return because(causeMalformed, err)
-		}
-		if err := d.one(c, m, b[:len(b)-len(rest)]); err != nil {
+		if err := d.one(c, m, err, b[:len(b)-len(rest)]); err != nil {
 			return err
+		}
+		if err != nil {
+			return nil // its document was refused
 		}
 		b = rest
 	}
 	return nil
 }
 
-// one takes one message of a frame, which b is.
-func (d *hocuspocus) one(c *conn, m yjs.Message, b []byte) error {
+// one takes one message of a frame, which b is; unread is why it could not be read.
+func (d *hocuspocus) one(c *conn, m yjs.Message, unread error, b []byte) error {
+	if len(m.Address) > hpAddress {
+		return causeMalformed
+	}
+	if unread != nil && m.Address == nil {
+		return because(causeMalformed, unread)
+	}
 	if m.Address == nil {
 		if m.Type == yjs.MsgPing {
 			c.send(plain.binary([]byte{yjs.MsgPong}, nil))
 		}
 		return nil
 	}
-	if len(m.Address) == 0 {
-		return causeRoomRequired
-	}
 	d.mu.Lock()
 	doc := d.docs[string(m.Address)]
+	if unread != nil {
+		d.mu.Unlock()
+		if doc == nil {
+			return because(causeMalformed, unread)
+		}
+		d.refuse(c, doc, causeMalformed)
+		return nil
+	}
 	if doc == nil {
-		switch m.Type {
-		case yjs.MsgClose, yjs.MsgAwareness, yjs.MsgQueryAwareness: // of a document that was left; who comes begins otherwise
+		cs := causeManyDocs
+		switch {
+		case m.Type == yjs.MsgClose, m.Type == yjs.MsgAwareness, m.Type == yjs.MsgQueryAwareness: // of a document that was left; a new one begins otherwise
 			d.mu.Unlock()
 			return nil
-		}
-		if d.pending >= hpPending || len(d.docs) >= hpDocuments {
+		case len(m.Address) == 0:
+			cs = causeRoomRequired
+			fallthrough
+		case len(d.docs) >= hpDocuments:
 			d.mu.Unlock()
-			return causeQueueFull
+			if m.Type == yjs.MsgAuth {
+				d.refuse(c, newHPDoc(m.Address), cs)
+			}
+			return nil
 		}
 		doc = newHPDoc(m.Address)
 		d.docs[string(m.Address)] = doc
@@ -146,30 +172,99 @@ func (d *hocuspocus) one(c *conn, m yjs.Message, b []byte) error {
 		// What came before is still taken in; what comes next is another visit, with a token of its own.
 		delete(d.docs, string(m.Address))
 		doc.closed = true
-		doc.queue = append(doc.queue, bytes.Clone(b))
+		d.keep(doc, b)
 		d.mu.Unlock()
 		return nil
 	case doc.busy:
-		defer d.mu.Unlock()
-		if len(doc.queue) >= hpQueueMessages || doc.size+len(b) > hpQueueBytes {
-			return causeQueueFull
+		full := len(doc.queue) >= hpQueueMessages || d.queued+len(b) > hpQueueBytes
+		if !full {
+			d.keep(doc, b)
 		}
-		doc.queue = append(doc.queue, bytes.Clone(b))
-		doc.size += len(b)
+		d.mu.Unlock()
+		if full {
+			d.refuse(c, doc, causeQueueFull)
+		}
 		return nil
 	case doc.s == nil: // a client that has no token sends none; one that has yet to fetch it types meanwhile
 		if c.token == "" && !c.srv.o.Auth.Open() {
 			doc.told = make(chan struct{})
 		}
-		doc.queue = append(doc.queue, bytes.Clone(b))
-		doc.size += len(b)
+		d.keep(doc, b)
 		d.admit(c, doc)
 		d.mu.Unlock()
 		return nil
 	}
 	d.mu.Unlock()
 	c.exempt = m.Type == yjs.MsgSync && m.Step == yjs.SyncStep2
-	return d.handle(c, doc, m)
+	if err := d.handle(c, doc, m); err != nil {
+		return d.failed(c, doc, err)
+	}
+	return nil
+}
+
+// keep queues a message of a document that is being let in. Callers hold the lock.
+func (d *hocuspocus) keep(doc *hpDoc, b []byte) {
+	doc.queue = append(doc.queue, bytes.Clone(b))
+	doc.size += len(b)
+	d.queued += len(b)
+}
+
+// empty answers the queue of a document and empties it. Callers hold the lock.
+func (d *hocuspocus) empty(doc *hpDoc) [][]byte {
+	queue := doc.queue
+	d.queued -= doc.size
+	doc.queue, doc.size = nil, 0
+	return queue
+}
+
+// passes reports whether a cause goes away by itself: all clients of the y-websocket family try again after its close code.
+func (c *cause) passes() bool {
+	return c.yws > 0 && c.yws < 4400 && c != causeTooMany && c != causeManyDocs
+}
+
+// failed judges an error that a message of a document brought about: it answers one that ends the socket, and refuses the document
+// for any other.
+func (d *hocuspocus) failed(c *conn, doc *hpDoc, err error) error {
+	if ended := c.ended(); ended != nil {
+		return ended
+	}
+	cs := causeOf(err)
+	if cs.passes() {
+		return err
+	}
+	d.refuse(c, doc, cs)
+	return nil
+}
+
+// refuse ends one document of the socket in Hocuspocus's own words. Only a new token for it is listened to.
+func (d *hocuspocus) refuse(c *conn, doc *hpDoc, cs *cause) {
+	d.tell(c, doc, cs)
+	d.mu.Lock()
+	s := doc.s
+	doc.s, doc.denied = nil, true
+	d.empty(doc)
+	frames := d.denial(doc.enc, cs, s != nil)
+	d.mu.Unlock()
+	c.send(frames)
+	if s != nil {
+		s.leaveFor(cs, true)
+	}
+}
+
+// tell logs and counts a refusal.
+func (d *hocuspocus) tell(c *conn, doc *hpDoc, err error) {
+	cs := causeOf(err)
+	c.srv.metrics.refused(cs.reason)
+	c.log.Info("refused", append([]any{"doc", clip(string(doc.name)), "reason", cs.reason, "conn", c.id, "ip", c.ip}, auth.LogAttrs(err)...)...)
+}
+
+// denial makes the frames of a refusal. open says whether the document had been let in. Callers hold the lock.
+func (d *hocuspocus) denial(enc *encoder, cs *cause, open bool) []byte {
+	frames := enc.binary(yjs.AppendAuthDenied(nil, cs.reason), nil)
+	if open && d.modern {
+		frames = append(frames, enc.binary(yjs.AppendClose(nil, cs.reason), nil)...)
+	}
+	return frames
 }
 
 func newHPDoc(address []byte) *hpDoc {
@@ -187,7 +282,6 @@ func newHPEncoder(address []byte) *encoder {
 // admit starts letting a document in. Callers hold the lock.
 func (d *hocuspocus) admit(c *conn, doc *hpDoc) {
 	doc.busy = true
-	d.pending++
 	d.wg.Add(1)
 	go func() {
 		defer d.wg.Done()
@@ -199,45 +293,27 @@ func (d *hocuspocus) admit(c *conn, doc *hpDoc) {
 }
 
 // letIn asks for the rights, opens the document, and works off what came
-// meanwhile.
+// meanwhile. An error ends the socket.
 func (d *hocuspocus) letIn(c *conn, doc *hpDoc) error {
-	d.mu.Lock()
-	told := doc.told
-	d.mu.Unlock()
-	if told != nil {
-		t := time.NewTimer(c.srv.limits.RefusalHold)
-		select {
-		case <-told:
-		case <-t.C:
-		case <-c.ctx.Done():
-		}
-		t.Stop()
+	d.awaitToken(c, doc)
+	s, err := d.enterPatiently(c, doc)
+	if ended := c.ended(); ended != nil {
+		return ended
 	}
 	d.mu.Lock()
-	token := doc.token
-	doc.told = nil
-	d.mu.Unlock()
-	if token == "" {
-		token = c.token
-	}
-	s, err := d.enter(c, doc, token)
-	d.mu.Lock()
-	d.pending--
-	if err != nil {
-		cs := causeOf(err)
-		if cs.hp != 0 || c.ctx.Err() != nil {
-			d.mu.Unlock()
-			return err
+	if err != nil || doc.denied {
+		var frames []byte
+		if !doc.denied && !doc.closed {
+			frames = d.denial(doc.enc, causeOf(err), false)
+			d.tell(c, doc, err)
 		}
-		doc.busy, doc.denied, doc.queue, doc.size = false, true, nil, 0
-		closed := doc.closed
+		doc.busy, doc.denied = false, true
+		d.empty(doc)
 		d.mu.Unlock()
-		c.srv.metrics.refused(cs.reason)
-		c.log.Info("refused", append([]any{"doc", clip(string(doc.name)), "reason", cs.reason, "conn", c.id, "ip", c.ip}, auth.LogAttrs(err)...)...)
-		if closed {
-			return nil
+		c.send(frames)
+		if s != nil {
+			s.leaveFor(causeQueueFull, true)
 		}
-		c.send(doc.enc.binary(yjs.AppendAuthDenied(nil, cs.reason), nil))
 		return nil
 	}
 	doc.s, d.met = s, true
@@ -248,8 +324,7 @@ func (d *hocuspocus) letIn(c *conn, doc *hpDoc) error {
 	}
 	for {
 		d.mu.Lock()
-		queue := doc.queue
-		doc.queue, doc.size = nil, 0
+		queue := d.empty(doc)
 		if len(queue) == 0 || doc.s == nil {
 			doc.busy = false
 			d.mu.Unlock()
@@ -258,12 +333,65 @@ func (d *hocuspocus) letIn(c *conn, doc *hpDoc) error {
 		d.mu.Unlock()
 		for _, b := range queue {
 			m, _, err := yjs.ReadHocuspocus(b)
+			if err == nil {
+				err = d.handle(c, doc, m)
+			}
 			if err != nil {
-				return because(causeMalformed, err)
+				if err = d.failed(c, doc, err); err != nil {
+					return err
+				}
+				break
 			}
-			if err := d.handle(c, doc, m); err != nil {
-				return err
-			}
+		}
+	}
+}
+
+// awaitToken waits a moment for the token of a client that began without.
+func (d *hocuspocus) awaitToken(c *conn, doc *hpDoc) {
+	d.mu.Lock()
+	told := doc.told
+	d.mu.Unlock()
+	if told == nil {
+		return
+	}
+	t := time.NewTimer(c.srv.limits.RefusalHold)
+	defer t.Stop()
+	select {
+	case <-told:
+	case <-t.C:
+	case <-c.ctx.Done():
+	}
+	d.mu.Lock()
+	doc.told = nil
+	d.mu.Unlock()
+}
+
+// enterPatiently opens a document; while that fails for a reason that passes it tries again, with the newest token.
+func (d *hocuspocus) enterPatiently(c *conn, doc *hpDoc) (*session, error) {
+	for pause := hpRetryFirst; ; pause = min(2*pause, hpRetryMost) {
+		d.mu.Lock()
+		token, denied := doc.token, doc.denied
+		d.mu.Unlock()
+		if denied {
+			return nil, nil
+		}
+		if token == "" {
+			token = c.token
+		}
+		s, err := d.enter(c, doc, token)
+		if err == nil || !causeOf(err).passes() || c.ctx.Err() != nil {
+			return s, err
+		}
+		if pause == hpRetryFirst {
+			c.srv.metrics.refused(causeOf(err).reason)
+			c.log.Warn("a document cannot be opened: its client waits", "doc", clip(string(doc.name)), "reason", causeOf(err).reason, "err", err, "conn", c.id)
+		}
+		t := time.NewTimer(jitter(pause))
+		select {
+		case <-t.C:
+		case <-c.ctx.Done():
+			t.Stop()
+			return nil, err
 		}
 	}
 }
@@ -277,10 +405,11 @@ func (d *hocuspocus) enter(c *conn, doc *hpDoc, token string) (*session, error) 
 	if err != nil {
 		return nil, err
 	}
-	if string(doc.name) == string(name) && len(doc.enc.prefix) == len(yjs.AppendAddress(nil, doc.name)) {
-		doc.enc = r.sharedEncoder(doc.enc)
+	enc := doc.enc
+	if string(doc.name) == string(name) && len(enc.prefix) == len(yjs.AppendAddress(nil, doc.name)) {
+		enc = r.sharedEncoder(enc)
 	}
-	return newSession(c, r, d, doc.enc, grant)
+	return newSession(c, r, d, enc, grant)
 }
 
 // sharedEncoder shares one encoder among all sessions whose address is the document's canonical name and nothing more. A client
@@ -305,7 +434,7 @@ func (d *hocuspocus) handle(c *conn, doc *hpDoc, m yjs.Message) error {
 	switch m.Type {
 	case yjs.MsgSync, yjs.MsgSyncReply:
 		if m.Step == yjs.SyncStep1 {
-			return s.sync(m.Payload, s.enc)
+			return s.sync(m.Payload, s.enc, m.Type == yjs.MsgSync)
 		}
 		s.hello()
 		return s.update(m.Step, m.Payload, ackUpdate)
@@ -322,7 +451,8 @@ func (d *hocuspocus) handle(c *conn, doc *hpDoc, m yjs.Message) error {
 		if d.docs[string(m.Address)] == doc {
 			delete(d.docs, string(m.Address))
 		}
-		doc.s, doc.queue, doc.size = nil, nil, 0
+		doc.s = nil
+		d.empty(doc)
 		d.mu.Unlock()
 		s.leaveFor(causeLeft, true)
 	case yjs.MsgAuth:
@@ -330,7 +460,7 @@ func (d *hocuspocus) handle(c *conn, doc *hpDoc, m yjs.Message) error {
 			s.refreshed(string(m.Payload))
 		}
 	case yjs.MsgBroadcastStateless:
-		return causeMalformed // between servers only
+		return causeMalformed // goes from server to server only
 	default:
 		c.srv.metrics.dropped("unknown-message")
 	}
@@ -379,22 +509,18 @@ func (d *hocuspocus) saved(*session, []byte) []byte { return nil }
 // denied ends one document; its socket stays for the others, and for another
 // token.
 func (d *hocuspocus) denied(s *session, cs *cause) ([]byte, bool) {
-	if cs.hp != 0 {
+	if cs.passes() {
 		return nil, false
 	}
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	for _, doc := range d.docs {
 		if doc.s == s {
-			doc.s, doc.denied, doc.queue, doc.size = nil, true, nil, 0
+			doc.s, doc.denied = nil, true
+			d.empty(doc)
 		}
 	}
-	modern := d.modern
-	d.mu.Unlock()
-	frames := s.enc.binary(yjs.AppendAuthDenied(nil, cs.reason), nil)
-	if modern {
-		frames = append(frames, s.enc.binary(yjs.AppendClose(nil, cs.reason), nil)...)
-	}
-	return frames, true
+	return d.denial(s.enc, cs, true), true
 }
 
 func (d *hocuspocus) readOnly(*session, *cause) []byte { return nil }

@@ -71,7 +71,7 @@ func (d *yws) jsonMessage(c *conn, b []byte) error {
 	return d.jsonSync(c, in.Payload)
 }
 
-// speakJSON lets a client in that begins with JSON: it gets no binary at all.
+// speakJSON lets a client in that begins with JSON: from then on it gets no binary at all.
 func (d *yws) speakJSON(c *conn) error {
 	if d.s == nil {
 		d.enc = jsonOnly
@@ -79,11 +79,17 @@ func (d *yws) speakJSON(c *conn) error {
 			return err
 		}
 	}
-	d.s.room.mu.Lock()
-	if !d.s.entered {
+	r := d.s.room
+	r.mu.Lock()
+	if !d.spoke && d.s.enc != jsonOnly {
 		d.s.enc = jsonOnly
+		d.s.steps = nil // it was greeted with a step 1 that it cannot read
+		if d.s.entered {
+			d.s.tellPresent()
+		}
 	}
-	d.s.room.mu.Unlock()
+	d.json.Store(d.s.enc.json)
+	r.unlock()
 	d.s.hello()
 	return nil
 }
@@ -149,7 +155,7 @@ func (d *yws) jsonSync(c *conn, payload []byte) error {
 		return nil
 	}
 	if in.Vector != nil {
-		if err := d.s.sync(*in.Vector, jsonOnly); err != nil {
+		if err := d.s.sync(*in.Vector, jsonOnly, true); err != nil {
 			return err
 		}
 	}

@@ -23,6 +23,8 @@ type party struct {
 	given *batch // given up before its end: what is left of it are no messages
 	codes func(*cause) int
 	yps   bool // it has sent a custom message
+
+	maybeJSON bool // the client may be plain partysocket
 }
 
 // A batch is a message under way in chunks.
@@ -48,7 +50,7 @@ const (
 )
 
 func newParty(c *conn) *party {
-	d := &party{yws: newYWS(c), codes: func(cs *cause) int { return cs.party }}
+	d := &party{yws: newYWS(c), codes: func(cs *cause) int { return cs.party }, maybeJSON: c.route.textSafe && !c.route.yps}
 	if c.route.place == prefixPlace { // where y-websocket is at home
 		d.codes = func(cs *cause) int { return cs.yws }
 	}
@@ -59,20 +61,25 @@ func newParty(c *conn) *party {
 func (d *party) name() string       { return "party" }
 func (d *party) code(cs *cause) int { return d.codes(cs) }
 
-// open lets a client that takes text in at once and tells it what it may do: it
-// may be one that only listens. Without a token it may still send one.
+// open lets a client in at once and tells it what it may do: it may be one that only listens. Without a token it may still send
+// one. To a client that cannot be plain partysocket, which may read nothing but JSON, it also sends our step 1.
 func (d *party) open(c *conn) error {
-	if !d.texts.Load() {
+	switch {
+	case !d.admissible(c):
+		return nil
+	case !d.maybeJSON:
+		return d.speakFirst(c)
+	}
+	c.mayWait = true
+	return d.enter(c)
+}
+
+// silent greets a client that has not begun with JSON in the meantime.
+func (d *party) silent(c *conn) error {
+	if !d.admissible(c) || c.route.json {
 		return nil
 	}
-	if d.token == "" && !c.srv.o.Auth.Open() {
-		return nil
-	}
-	if err := d.enter(c); err != nil {
-		return err
-	}
-	c.readBy(time.Time{})
-	return nil
+	return d.speakFirst(c)
 }
 
 func (d *party) message(c *conn, text bool, b []byte) error {
@@ -95,6 +102,7 @@ func (d *party) message(c *conn, text bool, b []byte) error {
 				return err
 			}
 		}
+		d.s.hello()
 		d.s.publish(b[len(customPrefix):], "text")
 		return nil
 	}

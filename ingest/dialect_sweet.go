@@ -11,6 +11,9 @@ func newSweet(c *conn) *sweet {
 	return d
 }
 
+// open speaks first, as Y-Sweet does. serveSocket has seen to it that there is a token where one is needed.
+func (d *sweet) open(c *conn) error { return d.speakFirst(c) }
+
 func (d *sweet) name() string { return "y-sweet" }
 
 // readOnly: the client does not show denials; that its question is answered with

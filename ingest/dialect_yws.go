@@ -4,7 +4,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"yjet/auth"
 	"yjet/internal/yjs"
+	"yjet/stream"
 )
 
 // yws is y-websocket's dialect, and what y-partykit, y-partyserver and Y-Sweet
@@ -16,6 +18,8 @@ type yws struct {
 	enc     *encoder
 	token   string
 	texts   atomic.Bool // the client takes text frames: it said so, or sent one
+	json    atomic.Bool // it takes nothing else
+	spoke   bool        // a binary frame has come of it
 	scolded bool        // it was told that it does not make sense
 }
 
@@ -34,40 +38,60 @@ func (d *yws) code(cs *cause) int { return cs.yws }
 
 // enter lets the client in, with its first message, and tells it its rights if it takes text.
 func (d *yws) enter(c *conn) error {
-	room := c.route.room
 	if c.route.reserved {
 		return c.hold(causeName, d.token, nil)
 	}
-	doc, grant, err := c.authorize(room, d.token)
+	doc, grant, err := c.authorize(c.route.room, d.token)
 	if err != nil {
 		return c.hold(err, d.token, deniedFrame(causeOf(err)))
 	}
+	return d.admit(c, doc, grant)
+}
+
+// admit opens the document and makes the session.
+func (d *yws) admit(c *conn, doc stream.Doc, grant auth.Grant) error {
 	c.limit.Store(int64(c.srv.limits.Message))
-	err = c.await(func(<-chan struct{}) {
-		r, err := c.srv.rooms.open(c.ctx, doc)
-		if err != nil {
-			c.close(err)
-			return
+	var err error
+	if ended := c.await(func(<-chan struct{}) {
+		var r *room
+		if r, err = c.srv.rooms.open(c.ctx, doc); err == nil {
+			d.s, err = newSession(c, r, d.self, d.enc, grant)
 		}
-		if d.s, err = newSession(c, r, d.self, d.enc, grant); err != nil {
-			c.close(err)
-		}
-	})
+	}); ended != nil {
+		return ended
+	}
 	if err == nil {
 		d.s.greetText()
 	}
 	return err
 }
 
+// speakFirst lets the client in and sends our step 1, as the servers of PartyKit and Y-Sweet do.
+func (d *yws) speakFirst(c *conn) error {
+	if d.s == nil {
+		if err := d.enter(c); err != nil {
+			return err
+		}
+	}
+	d.s.speakFirst()
+	c.mayWait = true
+	return nil
+}
+
+// admissible reports whether there is something to judge the client by before it has sent anything.
+func (d *yws) admissible(c *conn) bool { return d.token != "" || c.srv.o.Auth.Open() }
+
 // deniedFrame is what y-websocket clients write to their console.
 func deniedFrame(cs *cause) []byte {
 	return plain.binary(yjs.AppendDenied(nil, cs.reason), nil)
 }
 
+// message takes a frame. Browsers put one message into it, some clients in other languages several.
 func (d *yws) message(c *conn, text bool, b []byte) error {
 	if text {
 		return d.text(c, b)
 	}
+	d.spoke = true
 	if d.s == nil {
 		if err := d.enter(c); err != nil {
 			return err
@@ -90,27 +114,24 @@ func (d *yws) message(c *conn, text bool, b []byte) error {
 }
 
 func (d *yws) handle(c *conn, m yjs.Message) error {
+	if m.Type == yjs.MsgSync && m.Step == yjs.SyncStep1 {
+		return d.s.sync(m.Payload, d.s.enc, true)
+	}
+	d.s.hello()
 	switch m.Type {
 	case yjs.MsgSync:
-		if m.Step == yjs.SyncStep1 {
-			return d.s.sync(m.Payload, d.s.enc)
-		}
-		c.exempt = m.Step == yjs.SyncStep2
-		d.s.hello()
+		c.exempt = c.exempt || m.Step == yjs.SyncStep2
 		return d.s.update(m.Step, m.Payload, ackUpdate)
 	case yjs.MsgAwareness:
-		d.s.hello()
 		return d.s.awareness(m.Payload)
 	case yjs.MsgQueryAwareness:
-		d.s.hello()
 		if m.Payload != nil { // Y-Sweet answers with the same type
 			return d.s.awareness(m.Payload)
 		}
 		d.s.tellEverybody()
 	case yjs.MsgSaved:
-		d.s.hello()
 		d.s.question(m.Payload)
-	default:
+	default: // of the application's own, or meant for another server
 		c.srv.metrics.dropped("unknown-message")
 	}
 	return nil
@@ -127,7 +148,7 @@ func (d *yws) goodbye(c *conn, cs *cause) []byte {
 }
 
 func (d *yws) keepAlive(c *conn) []byte {
-	if s := d.s; s != nil && s.enc.json {
+	if d.json.Load() {
 		return nil
 	}
 	return plainKeepAlive
@@ -155,23 +176,3 @@ func (d *yws) readOnly(s *session, cs *cause) []byte {
 }
 
 func (d *yws) custom(*session, []byte, map[string]string) []byte { return nil }
-
-// undecided is a connection whose path does not tell its dialect. The first
-// message does: y-websocket's begins with a zero, Hocuspocus' with the length of
-// a name that is never empty.
-type undecided struct{ *yws }
-
-func (d *undecided) message(c *conn, text bool, b []byte) error {
-	var decided dialect = d.yws
-	if !text && len(b) > 0 && b[0] != 0 {
-		if _, _, err := yjs.ReadHocuspocus(b); err != nil {
-			return because(causeMalformed, err)
-		}
-		decided = newHocuspocus(c)
-	}
-	c.setDialect(decided)
-	if err := decided.open(c); err != nil {
-		return err
-	}
-	return decided.message(c, text, b)
-}

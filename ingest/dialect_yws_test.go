@@ -27,7 +27,7 @@ func TestEditReachesTheOtherAndIsLoggedOnce(t *testing.T) {
 	}
 }
 
-func TestHandshakeIsStep2ThenStep1ThenAwareness(t *testing.T) {
+func TestHandshakeIsStep1ThenStep2ThenAwareness(t *testing.T) {
 	w := start(t)
 	a := w.open("/room")
 	a.send(aware(1, 1, `{"user":{"name":"Ann"}}`), edit(insert(1, 0, "x")))
@@ -42,7 +42,7 @@ func TestHandshakeIsStep2ThenStep1ThenAwareness(t *testing.T) {
 		}
 		kinds = append(kinds, [2]uint64{m.Type, m.Step})
 	}
-	want := [][2]uint64{{yjs.MsgSync, yjs.SyncStep2}, {yjs.MsgSync, yjs.SyncStep1}, {yjs.MsgAwareness, 0}}
+	want := [][2]uint64{{yjs.MsgSync, yjs.SyncStep1}, {yjs.MsgSync, yjs.SyncStep2}, {yjs.MsgAwareness, 0}}
 	for i := range want {
 		if kinds[i] != want[i] {
 			t.Fatalf("frames after step 1: got %v, want %v", kinds, want)

@@ -12,6 +12,7 @@ type Limits struct {
 	Message         int           // bytes of one message, default 16 MiB
 	FirstMessage    int           // bytes of the first message of a connection whose rights are not known yet, default 1 MiB
 	FirstWait       time.Duration // from open to the first message, default 10 s
+	SilentWait      time.Duration // a client that has sent nothing for so long is sent our step 1, default 1 s
 	MessageWait     time.Duration // to finish a message once begun, default 10 s without a byte
 	MessageRate     float64       // messages a second, default 1,000: a script that edits at full speed is slowed, not sent away
 	MessageBurst    float64       // default 5,000
@@ -64,6 +65,7 @@ func (l Limits) withDefaults() Limits {
 	set(&l.Message, 16<<20)
 	set(&l.FirstMessage, 1<<20)
 	set(&l.FirstWait, 10*time.Second)
+	set(&l.SilentWait, time.Second)
 	set(&l.MessageWait, 10*time.Second)
 	set(&l.MessageRate, 1000)
 	set(&l.MessageBurst, 5000)

@@ -84,7 +84,7 @@ func TestUpdateBeforeItsDependencyIsHeldNotRefused(t *testing.T) {
 	c := w.dial("/held")
 	c.send(edit(insert(2, 5, "late")))
 	c.send(step1(nil))
-	c.wait("our step 1", func() bool { return c.count(yjs.MsgSync, yjs.SyncStep1) == 1 })
+	c.wait("our step 1", func() bool { return c.count(yjs.MsgSync, yjs.SyncStep1) > 0 })
 	missing := insert(2, 0, "early")
 	c.send(yjs.AppendSync(nil, yjs.SyncStep2, missing))
 	b.has(2, 9)

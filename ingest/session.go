@@ -101,14 +101,21 @@ func (s *session) enter() {
 	r.idle = time.Time{}
 }
 
-// greet sends what follows the first answer: our own step 1, then all that is
-// known of who is here. Callers hold the room's lock.
+// greet sends our own step 1, then all that is known of who is here. Callers hold the room's lock.
 func (s *session) greet() {
 	s.ask(true)
+	s.tellPresent()
+}
+
+// tellPresent sends all that is known of who is here. Callers hold the room's lock.
+func (s *session) tellPresent() {
 	if payload := s.room.everybody(); payload != nil {
 		s.room.put(s, s.enc.awareness(payload))
 	}
 }
+
+// mostSteps are the step 1s that a session may leave unanswered before it is sent no more of them.
+const mostSteps = 64
 
 // ask sends a step 1; earns says whether the answer will be acknowledged where
 // the dialect acknowledges. Callers hold the room's lock.
@@ -116,8 +123,27 @@ func (s *session) ask(earns bool) {
 	if s.enc.json || !s.entered || s.grant.Mode < writeMode && s.d.settled(s, true) == nil {
 		return // its answer would be thrown away
 	}
+	if len(s.steps) >= mostSteps {
+		return // a client that asks on and on and never answers
+	}
 	s.steps = append(s.steps, earns)
 	s.room.put(s, s.enc.sync(yjs.SyncStep1, s.room.stored.AppendVector(nil)))
+}
+
+// speakFirst lets a session in before its client has sent anything, with a step 1 whatever the client may do: it may wait for one.
+func (s *session) speakFirst() {
+	s.room.mu.Lock()
+	defer s.room.unlock()
+	if s.entered || s.left {
+		return
+	}
+	s.enter()
+	asked := len(s.steps)
+	s.greet()
+	if len(s.steps) == asked && !s.enc.json {
+		s.steps = append(s.steps, false)
+		s.room.put(s, s.enc.sync(yjs.SyncStep1, s.room.stored.AppendVector(nil)))
+	}
 }
 
 // hello lets a session in whose first message was no step 1.

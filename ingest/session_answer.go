@@ -13,8 +13,11 @@ type lag struct {
 
 // sync answers a step 1 with what the vector lacks, in the form that was asked
 // in. The step 2 is queued under the room's lock, together with entering, so that
-// every later update follows it.
-func (s *session) sync(vector []byte, form *encoder) error {
+// every later update follows it. In front of it goes a step 1 of ours, where asks
+// says so, each time: a client that has just been told that it is synced would not
+// have been asked yet for what it did offline, and Hocuspocus's forceSync counts on
+// the question.
+func (s *session) sync(vector []byte, form *encoder, asks bool) error {
 	v := yjs.StateVector{}
 	if len(vector) > 0 {
 		var err error
@@ -23,13 +26,13 @@ func (s *session) sync(vector []byte, form *encoder) error {
 		}
 	}
 	return s.c.await(func(<-chan struct{}) {
-		if err := s.answer(v, form); err != nil {
+		if err := s.answer(v, form, asks); err != nil {
 			s.end(err)
 		}
 	})
 }
 
-func (s *session) answer(v yjs.StateVector, form *encoder) error {
+func (s *session) answer(v yjs.StateVector, form *encoder, asks bool) error {
 	r := s.room
 	for {
 		f, err := r.current(s.c.ctx)
@@ -51,6 +54,9 @@ func (s *session) answer(v yjs.StateVector, form *encoder) error {
 		}
 		first := !s.entered
 		s.enter()
+		if asks {
+			s.ask(true)
+		}
 		var head, rest []byte
 		if form.json {
 			head = jsonStored(payload, f.seq)
@@ -66,7 +72,7 @@ func (s *session) answer(v yjs.StateVector, form *encoder) error {
 			}
 		}
 		if first {
-			s.greet()
+			s.tellPresent()
 		}
 		r.unlock()
 		return nil

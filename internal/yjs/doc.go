@@ -58,7 +58,7 @@
 //
 // # From the socket to the log
 //
-//	m, err := yjs.ReadMessage(frame)          // or ReadHocuspocus
+//	m, rest, err := yjs.ReadMessage(frame)    // or ReadHocuspocus
 //	err = update.Parse(m.Payload, limits)     // refuse: it would break others
 //	if state.Contains(&update) { return }     // nothing new, deletes included
 //	r, err := state.Ready(&update)            // r.Ready goes into the log, r.Rest waits for r.Missing
