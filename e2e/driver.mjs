@@ -288,7 +288,7 @@ function hocuspocus (c, o, { HocuspocusProvider, HocuspocusProviderWebsocket }) 
     ...o.options
   })
   c.provider.attach?.()
-  if (o.connect !== false) socket.connect()
+  if (o.connect !== false && !c.sharesSocket) socket.connect()
   c.isSynced = () => c.provider.isSynced
   // What version 2 queued while it was offline it sends without having counted it: its count goes below zero.
   c.isSaved = () => c.provider.isSynced && c.provider.unsyncedChanges <= 0

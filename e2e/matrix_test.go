@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -37,6 +39,40 @@ var stock = []struct{ kind, pkg string }{
 
 func isHocuspocus(kind string) bool { return strings.HasPrefix(kind, "hp") }
 func isSweet(kind string) bool      { return strings.HasPrefix(kind, "ysw") }
+
+// firsts are what a client may send before its step 1. body is a message without an address; the driver puts Hocuspocus' in front.
+var firsts = []struct {
+	name string
+	body string // hex; "": nothing
+	args M
+	only func(kind string) bool // nil: all
+}{
+	{name: "plain"},
+	{name: "awareness set in status", args: M{"onConnected": "field"}, only: emitsStatus},
+	{name: "awareness emptied and set in status", args: M{"onConnected": "state"}, only: emitsStatus},
+	{name: "awareness set again in status", args: M{"onConnected": "again"}, only: emitsStatus},
+	{name: "awareness", body: "010701b90a01027b7d"},
+	{name: "awareness without entries", body: "010100"},
+	{name: "query awareness", body: "03"},
+	{name: "auth", body: "020005746f6b656e", only: yFamily},
+	{name: "message 101", body: "65", only: yFamily},
+	{name: "message 101 with a body", body: "650568656c6c6f", only: yFamily},
+	{name: "message 102", body: "660100", only: yFamily},
+	{name: "message 42 of the app", body: "2a", only: yFamily},
+	{name: "message 5 of the app", body: "0568656c6c6f", only: yFamily},
+	{name: "message 9 of the app", body: "09", only: yFamily},
+	{name: "message 200 of the app", body: "c8010b7b2274797065223a31327d", only: yFamily},
+	{name: "a long message of the app", body: "07" + strings.Repeat("6162", 200), only: yFamily},
+	{name: "stateless", body: "050568656c6c6f", only: isHocuspocus},
+	{name: "step 1 late", args: M{"lateStep1": 120}},
+	{name: "all in one frame", args: M{"glue": true}, only: yFamily},
+	{name: "silent until spoken to", args: M{"listens": true}, only: yFamily},
+}
+
+func yFamily(kind string) bool { return !isHocuspocus(kind) }
+
+// emitsStatus: those with an event from inside of which an app can send before step 1.
+func emitsStatus(kind string) bool { return yFamily(kind) && !isSweet(kind) }
 
 // matrix is what the cells share: servers and a driver, each started by the first cell that needs it.
 type matrix struct {
@@ -91,12 +127,44 @@ func room(t *testing.T) string {
 func TestMatrix(t *testing.T) {
 	t.Parallel()
 	m := newMatrix(t)
+	t.Run("first", func(t *testing.T) {
+		each(t, func(t *testing.T, kind string) {
+			for _, f := range firsts {
+				if f.only == nil || f.only(kind) {
+					t.Run(f.name, func(t *testing.T) {
+						t.Parallel()
+						args := M{}
+						for k, v := range f.args {
+							args[k] = v
+						}
+						if f.body != "" {
+							if kind == "hp4s" {
+								t.Skip("its address holds an id that only the provider knows")
+							}
+							b, err := hex.DecodeString(f.body)
+							if err != nil {
+								t.Fatal(err)
+							}
+							args["first"] = []string{base64.StdEncoding.EncodeToString(b)}
+						}
+						m.meets(t, m.open().host, kind, args)
+					})
+				}
+			}
+		})
+	})
 	t.Run("path", func(t *testing.T) {
 		each(t, func(t *testing.T, kind string) {
 			m.meets(t, m.proxy(), kind, M{"auth": "server"})
 		})
 	})
 	t.Run("documents", func(t *testing.T) { each(t, m.manyDocuments) })
+	t.Run("board", func(t *testing.T) {
+		for _, kind := range []string{"hp4", "hp3", "hp2"} {
+			t.Run(kind, func(t *testing.T) { t.Parallel(); m.board(t, kind) })
+		}
+	})
+	t.Run("again", func(t *testing.T) { each(t, m.handshakesAgain) })
 	t.Run("reconnect", func(t *testing.T) { each(t, m.reconnects) })
 	t.Run("read-only", func(t *testing.T) { each(t, m.readOnly) })
 	t.Run("refused", func(t *testing.T) {
@@ -168,9 +236,48 @@ func (m *matrix) manyDocuments(t *testing.T, kind string) {
 			t.Errorf("%s holds %q", c, text)
 		}
 	}
-	if !isHocuspocus(kind) {
-		m.kept(t, d, clients...)
+	if isHocuspocus(kind) {
+		clients = clients[:1] // whose socket it is
 	}
+	m.kept(t, d, clients...)
+}
+
+// board: 250 documents over one socket at once.
+func (m *matrix) board(t *testing.T, kind string) {
+	d, s := m.driver().as(t), m.open()
+	var clients []string
+	for n := range 250 {
+		c := fmt.Sprintf("%s-%d", room(t), n)
+		m.enter(t, d, s, c, kind, c, M{"socket": room(t), "wait": false})
+		clients = append(clients, c)
+	}
+	for _, c := range clients {
+		d.do("synced", M{"client": c})
+	}
+	d.edit(clients[0], []any{"text", "append", "kept"})
+	for _, c := range clients {
+		d.do("saved", M{"client": c})
+	}
+	m.kept(t, d, clients[0])
+}
+
+// handshakesAgain: a second and a tenth step 1 on an open socket are answered as the first was.
+func (m *matrix) handshakesAgain(t *testing.T, kind string) {
+	d, s := m.driver().as(t), m.open()
+	a, b := room(t)+" a", room(t)+" b"
+	m.enter(t, d, s, a, kind, room(t))
+	m.enter(t, d, s, b, "yws31", room(t))
+	for n := range 10 {
+		steps := ask[[]int](d, "handshake", M{"client": a})
+		if i, j := slices.Index(steps, 0), slices.Index(steps, 1); i > j {
+			t.Errorf("handshake %d is answered by %v, want the question before the answer", n+2, steps)
+		}
+		d.do("saved", M{"client": a})
+		d.edit(a, []any{"text", "append", fmt.Sprint(n)})
+		d.do("saved", M{"client": a})
+	}
+	d.converge(a, b)
+	m.kept(t, d, a, b)
 }
 
 // reconnects: what was written offline arrives, the second time and the third.
@@ -242,6 +349,7 @@ var refusals = []refusal{
 			d.edit(c, []any{"text", "append", "to be deleted"})
 			d.do("saved", M{"client": c})
 		}},
+	{name: "brought back", reason: "document-deleted", code: 4404, party: 1008, back: true},
 	{name: "too large", reason: "document-full", code: 4413, party: 1009,
 		then: func(d *driver, c string) {
 			d.edit(c, []any{"text", "append", strings.Repeat("0123456789", 2_500)})
