@@ -19,7 +19,7 @@ var floors = map[string]struct {
 	"yjet":                    {nil, nil, "the root only embeds nats.conf"},
 	"yjet/internal/yjs":       {nil, []string{"context", "log/slog", "net", "net/http", "time", "github.com/nats-io/nats.go"}, "the codec is pure: bytes in, bytes out"},
 	"yjet/internal/blockfile": {nil, []string{"log/slog", "net", "net/http", "github.com/nats-io/nats.go"}, "files of a stopped nats-server, nothing else"},
-	"yjet/internal/natsd":     {[]string{"yjet", "yjet/internal/blockfile"}, []string{"net/http", "github.com/nats-io/nats.go"}, "a nats-server inside the process; it knows no documents"},
+	"yjet/internal/natsd":     {[]string{"yjet", "yjet/internal/blockfile"}, []string{"net/http"}, "a nats-server inside the process; it knows no documents"},
 	"yjet/internal/natstest":  {[]string{"yjet", "yjet/internal/natsd"}, nil, "a real nats-server for tests"},
 	"yjet/web":                {nil, []string{"github.com/nats-io/nats.go"}, "the built page"},
 	"yjet/stream/name":        {nil, []string{"context", "log/slog", "net", "net/http", "github.com/nats-io/nats.go"}, "names are pure: text in, text out"},

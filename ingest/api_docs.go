@@ -135,6 +135,9 @@ func (a *api) hintClosed(doc stream.Doc, head stream.Seq, records int) {
 // deleteTime is how long removing a document may take. Who asked may hang up meanwhile: half removed is what nobody wants.
 const deleteTime = 2 * time.Minute
 
+// erasedNote is what DELETE answers in Yjet-Erased: what is gone, and what may lie on the disk yet.
+const erasedNote = "gone from every stream; what folds took out of the log earlier may lie in block files until the server starts anew, 'yjet erase' runs, or NATS rewrites them"
+
 // deleteDoc removes a document for good.
 func (a *api) deleteDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, grant auth.Grant) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), deleteTime)
@@ -144,5 +147,6 @@ func (a *api) deleteDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, 
 		return
 	}
 	a.log.Info("document deleted", "doc", string(doc), "user", grant.User)
+	w.Header().Set("Yjet-Erased", erasedNote)
 	w.WriteHeader(http.StatusNoContent)
 }

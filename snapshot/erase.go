@@ -298,10 +298,7 @@ func (s *Store) bury(ctx context.Context, doc stream.Doc, user string) (found bo
 
 // removeAll removes everything stored of doc but the tombstone.
 func (s *Store) removeAll(ctx context.Context, doc stream.Doc) error {
-	if err := s.log.Meta().Purge(ctx, versionsOf(doc)); err != nil {
-		return err
-	}
-	return s.log.Erase(ctx, doc)
+	return s.log.Erase(ctx, doc, versionsOf(doc))
 }
 
 // putTombstone stores t in the place of revision rev (0: there is none). ErrConflict: another one stands there by now.

@@ -35,10 +35,11 @@ const PresenceTTL = bucket.PresenceTTL
 
 // Config says how the log lies in NATS. What was fixed at the first start is compared, not changed.
 type Config struct {
-	Shards     int    // 1 to 99; 0: as recorded, at the first start 2 embedded, else 8
-	Replicas   int    // of every stream; 0: as it is, at the first start 1 embedded, else 3 where the cluster allows
-	Embedded   bool   // the NATS server is inside this process and serves this Log only
-	Durability string // "disk", "process" or "unknown": the server's setting; Health reports it and it decides how appends are grouped
+	Shards     int              // 1 to 99; 0: as recorded, at the first start 2 embedded, else 8
+	Replicas   int              // of every stream; 0: as it is, at the first start 1 embedded, else 3 where the cluster allows
+	Embedded   bool             // the NATS server is inside this process and serves this Log only
+	Durability string           // "disk", "process" or "unknown": the server's setting; Health reports it and it decides how appends are grouped
+	OnErase    func(...Erasing) // called before anything is erased; nil: the streams' files are another process's
 	Log        *slog.Logger
 	Metrics    prometheus.Registerer // nil: not registered
 }

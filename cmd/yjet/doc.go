@@ -388,5 +388,8 @@ func (c *docClient) rm(words []string) error {
 	}
 	resp.Body.Close()
 	fmt.Fprintf(c.p.stdout, "%s removed\n", clean(words[0]))
+	if left := resp.Header.Get("Yjet-Erased"); left != "" {
+		fmt.Fprintf(c.p.stderr, "%s\n", clean(left))
+	}
 	return nil
 }

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"yjet/internal/natsd"
+	"yjet/internal/natstest"
 	"yjet/internal/yjs"
 	"yjet/snapshot"
 	"yjet/stream"
@@ -134,6 +136,14 @@ func TestKilledWhileItFoldsAndRestoresLosesNothing(t *testing.T) {
 	t.Logf("%d documents erased, %d cut short by a kill", gone.erased, len(gone.cut))
 	if gone.erased == 0 {
 		t.Error("nothing was erased: the test proves nothing")
+	}
+	down.run()
+	down = nil
+	if w, err := natsd.EraseDead(t.Context(), natsd.Options{Dir: data}, func(string, int, int) {}); err != nil || w.Unread != 0 {
+		t.Errorf("EraseDead = %+v, %v", w, err)
+	}
+	if files := natstest.FilesWith(t, filepath.Join(data, "jetstream"), "SECRET"); len(files) > 0 {
+		t.Errorf("what was erased is still in %q", files)
 	}
 }
 

@@ -34,6 +34,7 @@ func commands() []command {
 		{"dev", "everything in one process: NATS inside, a page to try, no login, loopback only", runDev},
 		{"serve", "production: in front of a NATS cluster, or with NATS inside", runServe},
 		{"doc", "documents from the shell: ls, show, log, get, export, import, versions, restore, copy, rm", runDoc},
+		{"erase", "overwrite in a stopped server's files what its streams do not hold any more", runErase},
 		{"verify", "hold every stored document against the law, offline or online", runVerify},
 		{"decode", "one payload on stdin (update, awareness frame, snapshot) to readable text", runDecode},
 		{"token", "mint a token or a ticket with the configured secret", runToken},

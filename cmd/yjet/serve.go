@@ -82,7 +82,7 @@ func serve(ctx context.Context, p process, c *config, dev bool) error {
 	}
 	docs, err := stream.Open(ctx, nc, bulk, stream.Config{
 		Shards: c.shards, Replicas: c.replicas, Embedded: store != nil, Durability: durabilityInForce(c),
-		Log: log, Metrics: metrics,
+		OnErase: noteErased(store), Log: log, Metrics: metrics,
 	})
 	if err != nil {
 		return err
@@ -209,6 +209,21 @@ func connectNATS(c *config, dev bool, log *slog.Logger, down *stack) (nc, bulk *
 	down.add(nc.Close)
 	down.add(bulk.Close)
 	return nc, bulk, store, nil
+}
+
+// noteErased has the embedded server overwrite what is erased when it is started next. A cluster's files are its operator's.
+func noteErased(store *natsd.Server) func(...stream.Erasing) {
+	if store == nil {
+		return nil
+	}
+	return func(list ...stream.Erasing) {
+		now := time.Now()
+		notes := make([]natsd.Erased, len(list))
+		for i, e := range list {
+			notes[i] = natsd.Erased{Stream: e.Stream, Filter: e.Filter, First: uint64(e.First), Last: uint64(e.Last), At: now}
+		}
+		store.NoteErased(notes...)
+	}
 }
 
 // redactURLs removes user and password from NATS addresses.

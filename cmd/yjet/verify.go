@@ -5,10 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
+	"yjet/internal/natsd"
 	"yjet/snapshot"
 	"yjet/stream"
 )
@@ -19,10 +18,13 @@ Usage: yjet verify [flags]
 Holds every stored document against the law: replay from zero = snapshot + history + tail, in what shows, state vector and delete set;
 checksums and the writers' counters. Prints counts; exit code 1 with the first fault.
 
-Offline it opens the data directory itself (--data); while a server runs, give it the address of NATS (--nats).
+Offline it opens the data directory itself (--data); while a server runs, give it the address of NATS (--nats). Offline it compares every
+message of the store with its checksum first. Where one is damaged it stops there, since NATS drops what follows in some cases;
+--repair puts single flipped bits right and goes on.
 
 Examples:
   yjet verify
+  yjet verify --repair --data /var/lib/yjet
   yjet verify --data /var/lib/yjet
   yjet verify --nats nats://127.0.0.1:4222 --prefix notes/
   yjet verify --json
@@ -31,7 +33,7 @@ Examples:
 func runVerify(ctx context.Context, p process, args []string) error {
 	c := config{natsAddr: "off", durability: "process"}
 	var prefix string
-	var asJSON, all bool
+	var asJSON, all, repair bool
 	s := newSettings("verify")
 	s.files()
 	s.sharesFile = true
@@ -41,6 +43,7 @@ func runVerify(ctx context.Context, p process, args []string) error {
 	s.StringVar(&c.natsCA, "nats-ca", "", "certificate authority `file` for NATS")
 	s.StringVar(&prefix, "prefix", "", "only documents whose name begins with `text`")
 	s.BoolVar(&asJSON, "json", false, "one JSON object a line: each document with a fault, then the counts")
+	s.BoolVar(&repair, "repair", false, "with --data: put flipped bits of the store's files right; what cannot be put right is told, and left to NATS")
 	s.BoolVar(&all, "all", false, "print a line for every document, not only for those with a fault")
 	s.StringVar(&c.logLevel, "log-level", "warn", "least severe `level` to log: debug, info, warn, error")
 	if err := s.load(args, p.environ, p.stdout, verifyUsage); err != nil {
@@ -49,14 +52,20 @@ func runVerify(ctx context.Context, p process, args []string) error {
 	if s.NArg() > 0 {
 		return usagef("verify: unexpected %q; see 'yjet verify --help'", s.Arg(0))
 	}
-	if c.nats == "" {
-		if _, err := os.Stat(filepath.Join(c.data, "jetstream")); errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("%s holds no store; name the right directory with --data, or a running server's NATS with --nats", c.data)
-		}
+	if c.nats != "" && repair {
+		return usagef("--repair is for the files of a stopped server (--data), not for --nats")
 	}
 	log, err := newLogger(p.stderr, "text", c.logLevel)
 	if err != nil {
 		return err
+	}
+	if c.nats == "" {
+		if err := holdsStore(c.data); err != nil {
+			return fmt.Errorf("%w, or a running server's NATS with --nats", err)
+		}
+		if err := checkFiles(ctx, p, c.data, repair, asJSON); err != nil {
+			return err
+		}
 	}
 	var down stack
 	defer down.run()
@@ -119,4 +128,31 @@ func runVerify(ctx context.Context, p process, args []string) error {
 		fmt.Fprintf(p.stdout, "ok: replay from zero = snapshot + history + tail (%.1f s)\n", time.Since(began).Seconds())
 	}
 	return fault
+}
+
+// checkFiles compares the messages in the store's files with their checksums before NATS opens them. Without repair, damage ends the
+// command: NATS changes a damaged file when it opens it, and a bit that could be put right is lost then.
+func checkFiles(ctx context.Context, p process, data string, repair, asJSON bool) error {
+	kinds := map[string]int{}
+	out := json.NewEncoder(p.stdout)
+	rep, err := natsd.Check(ctx, data, repair, func(f natsd.Finding) {
+		kinds[f.Kind.String()]++
+		if asJSON {
+			out.Encode(map[string]any{"file": f.File, "offset": f.At, "stream": f.Stream, "after": f.Seq, "found": f.Kind.String()})
+		} else {
+			fmt.Fprintf(p.stdout, "%-7s %s, offset %d, after message %d of %s\n", f.Kind, f.File, f.At, f.Seq, f.Stream)
+		}
+	})
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w (while a server runs, verify through its NATS: --nats nats://127.0.0.1:4222)", err)
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case kinds["broken"] > 0 && !repair:
+		return fmt.Errorf("%d places in the store's files are damaged; make a copy of %s, then run 'yjet verify --repair --data %s'", kinds["broken"], data, data)
+	}
+	if rep.Sealed > 0 {
+		fmt.Fprintf(p.stderr, "%d encrypted or compressed files were not compared with their checksums\n", rep.Sealed)
+	}
+	return nil
 }

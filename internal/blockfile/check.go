@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,16 +23,13 @@ const maxGap = 1 << 20
 type Kind int
 
 const (
-	Mended   Kind = iota // one bit, or its sequence, was wrong and was put right: nothing is lost
-	Fenced               // its sequence would have filled the server's memory: the message is out of the count, and lost
-	Broken               // left as it is
-	Torn                 // the end of the newest block: a write that a crash cut short, which the server drops
-	Finished             // an erased message that a crash left half overwritten: it is wholly now
+	Mended Kind = iota // one bit, or its sequence, was wrong and was put right: nothing is lost
+	Fenced             // its sequence would have filled the server's memory: the message is out of the count, and lost unless it is mended
+	Broken             // left as it is
+	Torn               // the end of the newest block: a write that a crash cut short, which the server drops
 )
 
-func (k Kind) String() string {
-	return [...]string{"mended", "fenced", "broken", "torn", "finished"}[k]
-}
+func (k Kind) String() string { return [...]string{"mended", "fenced", "broken", "torn"}[k] }
 
 // Finding is a broken record.
 type Finding struct {
@@ -46,17 +42,30 @@ type Finding struct {
 
 // Report counts what was looked at.
 type Report struct {
-	Files, Left int // left: not looked at when the time was over
+	Files, Left int // left: not looked at when ctx ended
+	Sealed      int // encrypted or compressed: not looked into
 	Records     int
 	Bytes       int64
 }
 
-// Check looks through the block files of a store directory (nats-server's store_dir), the newest first, until the time is over
-// or ctx ends, and puts right what it can, in place. Nobody else may have the store open. found is called for each broken record.
-// An error is one of the file system.
-//
-// It removes what a kill left of a block that was being written anew: the server neither reads nor removes it, and no Wipe looks there.
-func Check(ctx context.Context, dir string, until time.Time, found func(Finding)) (Report, error) {
+// Check compares every message in the block files of a store directory (nats-server's store_dir) with its checksum, the newest file
+// first, until ctx ends, which is no error. With repair it puts right what it can, in place, one write of a few bytes for each broken
+// record; without, it changes no file. Nobody else may have the store open. found is called for each broken record. An error is one of
+// the file system.
+func Check(ctx context.Context, dir string, repair bool, found func(Finding)) (Report, error) {
+	return each(ctx, dir, func(b *block, buf []byte, rep *Report) error { return b.check(buf, rep, repair, found) })
+}
+
+// Fence looks for sequences that would make the server fill memory when it loads a block, and takes those messages out of the count. It
+// reads the heads of the messages alone, the newest file first, until ctx ends, which is no error. Otherwise it is like Check. It
+// finds a block whose records do not follow one another, too, but no damage inside a message.
+func Fence(ctx context.Context, dir string, found func(Finding)) (Report, error) {
+	return each(ctx, dir, func(b *block, buf []byte, rep *Report) error { return b.fence(buf, rep, found) })
+}
+
+// each calls f with the bytes of every block. It removes what a kill left of a block that was being rewritten: the server neither reads
+// nor removes it.
+func each(ctx context.Context, dir string, f func(b *block, buf []byte, rep *Report) error) (Report, error) {
 	var rep Report
 	if err := tidy(dir); err != nil {
 		return rep, err
@@ -65,13 +74,32 @@ func Check(ctx context.Context, dir string, until time.Time, found func(Finding)
 	if err != nil {
 		return rep, err
 	}
+	var buf bytes.Buffer
 	for i, b := range blocks {
-		if ctx.Err() != nil || time.Now().After(until) {
+		if ctx.Err() != nil {
 			rep.Left = len(blocks) - i
 			break
 		}
 		rep.Files++
-		if err := b.check(&rep, found); err != nil {
+		if b.encrypted {
+			rep.Sealed++
+			continue
+		}
+		file, err := os.Open(b.path)
+		if err != nil {
+			return rep, err
+		}
+		buf.Reset()
+		_, err = buf.ReadFrom(file)
+		if err = errors.Join(err, file.Close()); err != nil {
+			return rep, err
+		}
+		rep.Bytes += int64(buf.Len())
+		if compressed(buf.Bytes()) {
+			rep.Sealed++
+			continue
+		}
+		if err := f(&b, buf.Bytes(), &rep); err != nil {
 			return rep, err
 		}
 	}
@@ -99,10 +127,11 @@ type block struct {
 	path, stream string
 	index        int
 	newest       bool // of its stream
+	encrypted    bool
 	changed      time.Time
 }
 
-// list finds the blocks of a stream ("*": of all) in all accounts that are neither encrypted nor of a kind we do not know.
+// list finds the blocks of a stream ("*": of all) in all accounts, the newest first.
 func list(dir, stream string) ([]block, error) {
 	paths, err := filepath.Glob(filepath.Join(escape(dir), "jetstream", "*", "streams", stream, "msgs", "*.blk"))
 	if err != nil {
@@ -115,18 +144,14 @@ func list(dir, stream string) ([]block, error) {
 		if err != nil {
 			continue
 		}
-		if _, err := os.Stat(strings.TrimSuffix(p, ".blk") + ".key"); err == nil {
-			continue // encrypted
-		}
 		info, err := os.Stat(p)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // of a server that is running
-		} else if err != nil {
+		if err != nil {
 			return nil, err
 		}
+		_, keyErr := os.Stat(strings.TrimSuffix(p, ".blk") + ".key")
 		msgs := filepath.Dir(p)
 		newest[msgs] = max(newest[msgs], index)
-		blocks = append(blocks, block{path: p, stream: filepath.Base(filepath.Dir(msgs)), index: index, changed: info.ModTime()})
+		blocks = append(blocks, block{path: p, stream: filepath.Base(filepath.Dir(msgs)), index: index, encrypted: keyErr == nil, changed: info.ModTime()})
 	}
 	for i := range blocks {
 		blocks[i].newest = newest[filepath.Dir(blocks[i].path)] == blocks[i].index
@@ -140,15 +165,7 @@ func escape(path string) string {
 	return strings.NewReplacer(`*`, `[*]`, `?`, `[?]`, `[`, `[[]`).Replace(path)
 }
 
-func (b *block) check(rep *Report, found func(Finding)) error {
-	buf, err := os.ReadFile(b.path)
-	if err != nil {
-		return err
-	}
-	rep.Bytes += int64(len(buf))
-	if bytes.HasPrefix(buf, []byte("cmp")) {
-		return nil // compressed
-	}
+func (b *block) check(buf []byte, rep *Report, repair bool, found func(Finding)) error {
 	s, err := newSummer(b.stream, b.index)
 	if err != nil {
 		return err
@@ -161,20 +178,16 @@ func (b *block) check(rep *Report, found func(Finding)) error {
 		rest := buf[at:]
 		rec := s.intact(rest)
 		if rec == nil {
-			if kind, i, n := s.mend(rest, last); n > 0 {
-				if err := b.write(at+i, rest[i:i+n]); err != nil {
+			if i, n := s.mend(rest, last); n > 0 {
+				if !repair {
+					find(Broken, at)
+				} else if err := b.write(at+i, rest[i:i+n]); err != nil {
 					return err
+				} else {
+					find(Mended, at)
 				}
-				find(kind, at)
 				rec = s.intact(rest)
 			}
-		}
-		if rec != nil && half(rec) {
-			s.wipe(rec)
-			if err := b.write(at, rec); err != nil {
-				return err
-			}
-			find(Finished, at)
 		}
 		if rec == nil {
 			if rec = shaped(rest); rec == nil || at+len(rec) < len(buf) && s.intact(rest[len(rec):]) == nil {
@@ -186,22 +199,77 @@ func (b *block) check(rep *Report, found func(Finding)) error {
 				}
 				return nil
 			}
-			if seq := binary.LittleEndian.Uint64(rec[4:]); seq&isTombstone == 0 && last > 0 && seq&^isErased > last+maxGap {
-				binary.LittleEndian.PutUint64(rec[4:], last) // the server passes over what it had already
-				if err := b.write(at+4, rec[4:12]); err != nil {
+			if repair && tooFar(rec, last) {
+				if err := b.takeOut(at, rec, last); err != nil {
 					return err
 				}
 				find(Fenced, at)
 			} else {
 				find(Broken, at)
 			}
-		} else if seq := binary.LittleEndian.Uint64(rec[4:]); seq&isTombstone == 0 {
-			last = max(last, seq&^isErased)
+		} else {
+			last = next(rec, last)
 		}
 		rep.Records++
 		at += len(rec)
 	}
 	return nil
+}
+
+func (b *block) fence(buf []byte, rep *Report, found func(Finding)) error {
+	var last uint64 // sequence
+	find := func(kind Kind, at int) {
+		found(Finding{Kind: kind, Stream: b.stream, File: b.path, At: int64(at), Seq: last})
+	}
+	for at := 0; at < len(buf); {
+		rec := shaped(buf[at:])
+		switch {
+		case rec == nil && b.newest:
+			find(Torn, at)
+			return nil
+		case rec == nil:
+			find(Broken, at)
+			return nil
+		case tooFar(rec, last):
+			s, err := newSummer(b.stream, b.index)
+			if err != nil {
+				return err
+			}
+			if s.intact(rec) != nil {
+				last = next(rec, last)
+				break
+			}
+			if err := b.takeOut(at, rec, last); err != nil {
+				return err
+			}
+			find(Fenced, at)
+		default:
+			last = next(rec, last)
+		}
+		rep.Records++
+		at += len(rec)
+	}
+	return nil
+}
+
+// tooFar tells a sequence that the server would count up to, four bytes a step.
+func tooFar(rec []byte, last uint64) bool {
+	seq := binary.LittleEndian.Uint64(rec[4:])
+	return seq&isTombstone == 0 && last > 0 && seq&^isErased > last+maxGap
+}
+
+// next is the highest sequence up to a record.
+func next(rec []byte, last uint64) uint64 {
+	if seq := binary.LittleEndian.Uint64(rec[4:]); seq&isTombstone == 0 {
+		return max(last, seq&^isErased)
+	}
+	return last
+}
+
+// takeOut gives a record the sequence of the one before: the server passes over what it had already.
+func (b *block) takeOut(at int, rec []byte, last uint64) error {
+	binary.LittleEndian.PutUint64(rec[4:], last)
+	return b.write(at+4, rec[4:12])
 }
 
 // write puts bytes right, on the disk.

@@ -19,8 +19,6 @@ const (
 	hasHeader   = 1 << 31 // in the length
 	isErased    = 1 << 63 // in the sequence
 	isTombstone = 1 << 62
-
-	markAt, markBit = 11, 1 << 7 // isErased, as a byte of the record
 )
 
 // summer computes the checksums of one block.
@@ -49,6 +47,9 @@ func (s *summer) sum(rec []byte) []byte {
 	s.h.Write(body)
 	return s.h.Sum(s.buf[:0])
 }
+
+// compressed tells whether a block is (filestore.go, CompressionInfo).
+func compressed(block []byte) bool { return bytes.HasPrefix(block, []byte("cmp")) }
 
 // shaped is the record that begins b if its lengths fit, else nil.
 func shaped(b []byte) []byte {
@@ -83,45 +84,32 @@ const mendWork = 256 << 20
 const nextTries = 256
 
 // mend looks for the one bit that makes the record at the start of b intact, or for its sequence if that is all that is wrong, and
-// puts it right; one that Wipe has begun with it finishes. It answers the offset and the length of what was changed; 0 bytes: there
-// is no such bit, or the record is too large to try all of it. last is the sequence of the record before.
-func (s *summer) mend(b []byte, last uint64) (kind Kind, at, n int) {
+// puts it right. It answers the offset and the length of what it changed; 0 bytes: there is no such bit, or the record is too large
+// to try all of it. last is the sequence of the record before.
+func (s *summer) mend(b []byte, last uint64) (at, n int) {
+	if at := s.mendBit(b); at >= 0 {
+		return at, 1
+	}
 	rec := shaped(b)
-	if rec != nil && (!marked(rec) || half(rec)) { // what mark writes in two places, of which a crash took one
-		if rec[markAt] ^= markBit; s.intact(rec) != nil {
-			return Mended, markAt, 1
-		}
-		rec[markAt] ^= markBit
-	}
-	if s.halfWiped(rec, b) {
-		if at = s.mendBit(b, headSize); at >= 0 && marked(rec) {
-			return Mended, at, 1
-		}
-		s.wipe(rec)
-		return Finished, 0, len(rec)
-	}
-	if at = s.mendBit(b, maxRecord); at >= 0 {
-		return Mended, at, 1
-	}
 	if rec == nil {
-		return Broken, 0, 0
+		return 0, 0
 	}
 	was := binary.LittleEndian.Uint64(rec[4:])
 	for seq := last + 1; seq <= last+nextTries; seq++ {
 		binary.LittleEndian.PutUint64(rec[4:], seq)
 		if s.intact(b) != nil {
-			return Mended, 4, 8
+			return 4, 8
 		}
 		if len(rec)*int(seq-last) > mendWork {
 			break
 		}
 	}
 	binary.LittleEndian.PutUint64(rec[4:], was)
-	return Broken, 0, 0
+	return 0, 0
 }
 
-// mendBit answers the byte of the bit that it flipped, or -1. It tries the checksum and the first limit bytes.
-func (s *summer) mendBit(b []byte, limit int) (at int) {
+// mendBit answers the byte of the bit that it flipped, or -1.
+func (s *summer) mendBit(b []byte) (at int) {
 	if rec := shaped(b); rec != nil {
 		var diff int
 		sum := rec[len(rec)-sumSize:]
@@ -137,7 +125,7 @@ func (s *summer) mendBit(b []byte, limit int) (at int) {
 		}
 	}
 	work := 0
-	for at := 0; at < len(b) && at < limit; at++ {
+	for at := 0; at < min(len(b), maxRecord); at++ {
 		for bit := range 8 {
 			b[at] ^= 1 << bit
 			rec := shaped(b)

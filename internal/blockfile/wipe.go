@@ -2,66 +2,106 @@ package blockfile
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
 )
+
+// Message is one that a block file holds.
+type Message struct {
+	Subject []byte // valid during the call
+	Seq     uint64
+	Time    int64 // when it was stored, Unix ns
+}
+
+// WipeOptions say what Wipe does.
+type WipeOptions struct {
+	Stream   string
+	After    int                  // blocks up to this index are passed over
+	Dead     func(Message) bool   // whether a message is to be overwritten; it must be false for all that the stream has
+	Progress func(files, all int) // called after each file, unless nil
+}
 
 // Wiped counts what Wipe did.
 type Wiped struct {
 	Files    int // looked at
 	Messages int // overwritten
-	Unread   int // files that could not be read to their end: damaged, or compressed
+	Unread   int // files that could not be read to their end, because they are damaged
+	Sealed   int // files that are encrypted or compressed: nothing in them is overwritten
+	Left     int // files not looked at when ctx ended
+	Last     int // index of the last block that was looked at
 }
 
-// Dead tells whether a message is to be overwritten: it must be true of none that the stream still has. subject is valid during the
-// call only. An error ends the Wipe; of the file at hand nothing is overwritten then.
-type Dead = func(ctx context.Context, subject []byte, seq uint64) (bool, error)
+// Add adds the counts of another stream.
+func (w *Wiped) Add(o Wiped) {
+	w.Files += o.Files
+	w.Messages += o.Messages
+	w.Unread += o.Unread
+	w.Sealed += o.Sealed
+	w.Left += o.Left
+}
 
 // Wipe overwrites messages of one stream that the server has deleted, and whose bytes it leaves in its files until it rewrites them.
-// dead is asked about each message in the files. Nobody else may have the store open. Wipe stops between two files when ctx ends. What
-// it did until then it also returns beside an error.
+// Nobody else may have the store open. Wipe goes through the blocks from the lowest index to the highest, and stops between two when
+// ctx ends, which is no error. It returns what it did beside an error, too.
 //
 // A message becomes what the server's own secure delete makes of one (filestore.go, eraseMsg): of the same length, marked as
-// erased, without subject, random inside, with a checksum that is right; only the time stays. It is written in place. No checksum is wrong for
-// longer than one write takes: first the mark and a checksum that fits it, which the disk has before anything else is touched, then the rest.
-// Check finishes what a crash left between the two, and so does the next Wipe.
-func Wipe(ctx context.Context, dir, stream string, dead Dead) (Wiped, error) {
+// erased, without subject, random inside, with a checksum that is right; only the time stays. The new block replaces the old one by a
+// rename, as the server does it, so a power cut leaves one or the other. Then the bytes of the old file are overwritten where they lie,
+// which nobody reads any more. A file system or a disk that writes elsewhere keeps what it keeps.
+func Wipe(ctx context.Context, dir string, o WipeOptions) (Wiped, error) {
 	var w Wiped
-	blocks, err := list(dir, stream)
+	if err := tidy(dir); err != nil {
+		return w, err
+	}
+	blocks, err := list(dir, o.Stream)
 	if err != nil {
 		return w, err
 	}
+	blocks = slices.DeleteFunc(blocks, func(b block) bool { return b.index <= o.After })
+	slices.SortFunc(blocks, func(a, b block) int { return cmp.Compare(a.index, b.index) })
 	var buf bytes.Buffer
-	for _, b := range blocks {
-		if err := ctx.Err(); err != nil {
-			return w, context.Cause(ctx)
+	for i, b := range blocks {
+		if ctx.Err() != nil {
+			w.Left = len(blocks) - i
+			break
 		}
-		if err := b.wipe(ctx, &w, &buf, dead); err != nil {
+		if err := b.wipe(&w, &buf, o.Dead); err != nil {
 			return w, fmt.Errorf("wipe %s: %w", b.path, err)
+		}
+		w.Files++
+		w.Last = b.index
+		if o.Progress != nil {
+			o.Progress(i+1, len(blocks))
 		}
 	}
 	return w, nil
 }
 
-func (b *block) wipe(ctx context.Context, w *Wiped, buf *bytes.Buffer, dead Dead) (err error) {
+func (b *block) wipe(w *Wiped, buf *bytes.Buffer, dead func(Message) bool) (err error) {
+	if b.encrypted {
+		w.Sealed++
+		return nil
+	}
 	f, err := os.OpenFile(b.path, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	w.Files++
 	buf.Reset()
-	if _, err := buf.ReadFrom(f); err != nil && err != io.EOF {
+	if _, err := buf.ReadFrom(f); err != nil {
 		return err
 	}
 	data := buf.Bytes()
-	if bytes.HasPrefix(data, []byte("cmp")) {
-		w.Unread++
+	if compressed(data) {
+		w.Sealed++
 		return nil
 	}
 	s, err := newSummer(b.stream, b.index)
@@ -77,76 +117,72 @@ func (b *block) wipe(ctx context.Context, w *Wiped, buf *bytes.Buffer, dead Dead
 			}
 			break
 		}
-		seq := binary.LittleEndian.Uint64(rec[4:])
-		subject := rec[headSize:][:binary.LittleEndian.Uint16(rec[20:])]
-		switch {
-		case seq&isTombstone != 0:
-		case seq&isErased != 0:
-			if half(rec) || s.intact(rec) == nil { // the one before did not come to its end
-				found = append(found, at)
-			}
-		default:
-			yes, err := dead(ctx, subject, seq)
-			if err != nil {
-				return err
-			}
-			if yes && s.intact(rec) != nil {
-				found = append(found, at)
-			}
+		le := binary.LittleEndian
+		m := Message{rec[headSize:][:le.Uint16(rec[20:])], le.Uint64(rec[4:]), int64(le.Uint64(rec[12:]))}
+		if m.Seq&(isTombstone|isErased) == 0 && dead(m) && s.intact(rec) != nil {
+			found = append(found, at)
 		}
 		at += len(rec)
 	}
 	if len(found) == 0 {
 		return nil
 	}
-	for _, step := range []func(rec []byte){s.mark, s.wipe} {
-		for _, at := range found {
-			rec := shaped(data[at:])
-			step(rec)
-			if _, err := f.WriteAt(rec, int64(at)); err != nil {
-				return err
-			}
-		}
-		if err := f.Sync(); err != nil {
+	for _, at := range found {
+		s.wipe(shaped(data[at:]))
+	}
+	if err := Replace(b.path, data); err != nil {
+		return err
+	}
+	w.Messages += len(found)
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	for _, at := range found {
+		if _, err := f.WriteAt(shaped(data[at:]), int64(at)); err != nil {
 			return err
 		}
 	}
-	w.Messages += len(found)
-	return nil
+	return f.Sync()
 }
 
-// mark makes a record one that is erased, with all that it holds: one bit, and the checksum. Either alone is what mend looks for.
-func (s *summer) mark(rec []byte) {
-	rec[markAt] |= markBit
-	copy(rec[len(rec)-sumSize:], s.sum(rec))
+// Replace puts a file in the place of another at once: after a power cut there is the old one or the new one. It uses path + ".tmp".
+func Replace(path string, data []byte) error {
+	tmp := path + ".tmp" // which tidy removes after a crash
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(tmp))
+	}
+	return SyncDir(filepath.Dir(path))
 }
 
-// wipe overwrites what such a record holds.
+// SyncDir writes the names of a directory to the disk; Windows cannot, and needs not.
+func SyncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// wipe overwrites what a record holds.
 func (s *summer) wipe(rec []byte) {
 	le := binary.LittleEndian
 	le.PutUint32(rec, uint32(len(rec)))
-	rec[markAt] |= markBit
+	le.PutUint64(rec[4:], le.Uint64(rec[4:])|isErased)
 	le.PutUint16(rec[20:], 0)
 	rand.Read(rec[headSize : len(rec)-sumSize])
 	copy(rec[len(rec)-sumSize:], s.sum(rec))
-}
-
-// half tells what mark left and wipe has not come to. What the server erases has neither subject nor header.
-func half(rec []byte) bool {
-	le := binary.LittleEndian
-	return marked(rec) && (le.Uint32(rec)&hasHeader != 0 || le.Uint16(rec[20:]) != 0)
-}
-
-func marked(rec []byte) bool {
-	return binary.LittleEndian.Uint64(rec[4:])&(isErased|isTombstone) == isErased
-}
-
-// halfWiped tells a record that begins rest and that a crash kept from its end of wipe: what follows is whole, or another of the kind.
-func (s *summer) halfWiped(rec, rest []byte) bool {
-	if rec == nil || !marked(rec) {
-		return false
-	}
-	rest = rest[len(rec):]
-	next := shaped(rest)
-	return len(rest) == 0 || next != nil && (marked(next) || s.intact(next) != nil)
 }

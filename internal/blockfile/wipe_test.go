@@ -3,10 +3,7 @@ package blockfile_test
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/minio/highwayhash"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -91,17 +87,33 @@ func TestWipeLeavesWhatIsAlive(t *testing.T) {
 	if holding() == 0 {
 		t.Fatal("nothing is left by the purge: the test tests nothing")
 	}
-	dead := func(_ context.Context, subject []byte, seq uint64) (bool, error) {
-		return string(subject) == "s.secret" && seq <= end, nil
+	start := time.Now().UnixNano()
+	looked := 0
+	o := blockfile.WipeOptions{Stream: "S", Progress: func(files, all int) { looked = files*10 + all },
+		Dead: func(m blockfile.Message) bool {
+			if m.Time <= 0 || m.Time > start {
+				t.Errorf("message %d was stored at %d", m.Seq, m.Time)
+			}
+			return string(m.Subject) == "s.secret" && m.Seq <= end
+		}}
+	over, stop := context.WithCancel(ctx)
+	stop()
+	if w, err := blockfile.Wipe(over, dir, o); w != (blockfile.Wiped{Left: 3}) || err != nil {
+		t.Errorf("Wipe when the time is over = %+v, %v; want 3 files left", w, err)
 	}
-	w, err := blockfile.Wipe(ctx, dir, "S", dead)
-	if err != nil || w.Messages != 201 || w.Files != 3 || w.Unread != 0 {
-		t.Errorf("Wipe = %+v, %v; want 201 messages of 3 files", w, err)
+	o.After = 3
+	w, err := blockfile.Wipe(ctx, dir, o)
+	if err != nil || w.Files != 0 {
+		t.Errorf("Wipe after the third = %+v, %v; want nothing looked at", w, err)
+	}
+	o.After = 0
+	if w, err = blockfile.Wipe(ctx, dir, o); err != nil || w != (blockfile.Wiped{Files: 3, Messages: 201, Last: 3}) || looked != 33 {
+		t.Errorf("Wipe = %+v, %v; want 201 messages of 3 files; progress %d", w, err, looked)
 	}
 	if n := holding(); n != 0 {
 		t.Errorf("%d times the text is left", n)
 	}
-	if w, err := blockfile.Wipe(ctx, dir, "S", dead); w.Messages != 0 || err != nil {
+	if w, err := blockfile.Wipe(ctx, dir, o); w.Messages != 0 || err != nil {
 		t.Errorf("a second time = %+v, %v; want nothing to do", w, err)
 	}
 	same := func(when string) {
@@ -127,48 +139,69 @@ func TestWipeLeavesWhatIsAlive(t *testing.T) {
 	same("with one more")
 }
 
-// TestWipeThatACrashCutShort: from the heads on the disk Check knows what the bodies are to be, however many of them were written.
+// TestWipeThatACrashCutShort: the new block is there wholly or not at all, whatever of it was written before the crash.
 func TestWipeThatACrashCutShort(t *testing.T) {
 	dir, path := store(t)
 	whole := read(t, path)
-	if w, err := blockfile.Wipe(t.Context(), dir, "S", func(_ context.Context, _ []byte, seq uint64) (bool, error) { return seq%3 == 0 || seq > 195, nil }); err != nil || w.Messages < 60 {
+	write(t, path+".tmp", whole[:len(whole)/3])
+	if _, found := check(t, dir); len(found) != 0 || !bytes.Equal(read(t, path), whole) {
+		t.Errorf("found %+v beside a new block that was not finished", found)
+	}
+	if _, err := os.Stat(path + ".tmp"); !os.IsNotExist(err) {
+		t.Errorf("the unfinished block is still there: %v", err)
+	}
+	// The old file is not written to before the new one has its name, or a crash would leave wrong checksums.
+	old := path + ".old"
+	if err := os.Link(path, old); err != nil {
+		t.Fatal(err)
+	}
+	o := blockfile.WipeOptions{Stream: "S", Dead: func(m blockfile.Message) bool { return m.Seq%3 == 0 }}
+	if w, err := blockfile.Wipe(t.Context(), dir, o); err != nil || w.Messages < 60 {
 		t.Fatalf("Wipe = %+v, %v", w, err)
 	}
-	wiped := read(t, path)
-	if _, found := check(t, dir); len(found) != 0 {
-		t.Fatalf("a whole wipe has %+v", found)
+	was, err := os.Stat(old)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, every := range []int{1, 2, 5} {
-		half := slices.Clone(wiped)
-		n, torn := 0, 0
-		for at := 0; at < len(whole); {
-			size := int(binary.LittleEndian.Uint32(whole[at:]) &^ (1 << 31))
-			if !bytes.Equal(whole[at:at+size], wiped[at:at+size]) {
-				if n++; n%every == 0 { // its head was written, and the second half of its body at most
-					copy(half[at+22:at+22+(size-22)/2], whole[at+22:])
-					if every != 5 {
-						copy(half[at+22:at+size], whole[at+22:])
-					}
-					torn++
-				}
-			}
-			at += size
+	if is, err := os.Stat(path); err != nil || os.SameFile(was, is) {
+		t.Errorf("the block was written in place: %v", err)
+	}
+	if b := read(t, old); !bytes.Equal(b, read(t, path)) {
+		t.Error("the old file holds other bytes than the new one: what was erased lies there yet")
+	}
+	if _, found := check(t, dir); len(found) != 0 {
+		t.Errorf("found %+v in a wiped block", found)
+	}
+}
+
+// TestWhatCannotBeWipedIsCounted: nothing is passed over in silence.
+func TestWhatCannotBeWipedIsCounted(t *testing.T) {
+	dir, path := store(t)
+	whole := read(t, path)
+	o := blockfile.WipeOptions{Stream: "S", Dead: func(m blockfile.Message) bool { return true }}
+	second := filepath.Join(filepath.Dir(path), "2.blk")
+	for name, c := range map[string]struct {
+		damage func()
+		want   blockfile.Wiped
+		sealed int
+	}{
+		"encrypted":  {func() { write(t, strings.TrimSuffix(path, ".blk")+".key", []byte("key")) }, blockfile.Wiped{Files: 2, Sealed: 1, Last: 2}, 1},
+		"compressed": {func() { write(t, path, append([]byte("cmp"), whole...)) }, blockfile.Wiped{Files: 2, Sealed: 1, Last: 2}, 1},
+		"cut":        {func() { write(t, path, whole[:20]) }, blockfile.Wiped{Files: 2, Unread: 1, Last: 2}, 0},
+	} {
+		write(t, path, whole)
+		write(t, second, nil)
+		os.Remove(strings.TrimSuffix(path, ".blk") + ".key")
+		c.damage()
+		before := read(t, path)
+		if w, err := blockfile.Wipe(t.Context(), dir, o); w != c.want || err != nil {
+			t.Errorf("%s: Wipe = %+v, %v; want %+v", name, w, err, c.want)
 		}
-		write(t, path, half)
-		_, found := check(t, dir)
-		if len(found) != torn {
-			t.Errorf("%d findings, want one for each of %d", len(found), torn)
+		if !bytes.Equal(read(t, path), before) {
+			t.Errorf("%s: the file was changed", name)
 		}
-		for _, f := range found {
-			if f.Kind != blockfile.Finished {
-				t.Fatalf("found %+v, want it finished", f)
-			}
-		}
-		if _, again := check(t, dir); len(again) != 0 {
-			t.Errorf("found again: %+v", again)
-		}
-		if after := read(t, path); bytes.Contains(after, []byte("message 5")) && !bytes.Contains(wiped, []byte("message 5")) {
-			t.Error("a text is left")
+		if rep, _ := check(t, dir); rep.Sealed != c.sealed {
+			t.Errorf("%s: Check = %+v, want %d sealed", name, rep, c.sealed)
 		}
 	}
 }
@@ -210,90 +243,10 @@ func BenchmarkWipe(b *testing.B) {
 	srv.Stop()
 	b.SetBytes(n << 10)
 	for b.Loop() {
-		w, err := blockfile.Wipe(b.Context(), dir, "S", func(_ context.Context, subject []byte, seq uint64) (bool, error) {
-			return string(subject) == "s.77", nil
-		})
+		w, err := blockfile.Wipe(b.Context(), dir, blockfile.WipeOptions{Stream: "S",
+			Dead: func(m blockfile.Message) bool { return string(m.Subject) == "s.77" }})
 		if err != nil || w.Files == 0 {
 			b.Fatal(w, err)
 		}
-	}
-}
-
-// TestWipeThatStoppedAtAnyWrite: of a mark, which is two places of a record, either may have reached the disk, and the rest of a wipe in part.
-func TestWipeThatStoppedAtAnyWrite(t *testing.T) {
-	dir, path := store(t)
-	whole := read(t, path)
-	dead := func(_ context.Context, _ []byte, seq uint64) (bool, error) { return seq%3 == 0 || seq > 195, nil }
-	if _, err := blockfile.Wipe(t.Context(), dir, "S", dead); err != nil {
-		t.Fatal(err)
-	}
-	wiped := read(t, path)
-	key := sha256.Sum256([]byte("S-1"))
-	const head, sum, mark = 22, 8, 1 << 7
-	half := slices.Clone(whole)
-	n, kinds := 0, map[blockfile.Kind]int{}
-	for at := 0; at < len(whole); {
-		length := binary.LittleEndian.Uint32(whole[at:])
-		size := int(length &^ (1 << 31))
-		rec, end := half[at:at+size], wiped[at:at+size]
-		at += size
-		if bytes.Equal(rec, end) {
-			continue
-		}
-		rec[11] |= mark
-		body := rec[head : size-sum]
-		h, err := highwayhash.New64(key[:])
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.Write(rec[4:20])
-		subject := binary.LittleEndian.Uint16(rec[20:])
-		h.Write(body[:subject])
-		if body = body[subject:]; length&(1<<31) != 0 {
-			body = body[4:]
-		}
-		h.Write(body)
-		marked := h.Sum(nil)
-		switch n++; n % 5 {
-		case 0: // the mark
-			kinds[blockfile.Mended]++
-		case 1: // the checksum
-			rec[11] &^= mark
-			copy(rec[size-sum:], marked)
-			kinds[blockfile.Mended]++
-			kinds[blockfile.Finished]++
-		case 2: // both
-			copy(rec[size-sum:], marked)
-			kinds[blockfile.Finished]++
-		case 3: // and the first half of what followed
-			copy(rec[size-sum:], marked)
-			copy(rec, end[:size/2])
-			kinds[blockfile.Finished]++
-		case 4: // or the second
-			copy(rec[size/2:], end[size/2:])
-			kinds[blockfile.Finished]++
-		}
-	}
-	write(t, path, half)
-	if w, err := blockfile.Wipe(t.Context(), dir, "S", dead); err != nil || w.Messages < n/2 {
-		t.Errorf("the next Wipe = %+v, %v", w, err)
-	}
-	write(t, path, half)
-	_, found := check(t, dir)
-	got := map[blockfile.Kind]int{}
-	for _, f := range found {
-		got[f.Kind]++
-	}
-	if !maps.Equal(got, kinds) {
-		t.Errorf("found %v, want %v", got, kinds)
-	}
-	if _, again := check(t, dir); len(again) != 0 {
-		t.Errorf("found again: %+v", again)
-	}
-	if w, err := blockfile.Wipe(t.Context(), dir, "S", dead); err != nil || w.Messages != n/5 {
-		t.Errorf("Wipe afterwards = %+v, %v; want the %d of which the disk had the mark alone", w, err, n/5)
-	}
-	if after := read(t, path); bytes.Contains(after, []byte("message 5")) != bytes.Contains(wiped, []byte("message 5")) {
-		t.Error("a text is left")
 	}
 }

@@ -3,50 +3,73 @@ package natsd
 import (
 	"context"
 	"fmt"
+	"io"
 	"time"
 
 	"yjet/internal/blockfile"
 )
 
-// How long a start looks for broken messages in the store's files, some 500 MB a second, last written first: always, and when the
-// process that had them open was killed, as it is when the server fills memory over a broken one.
 const (
-	lookTime      = time.Second
-	lookTimeAfter = 15 * time.Second
+	// fenceTime is how long a start after a kill looks for what would fill the server's memory, the last written file first: 1 GB or
+	// more where the files are in the page cache, which the server reads next anyway.
+	fenceTime = time.Second
+	// fenceAll is the number of kills in a row after which a start looks through everything: something kills the process again and again.
+	fenceAll = 3
 )
 
-// lookThrough puts flipped bits of the store right, and says what it found. The lock file holds a word while a server is running.
-func (s *Server) lookThrough() error {
-	killed := false
-	if info, err := s.lock.Stat(); err == nil {
-		killed = info.Size() > 0
+// fence looks into the files after the process that had them open was killed. The lock file says so: it is empty after a clean stop, and
+// counts the starts since then otherwise.
+func (s *Server) fence() error {
+	content, err := io.ReadAll(io.NewSectionReader(s.lock, 0, 100))
+	if err != nil {
+		return fmt.Errorf("read %s: %w", s.lock.Name(), err)
 	}
-	if _, err := s.lock.WriteAt([]byte("running\n"), 0); err != nil {
+	kills := 0
+	if len(content) > 0 {
+		kills = 1
+		fmt.Sscanf(string(content), "running %d", &kills)
+	}
+	if _, err := s.lock.WriteAt(fmt.Appendf(nil, "running %d\n", kills+1), 0); err != nil {
 		s.log.Warn("mark the store as open", "err", err) // a full disk can be read all the same
 	}
-	look := lookTime
-	if killed {
-		look = lookTimeAfter
+	if kills == 0 {
+		return nil
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	if kills < fenceAll {
+		ctx, cancel = context.WithTimeout(ctx, fenceTime)
+	}
+	defer cancel()
 	start := time.Now()
-	rep, err := blockfile.Check(context.Background(), s.opts.StoreDir, start.Add(look), func(f blockfile.Finding) {
+	rep, err := blockfile.Fence(ctx, s.opts.StoreDir, func(f blockfile.Finding) {
 		log := s.log.With("stream", f.Stream, "file", f.File, "offset", f.At, "after", f.Seq)
 		switch f.Kind {
-		case blockfile.Mended:
-			log.Error("a message of the store was damaged and could be put right; nothing is lost, but the disk or the memory is failing")
 		case blockfile.Fenced:
-			log.Error("a message of the store is damaged and was taken out; `yjet verify` tells whose it was")
+			log.Error("a message of the store is damaged and was taken out: it would have filled memory; `yjet verify` tells whose it was")
 		case blockfile.Broken:
-			log.Error("a message of the store is damaged; `yjet verify` tells whose it is")
-		case blockfile.Finished:
-			log.Info("an erased message was half overwritten when the machine stopped; it is wholly now")
+			log.Error("a file of the store is damaged, and NATS drops what follows there; `yjet verify --repair` puts single flipped bits right, as long as NATS has not opened the file")
 		case blockfile.Torn:
 			log.Info("the last write of the store was cut short and is dropped; nobody was told that it is saved")
 		}
 	})
 	if err != nil {
-		return fmt.Errorf("look through the store: %w", err)
+		return fmt.Errorf("look into the store: %w", err)
 	}
-	s.log.Debug("looked through the store", "killed", killed, "files", rep.Files, "left", rep.Left, "messages", rep.Records, "bytes", rep.Bytes, "took", time.Since(start))
+	s.log.Info("the store was not closed by its last process; looked for damage that fills memory", "kills", kills, "files", rep.Files, "left", rep.Left,
+		"messages", rep.Records, "bytes", rep.Bytes, "took", time.Since(start))
 	return nil
+}
+
+// Finding is a broken record in the store's files.
+type Finding = blockfile.Finding
+
+// Check compares every message of a stopped store with its checksum; with repair it puts flipped bits right. found is called for each
+// broken record. An error: a server runs on the directory, or the file system failed.
+func Check(ctx context.Context, dir string, repair bool, found func(Finding)) (blockfile.Report, error) {
+	lock, err := lockDir(dir)
+	if err != nil {
+		return blockfile.Report{}, err
+	}
+	defer lock.Close()
+	return blockfile.Check(ctx, dir, repair, found)
 }

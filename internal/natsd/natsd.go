@@ -1,7 +1,7 @@
 // Package natsd runs a nats-server inside the process, on a data directory that no second process may use.
 //
-// The server reads and writes its files alone while it runs. Before it opens them, and only then, this package looks into them:
-// for what would keep the server from starting (check.go).
+// The server reads and writes its files alone while it runs. Before it opens them, and only then, this package works on them: it
+// overwrites what was erased (erase.go), and looks after a kill for damage that would keep the server from starting (check.go).
 package natsd
 
 import (
@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -40,10 +41,25 @@ type Server struct {
 	opts   server.Options
 	log    *slog.Logger
 	lock   *os.File
+	notes  sync.Mutex // held while the notes of what was erased are written
 }
 
-// Start locks the directory and starts a server on it. The caller stops the server.
+// Start locks the directory, overwrites what was erased since the last start, and starts a server. The caller stops the server.
 func Start(o Options) (*Server, error) {
+	s, err := open(o)
+	if err != nil {
+		return nil, err
+	}
+	s.wipeErased(wipeTime)
+	if err := s.start(); err != nil {
+		s.Stop()
+		return nil, err
+	}
+	return s, nil
+}
+
+// open prepares the server and locks the directory.
+func open(o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -62,20 +78,15 @@ func Start(o Options) (*Server, error) {
 	if o.Configure != nil {
 		o.Configure(opts)
 	}
-	lock, err := lockDir(opts.StoreDir)
-	if err != nil {
+	var err error
+	if s.lock, err = lockDir(opts.StoreDir); err != nil {
 		return nil, err
 	}
-	s.lock = lock
 	if o.Addr != "" && o.Addr != "off" {
 		if opts.Host, opts.Port, err = s.listenAddr(o); err != nil {
-			s.Stop()
+			s.lock.Close()
 			return nil, err
 		}
-	}
-	if err := s.start(); err != nil {
-		s.Stop()
-		return nil, err
 	}
 	return s, nil
 }
@@ -94,9 +105,9 @@ func lockDir(dir string) (*os.File, error) {
 
 var errLocked = errors.New("locked")
 
-// start runs a server on the data directory, after a look into its files.
+// start runs a server on the data directory.
 func (s *Server) start() error {
-	if err := s.lookThrough(); err != nil {
+	if err := s.fence(); err != nil {
 		return err
 	}
 	opts := s.opts.Clone() // the server fills in its copy

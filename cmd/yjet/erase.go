@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"yjet/internal/natsd"
+)
+
+const eraseUsage = `
+Usage: yjet erase [flags]
+
+Overwrites in the files of a stopped server everything that its streams do not hold any more: what was erased (yjet doc rm), and what
+folds took out of the log. Nothing that a document holds is touched. A server overwrites at its start what was erased since the
+one before; this command also reaches what an earlier release left, and what that start had no time for.
+
+Damaged files are told, and left: 'yjet verify --repair' first.
+
+Examples:
+  yjet erase --data /var/lib/yjet
+  yjet erase --data /var/lib/yjet --json
+`
+
+func runErase(ctx context.Context, p process, args []string) error {
+	var data, logLevel string
+	var asJSON bool
+	s := newSettings("erase")
+	s.files()
+	s.sharesFile = true
+	s.StringVar(&data, "data", ".yjet", "`directory` of the embedded store; no server may be running on it")
+	s.BoolVar(&asJSON, "json", false, "the counts as one JSON object, without progress")
+	s.StringVar(&logLevel, "log-level", "warn", "least severe `level` to log: debug, info, warn, error")
+	if err := s.load(args, p.environ, p.stdout, eraseUsage); err != nil {
+		return err
+	}
+	if s.NArg() > 0 {
+		return usagef("erase: unexpected %q; see 'yjet erase --help'", s.Arg(0))
+	}
+	if err := holdsStore(data); err != nil {
+		return err
+	}
+	log, err := newLogger(p.stderr, "text", logLevel)
+	if err != nil {
+		return err
+	}
+	began, told := time.Now(), time.Now()
+	w, err := natsd.EraseDead(ctx, natsd.Options{Dir: data, Log: log}, func(stream string, files, all int) {
+		if !asJSON && (files == all || time.Since(told) > time.Second) {
+			told = time.Now()
+			fmt.Fprintf(p.stderr, "%s: %d of %d files\n", stream, files, all)
+		}
+	})
+	seconds := time.Since(began).Seconds()
+	if asJSON {
+		json.NewEncoder(p.stdout).Encode(map[string]any{"files": w.Files, "messages": w.Messages, "damaged": w.Unread, "sealed": w.Sealed,
+			"left": w.Left, "ok": err == nil && w.Unread == 0 && w.Sealed == 0, "seconds": seconds})
+	} else {
+		fmt.Fprintf(p.stdout, "%-20s %d\n%-20s %d\n", "files", w.Files, "messages overwritten", w.Messages)
+	}
+	switch {
+	case err != nil:
+		return err
+	case w.Unread > 0:
+		return fmt.Errorf("%d damaged files may hold what was erased; run 'yjet verify --repair --data %s' first", w.Unread, data)
+	case w.Sealed > 0:
+		return fmt.Errorf("%d encrypted or compressed files were left as they are, and may hold what was erased", w.Sealed)
+	}
+	if !asJSON {
+		fmt.Fprintf(p.stdout, "ok: the files hold what the streams hold, and nothing else (%.1f s)\n", seconds)
+	}
+	return nil
+}
+
+// holdsStore refuses a directory without a store: a typing mistake would make an empty one.
+func holdsStore(data string) error {
+	if _, err := os.Stat(filepath.Join(data, "jetstream")); errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%s holds no store; name the right directory with --data", data)
+	}
+	return nil
+}

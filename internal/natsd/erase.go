@@ -1,0 +1,317 @@
+package natsd
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"yjet/internal/blockfile"
+)
+
+// What was erased leaves its bytes in block files that a running server has open. So each erasure is noted in a file beside the store,
+// and the next start overwrites what the notes name before the server opens the files. The notes are on the disk before anything is
+// deleted: a crash leaves one note too many, never one too few.
+
+// Erased names messages that are erased: those of a NATS filter, from a sequence to another, stored until a moment. What is stored
+// later under the same names is not among them.
+type Erased struct {
+	Stream string    `json:"stream"`
+	Filter string    `json:"filter"`
+	First  uint64    `json:"first"`
+	Last   uint64    `json:"last"`
+	At     time.Time `json:"at"`
+	Done   int       `json:"done,omitempty"` // the blocks up to this index hold nothing of it any more
+}
+
+func (e *Erased) covers(m blockfile.Message) bool {
+	return m.Seq >= e.First && m.Seq <= e.Last && m.Time <= e.At.UnixNano() && matches(e.Filter, m.Subject)
+}
+
+// matches tells whether a subject matches a NATS filter.
+func matches(filter string, subject []byte) bool {
+	for f := range strings.SplitSeq(filter, ".") {
+		if f == ">" {
+			return len(subject) > 0
+		}
+		token, rest, _ := bytes.Cut(subject, []byte("."))
+		if len(token) == 0 || f != "*" && f != string(token) {
+			return false
+		}
+		subject = rest
+	}
+	return len(subject) == 0
+}
+
+const (
+	notesFile = "erased.json" // one Erased a line
+	// wipeTime is how long a start overwrites what was erased. What is left is told, and goes on at the next start.
+	wipeTime = 20 * time.Second
+	// wipeTell is how often a long overwriting is told of.
+	wipeTell = 5 * time.Second
+)
+
+// NoteErased writes down that messages are about to be erased, so that the next start overwrites them. Where that fails the log says
+// so, and the erasure goes on: EraseDead finds them without a note.
+func (s *Server) NoteErased(list ...Erased) {
+	s.notes.Lock()
+	defer s.notes.Unlock()
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	for _, e := range list {
+		enc.Encode(e)
+	}
+	if err := appendFile(filepath.Join(s.opts.StoreDir, notesFile), b.Bytes()); err != nil {
+		s.log.Error("what is erased is not noted, so the next start does not overwrite it; stop the server and run `yjet erase`", "err", err)
+	}
+}
+
+func appendFile(path string, b []byte) error {
+	_, statErr := os.Stat(path)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil && errors.Is(statErr, fs.ErrNotExist) {
+		err = blockfile.SyncDir(filepath.Dir(path))
+	}
+	return err
+}
+
+// readNotes reads what is noted. A line that a crash cut short is passed over: what it named was not deleted yet.
+func readNotes(dir string) (list []Erased, err error) {
+	b, err := os.ReadFile(filepath.Join(dir, notesFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	for scan := bufio.NewScanner(bytes.NewReader(b)); scan.Scan(); {
+		var e Erased
+		if json.Unmarshal(scan.Bytes(), &e) == nil {
+			list = append(list, e)
+		}
+	}
+	return list, err
+}
+
+// writeNotes replaces the notes at once; none: the file goes.
+func writeNotes(dir string, list []Erased) error {
+	path := filepath.Join(dir, notesFile)
+	if len(list) == 0 {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return blockfile.SyncDir(dir)
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	for _, e := range list {
+		enc.Encode(e)
+	}
+	return blockfile.Replace(path, b.Bytes())
+}
+
+// wipeErased overwrites what the notes name. Nothing that goes wrong here keeps the server from starting.
+func (s *Server) wipeErased(limit time.Duration) {
+	dir := s.opts.StoreDir
+	notes, err := readNotes(dir)
+	if err != nil {
+		s.log.Error("the notes of what was erased cannot be read; `yjet erase` overwrites it with the server stopped", "err", err)
+		return
+	}
+	if len(notes) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	start := time.Now()
+	var sum blockfile.Wiped
+	var left []Erased
+	byStream := map[string][]Erased{}
+	for _, e := range notes {
+		byStream[e.Stream] = append(byStream[e.Stream], e)
+	}
+	for stream, list := range byStream {
+		after := list[0].Done
+		for _, e := range list {
+			after = min(after, e.Done)
+		}
+		w, err := blockfile.Wipe(ctx, dir, blockfile.WipeOptions{Stream: stream, After: after, Progress: s.tell(stream),
+			Dead: func(m blockfile.Message) bool {
+				return slices.ContainsFunc(list, func(e Erased) bool { return e.covers(m) })
+			}})
+		sum.Add(w)
+		if err != nil {
+			s.log.Error("what was erased is not overwritten; the next start tries again", "stream", stream, "err", err)
+		}
+		if err == nil && w.Left == 0 && w.Unread == 0 && w.Sealed == 0 {
+			continue
+		}
+		for _, e := range list {
+			if w.Unread == 0 && w.Sealed == 0 {
+				e.Done = max(e.Done, w.Last)
+			}
+			left = append(left, e)
+		}
+	}
+	if err := writeNotes(dir, left); err != nil {
+		s.log.Error("write the notes of what was erased", "err", err)
+	}
+	log := s.log.With("erasures", len(notes), "files", sum.Files, "messages", sum.Messages, "took", time.Since(start))
+	switch {
+	case sum.Left > 0:
+		log.Warn("not everything that was erased is overwritten in the store's files; the next start goes on, and `yjet erase` does it at once", "files left", sum.Left)
+	case sum.Unread > 0:
+		log.Error("files of the store are damaged, and may hold what was erased; `yjet verify --repair` first, then `yjet erase`", "damaged", sum.Unread)
+	case sum.Sealed > 0:
+		log.Error("files of the store are encrypted or compressed, so what was erased is not overwritten in them", "sealed", sum.Sealed)
+	default:
+		log.Info("overwrote in the store's files what was erased")
+	}
+}
+
+// tell returns a progress function that logs now and then.
+func (s *Server) tell(stream string) func(files, all int) {
+	next := time.Now().Add(wipeTell)
+	return func(files, all int) {
+		if time.Now().After(next) {
+			next = time.Now().Add(wipeTell)
+			s.log.Info("overwriting what was erased", "stream", stream, "files", files, "of", all)
+		}
+	}
+}
+
+// EraseDead overwrites in the files of a stopped store every message that its streams do not have any more, whether a document was
+// erased or a fold took it out of the log. A server of its own says what the streams have, and is stopped before anything is
+// overwritten. progress is called after each file. An error: a server runs on the directory, a stream cannot be read to its end, or the
+// file system failed; what was done until then is counted.
+func EraseDead(ctx context.Context, o Options, progress func(stream string, files, all int)) (sum blockfile.Wiped, err error) {
+	s, err := open(o)
+	if err != nil {
+		return sum, err
+	}
+	defer s.Stop()
+	if err := s.start(); err != nil {
+		return sum, err
+	}
+	streams, err := s.survey(ctx)
+	if err != nil {
+		return sum, err
+	}
+	s.shutdown()
+	for _, v := range streams {
+		w, err := blockfile.Wipe(ctx, s.opts.StoreDir, blockfile.WipeOptions{Stream: v.name, Dead: v.dead,
+			Progress: func(files, all int) { progress(v.name, files, all) }})
+		sum.Add(w)
+		if err == nil && w.Left > 0 {
+			err = context.Cause(ctx)
+		}
+		if err != nil {
+			return sum, err
+		}
+	}
+	if sum.Unread > 0 || sum.Sealed > 0 {
+		return sum, nil // the notes stay
+	}
+	return sum, writeNotes(s.opts.StoreDir, nil)
+}
+
+// held is what a stream has.
+type held struct {
+	name        string
+	first, last uint64
+	live        []span // ascending
+}
+
+type span struct{ from, to uint64 } // both have a message
+
+// dead tells a message in the stream's files that the stream does not have. What lies behind its end is left alone.
+func (v *held) dead(m blockfile.Message) bool {
+	i := sort.Search(len(v.live), func(i int) bool { return v.live[i].to >= m.Seq })
+	return m.Seq <= v.last && (i == len(v.live) || m.Seq < v.live[i].from)
+}
+
+// survey asks the server for every message that it holds on the disk. A stream that has more than can be read is an error: what
+// cannot be read is not dead.
+func (s *Server) survey(ctx context.Context) (list []*held, err error) {
+	nc, err := nats.Connect("", nats.InProcessServer(s))
+	if err != nil {
+		return nil, err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	infos := js.ListStreams(ctx)
+	for info := range infos.Info() {
+		if info.Config.Storage != jetstream.FileStorage {
+			continue
+		}
+		v := &held{name: info.Config.Name, first: info.State.FirstSeq, last: info.State.LastSeq}
+		if info.State.Msgs > 0 {
+			if err := v.read(ctx, js, info.State.Msgs); err != nil {
+				return nil, fmt.Errorf("read %s: %w", v.name, err)
+			}
+		}
+		list = append(list, v)
+	}
+	return list, infos.Err()
+}
+
+// read collects the sequences of a stream that has n messages.
+func (v *held) read(ctx context.Context, js jetstream.JetStream, n uint64) error {
+	c, err := js.OrderedConsumer(ctx, v.name, jetstream.OrderedConsumerConfig{HeadersOnly: true})
+	if err != nil {
+		return err
+	}
+	msgs, err := c.Messages(jetstream.PullMaxMessages(10000), jetstream.PullExpiry(5*time.Second))
+	if err != nil {
+		return err
+	}
+	defer msgs.Stop()
+	got := uint64(0)
+	for got < n {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		m, err := msgs.Next(jetstream.NextMaxWait(10 * time.Second))
+		if errors.Is(err, nats.ErrTimeout) {
+			break
+		} else if err != nil {
+			return err
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return err
+		}
+		seq := meta.Sequence.Stream
+		if got++; len(v.live) > 0 && v.live[len(v.live)-1].to+1 == seq {
+			v.live[len(v.live)-1].to = seq
+		} else {
+			v.live = append(v.live, span{seq, seq})
+		}
+		if meta.NumPending == 0 {
+			break
+		}
+	}
+	if got != n {
+		return fmt.Errorf("%d of %d messages can be read; `yjet verify` tells what is damaged", got, n)
+	}
+	return nil
+}
