@@ -88,9 +88,7 @@ func (a *api) listed(ctx context.Context, info stream.DocInfo) listed {
 		l.Bytes = len(st.Update) // never folded, so its log is short
 	}
 	if r := a.rooms.find(info.Doc); r != nil {
-		r.mu.Lock()
-		l.Sessions, l.Bytes = len(r.sessions), r.size()
-		r.mu.Unlock()
+		r.look(func() { l.Sessions, l.Bytes = len(r.sessions), r.size() })
 	}
 	return l
 }

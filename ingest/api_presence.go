@@ -12,7 +12,7 @@ import (
 func (a *api) getPresence(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ auth.Grant) {
 	var list []stream.Presence
 	if room := a.rooms.find(doc); room != nil {
-		list = room.present()
+		room.look(func() { list = room.aware.list(a.node) })
 	} else {
 		var err error
 		if list, err = a.o.Log.Presence().List(r.Context(), doc); err != nil {

@@ -170,7 +170,7 @@ func (c *conn) settled() error {
 	c.mu.Unlock()
 	for _, s := range sessions {
 		for {
-			ch := s.room.unsettled(s)
+			ch := s.unsettled()
 			if ch == nil {
 				break
 			}

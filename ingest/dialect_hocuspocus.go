@@ -412,15 +412,17 @@ func (d *hocuspocus) enter(c *conn, doc *hpDoc, token string) (*session, error) 
 	return newSession(c, r, d, enc, grant)
 }
 
-// sharedEncoder shares one encoder among all sessions whose address is the document's canonical name and nothing more. A client
-// that spells the name otherwise is answered under its own spelling, by an encoder of its own.
-func (r *room) sharedEncoder(e *encoder) *encoder {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.named == nil {
-		r.named = e
-	}
-	return r.named
+// sharedEncoder shares one encoder among all sessions whose address is the document's
+// canonical name and nothing more. A client that spells the name otherwise is answered
+// under its own spelling, by an encoder of its own.
+func (r *room) sharedEncoder(e *encoder) (shared *encoder) {
+	r.look(func() {
+		if r.named == nil {
+			r.named = e
+		}
+		shared = r.named
+	})
+	return shared
 }
 
 // handle takes a message of a document that was let in.

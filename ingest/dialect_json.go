@@ -79,17 +79,16 @@ func (d *yws) speakJSON(c *conn) error {
 			return err
 		}
 	}
-	r := d.s.room
-	r.mu.Lock()
-	if !d.spoke && d.s.enc != jsonOnly {
-		d.s.enc = jsonOnly
-		d.s.steps = nil // it was greeted with a step 1 that it cannot read
-		if d.s.entered {
-			d.s.tellPresent()
+	d.s.room.do(func() {
+		if !d.spoke && d.s.enc != jsonOnly {
+			d.s.enc = jsonOnly
+			d.s.steps = nil // it was greeted with a step 1 that it cannot read
+			if d.s.entered {
+				d.s.tellPresent()
+			}
 		}
-	}
-	d.json.Store(d.s.enc.json)
-	r.unlock()
+		d.json.Store(d.s.enc.json)
+	})
 	d.s.hello()
 	return nil
 }
@@ -114,9 +113,7 @@ func (d *yws) jsonAuth(c *conn, payload []byte) error {
 
 // greetText tells a client that takes text what it may do.
 func (s *session) greetText() {
-	s.room.mu.Lock()
-	defer s.room.unlock()
-	s.tell(false)
+	s.room.do(func() { s.tell(false) })
 }
 
 // granted tells a client that takes text of its rights.

@@ -17,10 +17,10 @@ import (
 //
 //  1. It is parsed and checked whole. A bad one ends its sender and changes nothing.
 //  2. What the log already holds is acknowledged, not appended.
-//  3. What is covered by commits under way is acknowledged with them.
-//  4. Else what can be applied now goes into the next group, and the rest is held
-//     until what it depends on has come; after one commit without it the client
-//     is asked for it with a step 1.
+//  3. What commits under way will store is acknowledged with them.
+//  4. Of the rest, what can be applied now goes into the next group. The remainder
+//     is held until its dependencies have come; after one commit without them the
+//     client is asked for them with a step 1. (Over HTTP it is refused.)
 
 var updatePool = sync.Pool{New: func() any { return new(yjs.Update) }}
 
@@ -36,8 +36,8 @@ func (s *Server) parse(u *yjs.Update, b []byte) error {
 	}
 }
 
-// fits refuses an update that is above what the log takes in one message and cannot be cut, before it shares a group with
-// those of others.
+// fits refuses an update that is larger than a message of the log and cannot be
+// cut, before it shares a group with updates of others.
 func (s *Server) fits(b []byte) error {
 	limit := s.o.Log.MaxUpdate()
 	if len(b) <= limit {
@@ -49,12 +49,79 @@ func (s *Server) fits(b []byte) error {
 	return nil
 }
 
-// accept decides about a checked update and answers where its acknowledgement
-// stands, or why it is refused. Callers hold the lock, then call next and launch.
+// An entrance is everything an update is held against before it may enter a
+// document's log. Every way in uses it: sockets, POST, seeding and import.
+type entrance struct {
+	mode      auth.Mode        // of the author
+	withdrawn bool             // a revocation took the right away after it was granted
+	erased    *snapshot.Erased // nil: nothing was erased under this name
+	stored    *yjs.State       // what the log holds
+	commits   *commits         // what is under way; nil: nothing is
+	size      int              // of the document, in bytes
+	limit     int              // of size; 0: none
+	shape     yjs.DocumentLimits
+	log       *stream.Log // nil: a fault is not asked for
+}
+
+// A verdict is what becomes of an update that may enter.
+type verdict struct {
+	stored   bool // the log holds all of it: there is nothing to append
+	underWay bool // all of it is in groups under way
+	yjs.Readiness
+}
+
+// judge decides about a parsed update. The order is the order of the answers: what
+// the document has is never refused, and a missing right is told before a limit.
+func (e *entrance) judge(u *yjs.Update) (verdict, error) {
+	if e.stored.Contains(u) {
+		return verdict{stored: true}, nil
+	}
+	switch {
+	case e.mode < writeMode:
+		return verdict{}, causeReadOnly
+	case e.withdrawn:
+		return verdict{}, causeRevoked
+	case e.erased.Refuses(u):
+		return verdict{}, causeDeleted
+	case e.limit > 0 && e.size > e.limit:
+		return verdict{}, causeFull
+	case e.log != nil && e.log.Fault() != nil:
+		return verdict{}, causeStorage
+	}
+	accepted := e.stored
+	if e.commits != nil {
+		if accepted = e.commits.state(e.stored); accepted.Contains(u) {
+			return verdict{underWay: true}, nil
+		}
+	}
+	if err := accepted.Admit(u, e.shape); err != nil {
+		return verdict{}, because(causeFull, err)
+	}
+	ready, err := accepted.Ready(u)
+	if err != nil {
+		return verdict{}, because(causeMalformed, err)
+	}
+	return verdict{Readiness: ready}, nil
+}
+
+// judge holds an update against the room. Callers hold the lock.
+func (r *room) judge(mode auth.Mode, withdrawn bool, u *yjs.Update) (verdict, error) {
+	e := entrance{mode: mode, withdrawn: withdrawn, erased: r.erased, stored: &r.stored, commits: &r.commit,
+		size: r.size(), limit: r.srv.limits.Document, shape: r.srv.limits.Shape, log: r.srv.o.Log}
+	return e.judge(u)
+}
+
+// taken returns the first id of u at which the document, with what is under way,
+// came to hold no content: somebody else used up the client's clocks, and nobody
+// will see what the client wrote there. Callers hold the lock.
+func (r *room) taken(u *yjs.Update) (yjs.ID, bool) { return r.commit.peek(&r.stored).Planted(u) }
+
+// accept takes a checked update of a session and says where its acknowledgement
+// stands, or why it is refused. Callers hold the lock.
 func (r *room) accept(s *session, u *yjs.Update) (turn, *cause) {
 	at, cs := r.enter(s, u)
 	if cs == nil {
-		if id, planted := r.acceptedState().Planted(u); planted {
+		if id, taken := r.taken(u); taken {
 			r.logger().Warn("a client's edits are lost: somebody else used up its clocks", "client", id.Client, "clock", id.Clock, "user", s.grant.User, "conn", s.c.id)
 			return at, causeTaken
 		}
@@ -63,53 +130,51 @@ func (r *room) accept(s *session, u *yjs.Update) (turn, *cause) {
 }
 
 func (r *room) enter(s *session, u *yjs.Update) (turn, *cause) {
-	if r.stored.Contains(u) {
-		return turn{}, nil
-	}
+	v, err := r.judge(s.grant.Mode, false, u) // a revocation changes the grant itself
 	switch {
-	case s.grant.Mode < writeMode:
-		return turn{}, causeReadOnly
-	case r.erased.Refuses(u):
-		return turn{}, causeDeleted
-	case r.size() > r.srv.limits.Document:
-		return turn{}, causeFull
-	case r.srv.o.Log.Fault() != nil:
-		return turn{}, causeStorage
-	}
-	accepted := r.acceptedState()
-	if accepted.Contains(u) {
-		at := turn{group: r.newestGroup()}
+	case errors.Is(err, yjs.ErrLimit):
+		r.logger().Warn("an update is refused for what the document would become", "err", err, "user", s.grant.User, "conn", s.c.id)
+		return turn{}, causeOf(err)
+	case err != nil:
+		return turn{}, causeOf(err)
+	case v.stored:
+		return turn{}, nil
+	case v.underWay:
+		at := turn{group: r.commit.newest()}
 		s.group = max(s.group, at.group)
 		return at, nil
 	}
-	if err := accepted.Admit(u, r.srv.limits.Shape); err != nil {
-		r.logger().Warn("an update is refused for what the document would become", "err", err, "user", s.grant.User, "conn", s.c.id)
-		return turn{}, causeFull
-	}
-	ready, err := accepted.Ready(u)
-	if err != nil {
-		return turn{}, causeMalformed
-	}
 	at := turn{}
-	if ready.Ready != nil {
-		if r.seq == 0 && r.commit.last == 0 && !s.grant.Admin && !r.srv.gate.mayBegin(s.c.ip, time.Now()) {
+	if v.Ready != nil {
+		if r.isNew() && !s.grant.Admin && !r.srv.gate.mayBegin(s.c.ip, time.Now()) {
 			return turn{}, causeTooMany
 		}
-		at.group = r.take(s, u, ready.Ready)
+		at.group = r.take(s, u, v.Ready)
 		s.group = max(s.group, at.group)
 	}
-	if ready.Rest != nil {
-		at = turn{hold: r.hold(s, ready.Rest, ready.Missing)}
+	if v.Rest != nil {
+		at = turn{hold: s.hold(v.Rest, v.Missing)}
 	} else if s.heldSize > 0 {
-		r.retry(s)
+		s.retryHeld()
 	}
 	return at, nil
 }
 
+// isNew reports whether the document has no record and none is under way. Callers
+// hold the lock.
+func (r *room) isNew() bool { return r.seq == 0 && r.commit.last == 0 }
+
+// fresh is isNew for callers without the lock.
+func (r *room) fresh() (yes bool) {
+	r.look(func() { yes = r.isNew() })
+	return yes
+}
+
 // take queues what of u is ready. ready is u.Bytes itself, which is lent, or fresh.
 func (r *room) take(s *session, u *yjs.Update, ready []byte) uint64 {
+	c := &r.commit
 	if len(ready) == len(u.Bytes) && &ready[0] == &u.Bytes[0] {
-		return r.queue(s, s.grant.User, s.c.id, u, bytes.Clone(ready))
+		return c.queue(&r.stored, s, s.grant.User, s.c.id, u, bytes.Clone(ready))
 	}
 	part := updatePool.Get().(*yjs.Update)
 	defer updatePool.Put(part)
@@ -117,32 +182,25 @@ func (r *room) take(s *session, u *yjs.Update, ready []byte) uint64 {
 		r.logger().Error("the ready part of an update does not parse", "err", err)
 		return 0
 	}
-	if r.acceptedState().Contains(part) {
-		return r.newestGroup()
+	if c.state(&r.stored).Contains(part) {
+		return c.newest()
 	}
-	return r.queue(s, s.grant.User, s.c.id, part, ready)
+	return c.queue(&r.stored, s, s.grant.User, s.c.id, part, ready)
 }
 
-// size is about how large the document is.
-func (r *room) size() int { return len(r.base.update) + r.recBytes }
-
-var _ stream.Sink = (*room)(nil)
-
-// checkImport holds an update of a file to the rules of one that comes by a socket: its limits, that it depends on nothing that is
-// not there, and that its bearer still may.
+// checkImport holds an update of an imported file to the rules of live edits. have
+// is the document with the file's earlier updates. The import itself refuses erased
+// content and files above the size limit.
 func (s *Server) checkImport(doc stream.Doc, g auth.Grant, u *yjs.Update, have *yjs.State) error {
-	if s.withdrawn(doc, g) {
-		return causeRevoked
-	}
 	var checked yjs.Update
 	if err := s.parse(&checked, u.Bytes); err != nil {
 		return err
 	}
-	if err := have.Admit(u, s.limits.Shape); err != nil {
-		return because(causeFull, err)
-	}
-	if ready, err := have.Ready(u); err != nil || ready.Rest != nil {
+	e := entrance{mode: g.Mode, withdrawn: s.withdrawn(doc, g), stored: have, shape: s.limits.Shape}
+	v, err := e.judge(u)
+	switch {
+	case errors.Is(err, causeMalformed), err == nil && v.Rest != nil:
 		return fmt.Errorf("%w: the update depends on what is neither in the file before it nor in the document", snapshot.ErrTransfer)
 	}
-	return nil
+	return err
 }

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"yjet/ingest/outbound"
@@ -24,10 +25,10 @@ type commits struct {
 	last     uint64                // number of the last group begun: the one that gathers, or the newest
 	awaited  []*group              // stored, not yet delivered by the tail
 	reached  uint64                // all groups up to this number are stored and delivered
-	full     []chan struct{}       // senders that wait for room
-	watch    []chan struct{}       // who wants to know when a group is settled
+	full     []chan struct{}       // of senders that wait until less is under way
+	watch    []chan struct{}       // closed when a group is settled or a record has come by
 	ackers   map[*session]struct{} // sessions with acknowledgements to come
-	recover  bool                  // an append was given up: after the next that is stored, ask all writers
+	recover  bool                  // an append was given up: ask all writers after the next that is stored
 }
 
 // A pending update waits for the next group. Those of one connection that are
@@ -55,7 +56,9 @@ type group struct {
 	size    int
 	started time.Time
 	seq     stream.Seq // of its last record, once stored
-	replies []reply    // to requests, which may read at once what they wrote: not before it is delivered
+	replies []reply    // to requests, sent on delivery: a client reads what it wrote
+	writer  *stream.Writer
+	ctx     context.Context // of writer
 }
 
 // A reply is owed to a request whose update is stored.
@@ -64,7 +67,7 @@ type reply struct {
 	seq stream.Seq
 }
 
-// edits says whose updates a group stores.
+// edits lists whose updates a group stores.
 func (g *group) edits() []outbound.Edit {
 	list := make([]outbound.Edit, len(g.updates))
 	for i, p := range g.updates {
@@ -80,7 +83,7 @@ func (g *group) answer() {
 	g.replies = nil
 }
 
-// open begins a writer.
+// open begins a writer of the room's document.
 func (c *commits) open(r *room) {
 	c.writer = r.srv.o.Log.Writer(r.doc)
 	c.ctx, c.cancel = context.WithCancel(r.srv.ctx)
@@ -97,30 +100,37 @@ func (c *commits) add(u *yjs.Update) {
 	}
 }
 
-// state is what the log will hold when all that is under way is stored.
-func (r *room) acceptedState() *yjs.State {
-	if r.commit.accepted == nil {
-		r.commit.accepted = r.stored.Clone()
+// state is what the log will hold when all that is under way is stored. stored is
+// what it holds now.
+func (c *commits) state(stored *yjs.State) *yjs.State {
+	if c.accepted == nil {
+		c.accepted = stored.Clone()
 	}
-	return r.commit.accepted
+	return c.accepted
 }
 
-// groupOf answers the number of the newest group that carries anything, 0 if all
-// there was has been delivered.
-func (r *room) newestGroup() uint64 {
-	c := &r.commit
+// peek is state for a caller that only reads.
+func (c *commits) peek(stored *yjs.State) *yjs.State {
+	if c.accepted == nil {
+		return stored
+	}
+	return c.accepted
+}
+
+// newest is the number of the newest group with updates, 0 if every group has been
+// delivered.
+func (c *commits) newest() uint64 {
 	if c.reached >= c.last {
 		return 0
 	}
 	return c.last
 }
 
-// queue puts an update that is ready into the next group and answers the group's
-// number. u must be parsed from b, and b belongs to the room from now on. Callers
-// hold the lock, then call next and launch.
-func (r *room) queue(s *session, user, conn string, u *yjs.Update, b []byte) uint64 {
-	c := &r.commit
-	r.acceptedState().Add(u)
+// queue puts an update that is ready into the next group and returns the group's
+// number. u must be parsed from b, which belongs to the room from now on. s is nil
+// for an update that came over HTTP.
+func (c *commits) queue(stored *yjs.State, s *session, user, conn string, u *yjs.Update, b []byte) uint64 {
+	c.state(stored).Add(u)
 	if len(c.gather) == 0 {
 		c.last++
 	}
@@ -135,172 +145,67 @@ func (r *room) queue(s *session, user, conn string, u *yjs.Update, b []byte) uin
 	return c.last
 }
 
-// mergeMax bounds what neighbours grow to by being merged.
+// mergeMax bounds what neighbours grow to by being merged, in bytes.
 const mergeMax = 256 << 10
 
-// next takes the gathered updates as the group to launch, unless one is on its
-// way. Callers hold the lock, and launch the group after unlocking.
-func (r *room) next() *group {
-	c := &r.commit
-	if c.inflight != nil || len(c.gather) == 0 || r.tail == nil || r.failed != nil {
-		return nil
-	}
-	if c.writer == nil {
-		c.open(r)
-	}
-	g := &group{number: c.last, updates: c.gather, started: time.Now()}
+// next takes the gathered updates as the group to append. Nothing may be in flight.
+func (c *commits) next() *group {
+	g := &group{number: c.last, updates: c.gather, started: time.Now(), writer: c.writer, ctx: c.ctx}
 	for i := range g.updates {
 		g.size += g.updates[i].size
 	}
-	c.gather = nil
-	c.inflight = g
+	c.gather, c.inflight = nil, g
 	return g
 }
 
-// launch appends a group. The caller does not hold the lock.
-func (r *room) launch(g *group) {
-	if g == nil {
-		return
-	}
-	entries, err := r.entries(g)
-	r.mu.Lock()
-	writer, ctx := r.commit.writer, r.commit.ctx
-	r.mu.Unlock()
-	if err != nil {
-		r.committed(g, nil, err)
-		return
-	}
-	writer.Append(ctx, entries, func(seqs []stream.Seq, err error) { r.committed(g, seqs, err) })
-}
-
-// entries merges what waited of one connection, and cuts what is larger than the
-// server takes in one message.
-func (r *room) entries(g *group) (entries []stream.Entry, err error) {
-	defer r.recovered(&err)
-	entries = make([]stream.Entry, 0, len(g.updates))
-	for i := range g.updates {
-		p := &g.updates[i]
-		u := p.updates[0]
-		if len(p.updates) > 1 {
-			if u, err = yjs.Merge(p.updates...); err != nil {
-				return nil, err
-			}
-		}
-		n := len(entries)
-		if entries, err = r.cut(entries, p, u, len(p.updates)); err != nil && len(p.updates) > 1 {
-			// A value that fits as it came may not fit beside its neighbours.
-			entries, err = entries[:n], nil
-			for k := 0; k < len(p.updates) && err == nil; k++ {
-				entries, err = r.cut(entries, p, p.updates[k], 1)
-			}
-		}
-		if err != nil {
-			return nil, err
-		}
-		p.last = len(entries) - 1
-	}
-	return entries, nil
-}
-
-// cut appends an update of p, in which merged of its updates are, in as many entries as the server's size of messages demands.
-func (r *room) cut(entries []stream.Entry, p *pending, u []byte, merged int) ([]stream.Entry, error) {
-	cut, err := snapshot.Entries(stream.Entry{User: p.user, Conn: p.conn, Merged: merged, Update: u}, r.srv.o.Log.MaxUpdate())
-	if err != nil {
-		return entries, because(causeTooLarge, err)
-	}
-	return append(entries, cut...), nil
-}
-
-// committed is told the fate of a group, in the committer's goroutine.
-func (r *room) committed(g *group, seqs []stream.Seq, err error) {
-	if err != nil {
-		r.givenUp(g, err)
-		return
-	}
-	var last stream.Seq
-	for _, seq := range seqs {
-		last = max(last, seq)
-	}
-	r.srv.metrics.appended(len(g.updates), g.size, time.Since(g.started))
-	r.mu.Lock()
-	c := &r.commit
+// stored moves the group in flight to those that wait for the tail. seqs are the
+// sequences of its entries.
+func (c *commits) stored(g *group, seqs []stream.Seq) {
+	g.seq = slices.Max(seqs)
 	for _, p := range g.updates {
 		if p.reply != nil {
 			g.replies = append(g.replies, reply{p.reply, seqs[p.last]})
 		}
 	}
-	if r.srv.hook != nil {
-		r.srv.hook.Note(r.doc, last, g.edits())
-	}
-	g.seq = last
 	g.updates = nil
 	c.inflight = nil
 	c.bytes -= g.size
 	c.awaited = append(c.awaited, g)
-	if r.failed != nil {
-		c.letGo() // nothing is delivered any more
-	}
-	tail := r.tail
-	r.delivered()
-	late := len(c.awaited) > 0
-	if c.recover {
-		c.recover = false
-		for s := range r.sessions {
-			s.ask(false)
-		}
-	}
-	next := r.next()
-	r.release()
-	r.unlock()
-	if late {
-		tail.Expect(last)
-	}
-	r.launch(next)
 }
 
-// release lets waiting senders go on. Callers hold the lock.
-func (r *room) release() {
-	if r.commit.bytes < r.srv.limits.RoomBytes {
-		for _, ch := range r.commit.full {
-			close(ch)
-		}
-		r.commit.full = nil
-	}
-}
-
-// crowded answers a channel to wait for when too much is under way, nil else.
-// Callers hold the lock.
-func (r *room) crowded() chan struct{} {
-	if r.commit.bytes < r.srv.limits.RoomBytes {
-		return nil
-	}
-	ch := make(chan struct{})
-	r.commit.full = append(r.commit.full, ch)
-	return ch
-}
-
-// delivered settles the groups whose records have come by. Callers hold the lock.
-func (r *room) delivered() {
-	c := &r.commit
+// deliver ends the groups whose records have come by, up to seq, and reports
+// whether there were any.
+func (c *commits) deliver(seq stream.Seq) bool {
 	n := 0
-	for n < len(c.awaited) && c.awaited[n].seq <= r.seq {
+	for n < len(c.awaited) && c.awaited[n].seq <= seq {
 		c.reached = c.awaited[n].number
 		c.awaited[n].answer()
 		n++
 	}
-	if n == 0 {
-		c.tell() // somebody may wait for another server's record
-		return
-	}
 	c.awaited = append(c.awaited[:0], c.awaited[n:]...)
-	if !c.busy() && len(r.sessions) == 0 {
-		c.accepted = nil // as stored again
-	}
-	r.settle()
-	c.tell()
+	return n > 0
 }
 
-// letGo stops waiting for what is stored to be delivered.
+// drop forgets the group in flight and all that waits behind it, and returns their
+// updates. Groups up to safe are stored; they count as delivered now.
+func (c *commits) drop(g *group) (dropped []pending, safe uint64) {
+	if c.cancel != nil {
+		c.cancel()
+	}
+	dropped = append(append([]pending(nil), g.updates...), c.gather...)
+	c.inflight, c.gather, c.bytes = nil, nil, 0
+	safe = c.reached
+	if n := len(c.awaited); n > 0 {
+		safe = c.awaited[n-1].number
+	}
+	c.reached = c.last
+	c.letGo()
+	c.writer, c.ctx, c.cancel, c.accepted = nil, nil, nil, nil // made anew with the next group
+	c.recover = true
+	return dropped, safe
+}
+
+// letGo answers requests whose updates are stored without waiting for the tail.
 func (c *commits) letGo() {
 	for _, g := range c.awaited {
 		g.answer()
@@ -308,22 +213,193 @@ func (c *commits) letGo() {
 	c.awaited = nil
 }
 
-// settle sends the acknowledgements that are due. Callers hold the lock.
-func (r *room) settle() {
-	for s := range r.commit.ackers {
-		s.settle()
+// crowded returns a channel that is closed when less than limit bytes are under
+// way; nil: they are now.
+func (c *commits) crowded(limit int) chan struct{} {
+	if c.bytes < limit {
+		return nil
+	}
+	ch := make(chan struct{})
+	c.full = append(c.full, ch)
+	return ch
+}
+
+// release lets waiting senders go on when less than limit bytes are under way.
+func (c *commits) release(limit int) {
+	if c.bytes < limit {
+		for _, ch := range c.full {
+			close(ch)
+		}
+		c.full = nil
 	}
 }
 
+// change returns a channel that is closed when a group is settled or a record has
+// come by.
+func (c *commits) change() <-chan struct{} {
+	ch := make(chan struct{})
+	c.watch = append(c.watch, ch)
+	return ch
+}
+
+// tell closes the channels of change.
+func (c *commits) tell() {
+	for _, ch := range c.watch {
+		close(ch)
+	}
+	c.watch = nil
+}
+
+// reconsider computes accepted again, from what is stored and what is under way,
+// after a panic left it in doubt.
+func (c *commits) reconsider(stored *yjs.State) {
+	c.accepted = stored.Clone()
+	groups := [][]pending{c.gather}
+	if g := c.inflight; g != nil {
+		groups = append(groups, g.updates)
+	}
+	var u yjs.Update
+	for _, updates := range groups {
+		for _, p := range updates {
+			for _, b := range p.updates {
+				if u.Parse(b, recordLimits) == nil {
+					c.accepted.Add(&u)
+				}
+			}
+		}
+	}
+}
+
+// nextGroup takes the gathered updates as the group to launch, unless one is on its
+// way. leave calls it under the lock.
+func (r *room) nextGroup() *group {
+	c := &r.commit
+	if c.inflight != nil || len(c.gather) == 0 || r.tail == nil || r.failed != nil {
+		return nil
+	}
+	if c.writer == nil {
+		c.open(r)
+	}
+	return c.next()
+}
+
+// launch appends a group; nil is none. The caller does not hold the lock.
+func (r *room) launch(g *group) {
+	if g == nil {
+		return
+	}
+	entries, err := r.entries(g)
+	if err != nil {
+		r.committed(g, nil, err)
+		return
+	}
+	g.writer.Append(g.ctx, entries, func(seqs []stream.Seq, err error) { r.committed(g, seqs, err) })
+}
+
+// entries merges updates of one connection, and cuts what is larger than a message
+// of the log.
+func (r *room) entries(g *group) (entries []stream.Entry, err error) {
+	defer r.recovered(&err)
+	limit := r.srv.o.Log.MaxUpdate()
+	entries = make([]stream.Entry, 0, len(g.updates))
+	for i := range g.updates {
+		p := &g.updates[i]
+		if entries, err = p.entries(entries, limit); err != nil {
+			return nil, err
+		}
+		p.last = len(entries) - 1
+	}
+	return entries, nil
+}
+
+// entries appends what p becomes in the log.
+func (p *pending) entries(entries []stream.Entry, limit int) (_ []stream.Entry, err error) {
+	u := p.updates[0]
+	if len(p.updates) > 1 {
+		if u, err = yjs.Merge(p.updates...); err != nil {
+			return nil, err
+		}
+	}
+	whole, err := p.cut(entries, u, len(p.updates), limit)
+	if err == nil || len(p.updates) == 1 {
+		return whole, err
+	}
+	// A value that fits as it came may not fit beside its neighbours.
+	for _, u := range p.updates {
+		if entries, err = p.cut(entries, u, 1, limit); err != nil {
+			return nil, err
+		}
+	}
+	return entries, nil
+}
+
+// cut appends an update that contains merged of p's updates, in as many entries as
+// the log's largest message demands.
+func (p *pending) cut(entries []stream.Entry, u []byte, merged, limit int) ([]stream.Entry, error) {
+	cut, err := snapshot.Entries(stream.Entry{User: p.user, Conn: p.conn, Merged: merged, Update: u}, limit)
+	if err != nil {
+		return entries, because(causeTooLarge, err)
+	}
+	return append(entries, cut...), nil
+}
+
+// committed hears the fate of a group, in the committer's goroutine.
+func (r *room) committed(g *group, seqs []stream.Seq, err error) {
+	if err != nil {
+		r.givenUp(g, err)
+		return
+	}
+	r.srv.metrics.appended(len(g.updates), g.size, time.Since(g.started))
+	last := slices.Max(seqs)
+	if r.srv.hook != nil { // before the group counts as settled: Drain closes the hook when all are
+		r.srv.hook.Note(r.doc, last, g.edits())
+	}
+	var tail *stream.Tail
+	r.do(func() {
+		c := &r.commit
+		c.stored(g, seqs)
+		if r.failed != nil {
+			c.letGo() // the tail delivers nothing any more
+		}
+		r.delivered()
+		if len(c.awaited) > 0 {
+			tail = r.tail
+		}
+		if c.recover {
+			c.recover = false
+			for s := range r.sessions {
+				s.ask(false)
+			}
+		}
+		c.release(r.srv.limits.RoomBytes)
+	})
+	if tail != nil {
+		tail.Expect(last)
+	}
+}
+
+// delivered ends the groups whose records have come by, and sends the
+// acknowledgements that are due. Callers hold the lock.
+func (r *room) delivered() {
+	c := &r.commit
+	if c.deliver(r.seq) {
+		if !c.busy() && len(r.sessions) == 0 {
+			c.accepted = nil // as stored again
+		}
+		for s := range c.ackers {
+			s.settle()
+		}
+	}
+	c.tell() // a request may wait for another server's record
+}
+
 // givenUp drops a group that could not be stored, and with it all that waits
-// behind it: it may need the lost one. The document's writers are sent away; their
-// providers still have what they typed and send it again when they come back. The
-// writer is new from here on, so that what may yet turn up in the log is not
-// taken for a repetition.
+// behind it, which may need the lost updates. The document's writers are sent
+// away; their providers still have the edits and send them again when they come
+// back. The writer is new from here on, so that records of the lost group that turn
+// up in the log after all are not taken for repetitions.
 func (r *room) givenUp(g *group, err error) {
 	cs := causeOf(err)
-	r.mu.Lock()
-	c := &r.commit
 	if r.srv.ctx.Err() != nil {
 		cs = causeDraining
 	}
@@ -333,35 +409,26 @@ func (r *room) givenUp(g *group, err error) {
 	for _, p := range g.updates {
 		guilty[p.from] = true
 	}
-	if c.cancel != nil {
-		c.cancel()
-	}
-	dropped := append(append([]pending(nil), g.updates...), c.gather...)
-	c.inflight, c.gather, c.bytes = nil, nil, 0
-	safe := c.reached // all groups up to this number are stored
-	if n := len(c.awaited); n > 0 {
-		safe = c.awaited[n-1].number
-	}
-	c.reached = c.last // nothing is under way; what is awaited counts as delivered when it comes
-	c.letGo()
-	c.writer, c.ctx, c.cancel, c.accepted = nil, nil, nil, nil // made anew with the next group
-	c.recover = true
+	var dropped []pending
 	var away []*session
-	for s := range r.sessions {
-		if s.grant.Mode < writeMode {
-			continue
+	r.do(func() {
+		var safe uint64
+		dropped, safe = r.commit.drop(g)
+		for s := range r.sessions {
+			if s.grant.Mode < writeMode {
+				continue
+			}
+			if cs == causeTooLarge && !guilty[s] {
+				s.lose(safe)
+				s.ask(false)
+				continue
+			}
+			s.dropAcks()
+			away = append(away, s)
 		}
-		if cs == causeTooLarge && !guilty[s] {
-			s.lose(safe)
-			s.ask(false)
-			continue
-		}
-		s.dropAcks()
-		away = append(away, s)
-	}
-	r.release()
-	c.tell()
-	r.unlock()
+		r.commit.release(r.srv.limits.RoomBytes)
+		r.commit.tell()
+	})
 	for _, p := range dropped {
 		if p.reply != nil {
 			p.reply <- written{err: because(cs, err)}
@@ -369,24 +436,5 @@ func (r *room) givenUp(g *group, err error) {
 	}
 	for _, s := range away {
 		s.end(because(cs, err))
-	}
-}
-
-// reconsider makes anew what is accepted: what is stored and what is under way.
-func (r *room) reconsider() {
-	r.commit.accepted = r.stored.Clone()
-	groups := [][]pending{r.commit.gather}
-	if g := r.commit.inflight; g != nil {
-		groups = append(groups, g.updates)
-	}
-	var u yjs.Update
-	for _, updates := range groups {
-		for _, p := range updates {
-			for _, b := range p.updates {
-				if u.Parse(b, recordLimits) == nil {
-					r.commit.accepted.Add(&u)
-				}
-			}
-		}
 	}
 }

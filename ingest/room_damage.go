@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"yjet/snapshot"
 	"yjet/stream"
 )
 
@@ -27,13 +28,13 @@ func (s *Server) damaged(payload []byte) {
 		if err != nil {
 			r.logger().Error("damaged document not stored again from its room", "err", err)
 		}
-		r.mu.Lock()
-		defer r.unlock()
-		for t := range r.sessions {
-			if t.grant.Mode >= writeMode && !t.left {
-				t.ask(false)
+		r.do(func() {
+			for t := range r.sessions {
+				if t.grant.Mode >= writeMode && !t.left {
+					t.ask(false)
+				}
 			}
-		}
+		})
 	}()
 }
 
@@ -44,9 +45,9 @@ func (r *room) vanished(err error) {
 	defer r.srv.wg.Done()
 	ctx, cancel := context.WithTimeout(r.srv.ctx, vanishedWait)
 	defer cancel()
-	r.mu.Lock()
-	loaded, before := r.tail != nil, r.erased
-	r.mu.Unlock()
+	var loaded bool
+	var before *snapshot.Erased
+	r.look(func() { loaded, before = r.tail != nil, r.erased })
 	erased, lookErr := r.srv.o.Snapshots.Erased(ctx, r.doc)
 	switch {
 	case lookErr != nil:

@@ -85,9 +85,8 @@ func (rs *rooms) erasedAt(doc stream.Doc, at time.Time) bool {
 	case !isClosed(r.loaded):
 		return false
 	}
-	r.mu.Lock()
-	known := r.erased != nil && !r.erased.At.Before(at)
-	r.mu.Unlock()
+	known := false
+	r.look(func() { known = r.erased != nil && !r.erased.At.Before(at) })
 	if !known {
 		r.fail(stream.ErrErased)
 	}

@@ -18,9 +18,10 @@ type held struct {
 // hold keeps an update until what it depends on has come, and answers its number.
 // Over the bounds all that is held is dropped and asked for again: the answer to
 // a step 1 contains it.
-func (r *room) hold(s *session, update []byte, missing []yjs.ID) uint64 {
+func (s *session) hold(update []byte, missing []yjs.ID) uint64 {
+	r := s.room
 	if len(s.held)+1 > r.srv.limits.Held || s.heldSize+len(update) > r.srv.limits.HeldBytes {
-		r.dropHeld(s)
+		s.dropHeld()
 		return answerHeld
 	}
 	if len(s.held) == 0 {
@@ -32,14 +33,14 @@ func (r *room) hold(s *session, update []byte, missing []yjs.ID) uint64 {
 	s.heldSize += len(update)
 	r.srv.metrics.held.Inc()
 	if !r.commit.busy() {
-		r.askHeld(s) // nothing is under way that could bring it
+		s.askHeld() // nothing is under way that could bring it
 	}
 	return s.heldNext
 }
 
 // askHeld asks, once, for what held updates depend on, unless an answer that will
 // contain it is on its way. Callers hold the lock.
-func (r *room) askHeld(s *session) {
+func (s *session) askHeld() {
 	if !s.asked && len(s.steps) == 0 {
 		s.asked = true
 		s.ask(false)
@@ -47,7 +48,8 @@ func (r *room) askHeld(s *session) {
 }
 
 // dropHeld forgets what is held and asks for it again.
-func (r *room) dropHeld(s *session) {
+func (s *session) dropHeld() {
+	r := s.room
 	if len(s.held) > 0 {
 		r.holders--
 	}
@@ -62,26 +64,27 @@ func (r *room) dropHeld(s *session) {
 }
 
 // retryHeld looks again at what all sessions hold, after the log has grown.
-// Callers hold the lock, then call next and launch.
+// Callers hold the lock.
 func (r *room) retryHeld() {
 	for s := range r.sessions {
 		if len(s.held) == 0 {
 			continue
 		}
-		r.retry(s)
+		s.retryHeld()
 		if len(s.held) > 0 && !r.commit.busy() {
-			r.askHeld(s)
+			s.askHeld()
 		}
 		s.settle()
 	}
 }
 
-// retry looks again at what a session holds.
-func (r *room) retry(s *session) {
+// retryHeld looks again at what the session holds.
+func (s *session) retryHeld() {
+	r := s.room
 	if len(s.held) == 0 {
 		return
 	}
-	accepted := r.acceptedState()
+	accepted := r.commit.state(&r.stored)
 	u := updatePool.Get().(*yjs.Update)
 	defer updatePool.Put(u)
 	for again := true; again; {
@@ -98,7 +101,7 @@ func (r *room) retry(s *session) {
 			}
 			var group uint64
 			if accepted.Contains(u) {
-				group = r.newestGroup()
+				group = r.commit.newest()
 			} else {
 				if err := accepted.Admit(u, r.srv.limits.Shape); err != nil {
 					r.logger().Warn("a held update is refused for what the document would become", "err", err)
@@ -121,7 +124,7 @@ func (r *room) retry(s *session) {
 				}
 			}
 			s.group = max(s.group, group)
-			r.unhold(s, i, group)
+			s.unhold(i, group)
 			i--
 		}
 	}
@@ -138,13 +141,13 @@ func came(state *yjs.State, missing []yjs.ID) bool {
 }
 
 // unhold takes a held update away that went into a group.
-func (r *room) unhold(s *session, i int, group uint64) {
+func (s *session) unhold(i int, group uint64) {
 	number := s.held[i].number
 	s.heldSize -= len(s.held[i].update)
 	s.held = append(s.held[:i], s.held[i+1:]...)
 	if len(s.held) == 0 {
 		s.held = nil
-		r.holders--
+		s.room.holders--
 	}
 	for j := range s.acks {
 		p := &s.acks[j].turn
@@ -161,9 +164,9 @@ func (r *room) tickHeld(now time.Time) {
 			continue
 		}
 		if now.Sub(s.held[0].at) > r.srv.limits.HeldWait {
-			r.dropHeld(s)
+			s.dropHeld()
 		} else if now.Sub(s.held[0].at) > time.Second {
-			r.askHeld(s)
+			s.askHeld()
 		}
 	}
 }

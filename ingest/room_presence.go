@@ -9,11 +9,11 @@ import (
 )
 
 // Awareness is who is here, where their cursors are, what they call themselves.
-// The server is the advocate of an entry's owner: providers re-send what they
-// receive and declare each other gone on timers of their own, and without a judge
-// live people would blink and dead ones would stay.
+// Providers re-send what they receive and declare each other gone on timers of
+// their own. Without a judge live people would blink and dead ones would stay, so
+// the server speaks for an entry's owner:
 //
-//   - Owner of a client id is the connection whose entry first advanced it; the
+//   - The owner of a client id is the connection whose entry first advanced it. The
 //     first awareness frame of a newer connection claims it even at an equal clock
 //     (the same tab, its old socket half open): with its next news, or when the old
 //     one ends, it is the owner. Not before: a viewer without a presence of its own
@@ -25,29 +25,38 @@ import (
 //     kept a few seconds; one of another server as long as that server speaks of it.
 //   - A removal keeps the clock: one higher would beat the client's own return.
 
-// presences is the presence of a room. Guarded by room.mu.
+// presences judges awareness entries and keeps those of a room. It writes nothing
+// and asks nobody: its methods answer what the room has to do. Guarded by room.mu.
 type presences struct {
 	byID  map[uint64]*presence
-	gone  map[uint64]tomb // removed of late: echoes of them are not believed
+	gone  map[uint64]tomb // removed in the last minute: late updates for them are ignored
 	dirty []uint64        // ids with news that has not gone out
-	timer *time.Timer     // runs while news waits for its turn
-	armed bool
+	sign  time.Time       // when the other servers are to hear of ours again
 }
 
 // presence is one client id.
 type presence struct {
 	clock   uint64
 	state   []byte    // JSON
-	owner   *session  // nil: of another server, or nobody's
-	claim   *session  // a newer connection of the same client, perhaps
-	node    string    // that server; "" with owner nil: the owner broke off
+	owner   *owner    // nil: of another server, or its socket broke off
+	claim   *owner    // a newer connection that may be the same client
+	node    string    // the server it is at, if that is another; else ""
 	user    string    // of the owner, from its token
 	since   time.Time // when it came
 	seen    time.Time // when its server last spoke of it
-	until   time.Time // nobody's: kept so long
+	until   time.Time // its socket broke off: kept until then
 	sent    time.Time // when news of it last went out
-	news    bool      // in dirty
-	publish bool      // the other servers are to be told
+	news    bool      // it is in dirty
+	publish bool      // the other servers are to hear of the news
+}
+
+// An owner is a session as presence sees it.
+type owner struct {
+	s    *session // whose socket is written to
+	user string
+	came time.Time
+	ids  map[uint64]struct{} // it owns, or owned and has not lost for good
+	left bool
 }
 
 type tomb struct {
@@ -55,161 +64,193 @@ type tomb struct {
 	at    time.Time
 }
 
+// An outcome is what the room has to do about one client id.
+type outcome struct {
+	taken   bool   // false: the entry is dropped
+	keep    bool   // put it into the presence bucket
+	publish bool   // tell the other servers of it at once
+	removed bool   // tell the sessions here that it is gone
+	ours    bool   // with removed: tell the other servers and the bucket too
+	retell  *owner // tell this owner that its peers gave it up
+}
+
 const (
-	presenceEvery  = 15 * time.Second // our entries are told to the others, and put into the bucket, so often
-	presenceSilent = 40 * time.Second // entries of a server that says nothing for so long are removed
+	presenceEvery  = 15 * time.Second // between two signs of life of our entries, to the others and the bucket
+	presenceSilent = 40 * time.Second // without a sign of its server an entry is removed
 	tombFor        = time.Minute
 )
 
-// take judges one entry of a session. It answers false for what is dropped.
-func (a *presences) take(r *room, s *session, e yjs.AwarenessEntry, first bool, now time.Time) bool {
-	if len(e.State) > r.srv.limits.AwarenessState {
-		return false
-	}
+// take judges one entry of a session here. first: it is alone in the session's
+// first awareness frame.
+func (a *presences) take(o *owner, e yjs.AwarenessEntry, first bool, l *Limits, now time.Time) outcome {
 	p := a.byID[e.Client]
-	if p == nil {
-		if t, ok := a.gone[e.Client]; e.State == nil || ok && e.Clock <= t.clock && !first {
-			return false
-		}
-		if len(a.byID) >= r.srv.limits.AwarenessStates || !r.mayOwn(s, e.Client) {
-			return false
-		}
-		p = &presence{since: now}
-		if a.byID == nil {
-			a.byID = map[uint64]*presence{}
-		}
-		a.byID[e.Client] = p
-		delete(a.gone, e.Client)
-		r.own(s, e.Client, p)
-		p.publish = true
-		a.set(e, p)
-		r.srv.keeper.put(r, e.Client, p)
-		return true
-	}
-	if e.State == nil {
-		switch {
-		case e.Clock < p.clock:
-			return false
-		case p.owner == s && e.Clock == p.clock && r.claimed(e.Client, p):
-			return false // its old socket says goodbye
-		case p.owner == s, p.claim == s && e.Clock > p.clock:
-			r.own(s, e.Client, p)
-			a.remove(r, e.Client, e.Clock, now)
-			return true
-		case p.owner != nil && p.owner.d.reannounces():
-			// Its peer's timer gave it up. Told so, it announces itself anew, which
-			// brings it back for that peer.
-			r.put(p.owner, p.owner.enc.awareness(yjs.AppendAwareness(nil, []yjs.AwarenessEntry{e})))
-		}
-		return false
-	}
-	news := e.Clock > p.clock
-	_, had := s.ids[e.Client]
 	switch {
-	case p.owner == s:
+	case len(e.State) > l.AwarenessState:
+		return outcome{}
+	case p == nil:
+		return a.appear(o, e, first, l, now)
+	case e.State == nil:
+		return a.depart(o, e, p, l, now)
+	}
+	return a.renew(o, e, p, first, l)
+}
+
+// appear judges an entry of an unknown id.
+func (a *presences) appear(o *owner, e yjs.AwarenessEntry, first bool, l *Limits, now time.Time) outcome {
+	if t, ok := a.gone[e.Client]; e.State == nil || ok && e.Clock <= t.clock && !first {
+		return outcome{}
+	}
+	if len(a.byID) >= l.AwarenessStates || !o.mayOwn(e.Client, l) {
+		return outcome{}
+	}
+	p := a.add(e.Client, &presence{since: now, publish: true})
+	p.give(o, e.Client)
+	a.set(e, p)
+	return outcome{taken: true, keep: true}
+}
+
+// depart judges an entry that says that a known id is gone.
+func (a *presences) depart(o *owner, e yjs.AwarenessEntry, p *presence, l *Limits, now time.Time) outcome {
+	switch {
+	case e.Clock < p.clock:
+		return outcome{}
+	case p.owner == o && e.Clock == p.clock && p.yield(e.Client, l):
+		return outcome{keep: true, publish: true} // its old socket says goodbye
+	case p.owner == o, p.claim == o && e.Clock > p.clock:
+		p.give(o, e.Client)
+		out := a.remove(e.Client, e.Clock, now)
+		out.taken = true
+		return out
+	}
+	// A peer's timer gave the owner up. Told so, a provider announces itself anew,
+	// which brings it back for that peer.
+	return outcome{retell: p.owner}
+}
+
+// renew judges an entry of a known id that has a state.
+func (a *presences) renew(o *owner, e yjs.AwarenessEntry, p *presence, first bool, l *Limits) outcome {
+	news := e.Clock > p.clock
+	_, had := o.ids[e.Client]
+	out := outcome{taken: true}
+	switch {
+	case p.owner == o:
 		if news {
 			p.claim = nil
 		}
-	case first && !news && e.Clock == p.clock && (p.owner != nil || p.node != ""):
-		if p.owner == nil || s.came.After(p.owner.came) {
-			p.claim = s
+	case first && e.Clock == p.clock && (p.owner != nil || p.node != ""):
+		if p.owner == nil || o.came.After(p.owner.came) {
+			p.claim = o
 		}
-		return false
+		return outcome{}
 	case first && e.Clock >= p.clock, // a newer connection of the same client
-		p.claim == s && news,
-		p.owner == nil && p.node == "" && news, // nobody's
-		had && news:                            // it was taken from s by mistake
-		if !r.mayOwn(s, e.Client) {
-			return false
+		p.claim == o && news,
+		p.owner == nil && p.node == "" && news, // its socket broke off
+		had && news:                            // it was taken from o by mistake
+		if !o.mayOwn(e.Client, l) {
+			return outcome{}
 		}
 		p.publish = p.publish || p.node != "" || news
-		r.own(s, e.Client, p)
-		r.srv.keeper.put(r, e.Client, p)
+		p.give(o, e.Client)
+		out.keep = true
 	default:
-		return false
+		return outcome{}
 	}
-	if !news && !p.publish {
-		return true
+	if news || p.publish {
+		p.publish = true
+		a.set(e, p)
 	}
-	p.publish = true
-	a.set(e, p)
-	return true
+	return out
 }
 
-// mayOwn reports whether a session may own one more id.
-func (r *room) mayOwn(s *session, id uint64) bool {
-	_, had := s.ids[id]
-	return had || len(s.ids) < r.srv.limits.AwarenessOwn
+// takeRemote judges an entry of another server, which speaks only of ids that its
+// own connections own.
+func (a *presences) takeRemote(node string, e yjs.AwarenessEntry, l *Limits, now time.Time) outcome {
+	p := a.byID[e.Client]
+	switch {
+	case p == nil:
+		if e.State == nil || e.Clock < a.gone[e.Client].clock || len(a.byID) >= l.AwarenessStates || len(e.State) > l.AwarenessState {
+			return outcome{}
+		}
+		a.set(e, a.add(e.Client, &presence{node: node, since: now, seen: now}))
+	case e.Clock < p.clock:
+		return outcome{}
+	case e.State == nil && (p.owner != nil || p.node != node):
+		return outcome{}
+	case e.State == nil:
+		if e.Clock == p.clock && p.yield(e.Client, l) {
+			return outcome{keep: true, publish: true}
+		}
+		return a.remove(e.Client, e.Clock, now)
+	default:
+		// The client has moved there: it announced itself to that server later than
+		// to ours, or its old socket here is half open.
+		p.owner, p.node, p.seen, p.until = nil, node, now, time.Time{}
+		if e.Clock > p.clock {
+			p.claim = nil
+			a.set(e, p)
+		}
+	}
+	return outcome{taken: true}
 }
 
-func (r *room) own(s *session, id uint64, p *presence) {
-	if s.ids == nil {
-		s.ids = map[uint64]struct{}{}
+// leave sees a session off: if it is gone for certain its ids vanish now, else
+// they are kept until then for its return. do is called for each.
+func (a *presences) leave(o *owner, clean bool, l *Limits, now time.Time, do func(id uint64, out outcome)) {
+	o.left = true
+	for id := range o.ids {
+		p := a.byID[id]
+		switch {
+		case p == nil || p.owner != o:
+		case p.yield(id, l):
+			do(id, outcome{keep: true, publish: true})
+		case clean:
+			do(id, a.remove(id, p.clock, now))
+		default:
+			p.owner, p.until = nil, now.Add(l.LeaveWait)
+		}
 	}
-	s.ids[id] = struct{}{}
-	p.owner, p.claim, p.node, p.user, p.until = s, nil, "", s.user, time.Time{}
+	o.ids = nil
 }
 
-// claimed gives an id whose owner has ended to the connection that claims it, if there is one.
-func (r *room) claimed(id uint64, p *presence) bool {
-	s := p.claim
-	if s == nil || s.left || !r.mayOwn(s, id) {
-		return false
+// tick expires ids; do is called for each. It returns the ids that the other
+// servers and the bucket are to hear of again.
+func (a *presences) tick(l *Limits, now time.Time, do func(id uint64, out outcome)) (ours []uint64) {
+	if len(a.byID)+len(a.gone) == 0 {
+		return nil
 	}
-	if p.owner != nil {
-		delete(p.owner.ids, id)
+	sign := now.After(a.sign)
+	if sign {
+		a.sign = now.Add(presenceEvery)
 	}
-	r.own(s, id, p)
-	r.srv.keeper.put(r, id, p)
-	r.outbox = append(r.outbox, yjs.AppendAwareness(nil, []yjs.AwarenessEntry{{Client: id, Clock: p.clock, State: p.state}}))
-	return true
+	for id, p := range a.byID {
+		switch {
+		case p.owner != nil:
+			if sign {
+				ours = append(ours, id)
+			}
+		case p.node == "" && now.After(p.until), p.node != "" && now.Sub(p.seen) > presenceSilent:
+			if p.yield(id, l) {
+				do(id, outcome{keep: true, publish: true})
+			} else {
+				do(id, a.remove(id, p.clock, now))
+			}
+		}
+	}
+	for id, t := range a.gone {
+		if now.Sub(t.at) > tombFor {
+			delete(a.gone, id)
+		}
+	}
+	return ours
 }
 
-// set takes an entry's news, which goes out with the next send.
-func (a *presences) set(e yjs.AwarenessEntry, p *presence) {
-	p.clock = e.Clock
-	p.state = bytes.Clone(e.State)
-	if !p.news {
-		p.news = true
-		a.dirty = append(a.dirty, e.Client)
-	}
-}
-
-// remove takes an id away and tells everybody at once.
-func (a *presences) remove(r *room, id, clock uint64, now time.Time) {
-	p := a.byID[id]
-	if p == nil {
-		return
-	}
-	delete(a.byID, id)
-	if a.gone == nil {
-		a.gone = map[uint64]tomb{}
-	}
-	a.gone[id] = tomb{clock, now}
-	payload := yjs.AppendAwareness(nil, []yjs.AwarenessEntry{{Client: id, Clock: clock}})
-	r.send(&broadcast{payload: payload, make: (*encoder).awareness})
-	if p.node != "" {
-		return
-	}
-	if p.owner != nil {
-		delete(p.owner.ids, id)
-	}
-	r.outbox = append(r.outbox, payload)
-	r.srv.keeper.remove(r.doc, id)
-}
-
-// sendPresence sends the news whose turn it is; each id at most every
-// AwarenessEvery. Callers hold the lock.
-func (r *room) sendPresence(now time.Time) {
-	a := &r.aware
-	if len(a.dirty) == 0 {
-		return
-	}
-	every := r.srv.limits.AwarenessEvery
-	var wait time.Duration
-	var buf [8]yjs.AwarenessEntry
-	entries, publish := buf[:0], 0
+// due takes the news whose turn it is, each id at most every so often. published
+// are those of entries that the other servers are to hear of; wait is when more is
+// due, 0: nothing waits. buf is reused for entries.
+func (a *presences) due(every time.Duration, now time.Time, buf []yjs.AwarenessEntry) (entries, published []yjs.AwarenessEntry, wait time.Duration) {
+	entries = buf
 	later := a.dirty[:0]
+	all := true
 	for _, id := range a.dirty {
 		p := a.byID[id]
 		if p == nil {
@@ -221,184 +262,124 @@ func (r *room) sendPresence(now time.Time) {
 			continue
 		}
 		p.news, p.sent = false, now
-		entries = append(entries, yjs.AwarenessEntry{Client: id, Clock: p.clock, State: p.state})
-		if p.publish {
-			publish++
-		}
+		entries = append(entries, p.entry(id))
+		all = all && p.publish
 	}
 	a.dirty = later
-	if len(entries) > 0 {
-		payload := yjs.AppendAwareness(nil, entries)
-		r.send(&broadcast{payload: payload, make: (*encoder).awareness})
-		if publish == len(entries) {
-			r.outbox = append(r.outbox, payload)
-		} else if publish > 0 {
-			ours := entries[:0]
-			for _, e := range entries {
-				if a.byID[e.Client].publish {
-					ours = append(ours, e)
-				}
-			}
-			r.outbox = append(r.outbox, yjs.AppendAwareness(nil, ours))
-		}
-		for _, e := range entries {
-			a.byID[e.Client].publish = false
-		}
+	if all {
+		published = entries
 	}
-	if len(a.dirty) > 0 && !a.armed {
-		a.armed = true
-		if a.timer == nil {
-			a.timer = time.AfterFunc(wait, r.presenceDue)
-		} else {
-			a.timer.Reset(wait)
+	for _, e := range entries {
+		p := a.byID[e.Client]
+		if !all && p.publish {
+			published = append(published, e)
 		}
+		p.publish = false
+	}
+	return entries, published, wait
+}
+
+func (a *presences) add(id uint64, p *presence) *presence {
+	if a.byID == nil {
+		a.byID = map[uint64]*presence{}
+	}
+	a.byID[id] = p
+	delete(a.gone, id)
+	return p
+}
+
+// set takes an entry's news, which is due with the next.
+func (a *presences) set(e yjs.AwarenessEntry, p *presence) {
+	p.clock = e.Clock
+	p.state = bytes.Clone(e.State)
+	if !p.news {
+		p.news = true
+		a.dirty = append(a.dirty, e.Client)
 	}
 }
 
-// presenceDue runs when news that waited has its turn.
-func (r *room) presenceDue() {
-	r.mu.Lock()
-	defer r.unlock()
-	r.aware.armed = false
-	r.sendPresence(time.Now())
+// remove takes an id away.
+func (a *presences) remove(id, clock uint64, now time.Time) outcome {
+	p := a.byID[id]
+	delete(a.byID, id)
+	if a.gone == nil {
+		a.gone = map[uint64]tomb{}
+	}
+	a.gone[id] = tomb{clock, now}
+	if p.node == "" && p.owner != nil {
+		delete(p.owner.ids, id)
+	}
+	return outcome{removed: true, ours: p.node == ""}
 }
 
-// everybody is the awareness update of all who are here, nil if nobody is.
-// Callers hold the lock.
-func (r *room) everybody() []byte {
-	if len(r.aware.byID) == 0 {
+// everybody is the awareness update of all ids, nil if there are none.
+func (a *presences) everybody() []byte {
+	if len(a.byID) == 0 {
 		return nil
 	}
-	entries := make([]yjs.AwarenessEntry, 0, len(r.aware.byID))
-	for id, p := range r.aware.byID {
-		entries = append(entries, yjs.AwarenessEntry{Client: id, Clock: p.clock, State: p.state})
+	entries := make([]yjs.AwarenessEntry, 0, len(a.byID))
+	for id, p := range a.byID {
+		entries = append(entries, p.entry(id))
 	}
 	return yjs.AppendAwareness(nil, entries)
 }
 
-// departed is the awareness update of those who left of late, nil if nobody did. Callers hold the lock.
-func (r *room) departed() []byte {
-	if len(r.aware.gone) == 0 {
+// departed is the awareness update of the ids removed in the last minute, nil if
+// there are none.
+func (a *presences) departed() []byte {
+	if len(a.gone) == 0 {
 		return nil
 	}
-	entries := make([]yjs.AwarenessEntry, 0, len(r.aware.gone))
-	for id, t := range r.aware.gone {
+	entries := make([]yjs.AwarenessEntry, 0, len(a.gone))
+	for id, t := range a.gone {
 		entries = append(entries, yjs.AwarenessEntry{Client: id, Clock: t.clock})
 	}
 	return yjs.AppendAwareness(nil, entries)
 }
 
-// absent sees a session off: if it is gone for certain its ids vanish now, else
-// they wait a little for it. Callers hold the lock.
-func (r *room) absent(s *session, clean bool) {
-	now := time.Now()
-	for id := range s.ids {
-		p := r.aware.byID[id]
-		if p == nil || p.owner != s || r.claimed(id, p) {
-			continue
-		}
-		if clean {
-			r.aware.remove(r, id, p.clock, now)
-			continue
-		}
-		p.owner, p.until = nil, now.Add(r.srv.limits.LeaveWait)
-	}
-	s.ids = nil
-}
-
-// takeRemote judges an entry of another server, which speaks only of ids that its
-// own connections own.
-func (a *presences) takeRemote(r *room, node string, e yjs.AwarenessEntry, now time.Time) {
-	p := a.byID[e.Client]
-	if p == nil {
-		if e.State == nil || e.Clock < a.gone[e.Client].clock || len(a.byID) >= r.srv.limits.AwarenessStates || len(e.State) > r.srv.limits.AwarenessState {
-			return
-		}
-		if a.byID == nil {
-			a.byID = map[uint64]*presence{}
-		}
-		p = &presence{node: node, since: now, seen: now}
-		a.byID[e.Client] = p
-		delete(a.gone, e.Client)
-		a.set(e, p)
-		return
-	}
-	if e.Clock < p.clock {
-		return
-	}
-	if e.State == nil {
-		if p.owner == nil && p.node == node && !(e.Clock == p.clock && r.claimed(e.Client, p)) {
-			a.remove(r, e.Client, e.Clock, now)
-		}
-		return
-	}
-	// The client has moved there: it announced itself to that server later than
-	// to ours, or its old socket here is half open.
-	p.owner, p.node, p.seen, p.until = nil, node, now, time.Time{}
-	if e.Clock > p.clock {
-		p.claim = nil
-		a.set(e, p)
-	}
-}
-
-// takePresence takes in what the bucket holds of the other servers' people.
-// Callers hold the lock.
-func (r *room) takePresence(present []stream.Presence) {
-	now := time.Now()
-	for _, p := range present {
-		if p.Node == r.srv.node || len(p.State) == 0 || string(p.State) == "null" {
-			continue
-		}
-		r.aware.takeRemote(r, p.Node, yjs.AwarenessEntry{Client: p.Client, Clock: p.Clock, State: p.State}, now)
-	}
-}
-
-// tickPresence removes who is gone and tells the others of ours. Callers hold the
-// lock.
-func (r *room) tickPresence(now time.Time) {
-	a := &r.aware
-	if len(a.byID)+len(a.gone) == 0 {
-		return
-	}
-	sign := now.After(r.nextSign)
-	if sign {
-		r.nextSign = now.Add(presenceEvery)
-	}
-	var ours []yjs.AwarenessEntry
+// list is all ids as HTTP shows them. node is this server's.
+func (a *presences) list(node string) []stream.Presence {
+	list := make([]stream.Presence, 0, len(a.byID))
 	for id, p := range a.byID {
-		switch {
-		case p.owner != nil && sign:
-			ours = append(ours, yjs.AwarenessEntry{Client: id, Clock: p.clock, State: p.state})
-			r.srv.keeper.put(r, id, p)
-		case p.owner != nil:
-		case p.node == "" && now.After(p.until), p.node != "" && now.Sub(p.seen) > presenceSilent:
-			if !r.claimed(id, p) {
-				a.remove(r, id, p.clock, now)
-			}
-		}
-	}
-	if len(ours) > 0 {
-		r.outbox = append(r.outbox, yjs.AppendAwareness(nil, ours))
-	}
-	for id, t := range a.gone {
-		if now.Sub(t.at) > tombFor {
-			delete(a.gone, id)
-		}
-	}
-}
-
-// present lists who is here.
-func (r *room) present() []stream.Presence {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	list := make([]stream.Presence, 0, len(r.aware.byID))
-	for id, p := range r.aware.byID {
 		v := stream.Presence{User: p.user, Client: id, Clock: p.clock, Node: p.node, Since: p.since, State: p.state}
 		if p.owner != nil {
-			v.Node = r.srv.node
+			v.Node = node
 		}
 		v.Name, v.Color = nameAndColor(p.state)
 		list = append(list, v)
 	}
 	return list
+}
+
+func (p *presence) entry(id uint64) yjs.AwarenessEntry {
+	return yjs.AwarenessEntry{Client: id, Clock: p.clock, State: p.state}
+}
+
+// give makes o the owner.
+func (p *presence) give(o *owner, id uint64) {
+	if o.ids == nil {
+		o.ids = map[uint64]struct{}{}
+	}
+	o.ids[id] = struct{}{}
+	p.owner, p.claim, p.node, p.user, p.until = o, nil, "", o.user, time.Time{}
+}
+
+// yield gives an id whose owner has ended to the connection that claims it, and
+// reports whether there is one.
+func (p *presence) yield(id uint64, l *Limits) bool {
+	o := p.claim
+	if o == nil || o.left || !o.mayOwn(id, l) {
+		return false
+	}
+	if p.owner != nil {
+		delete(p.owner.ids, id)
+	}
+	p.give(o, id)
+	return true
+}
+
+// mayOwn reports whether a session may own one more id.
+func (o *owner) mayOwn(id uint64, l *Limits) bool {
+	_, had := o.ids[id]
+	return had || len(o.ids) < l.AwarenessOwn
 }

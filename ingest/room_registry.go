@@ -35,7 +35,7 @@ func (rs *rooms) open(ctx context.Context, doc stream.Doc) (*room, error) {
 			rs.mu.Unlock()
 			return nil, causeOverloaded
 		}
-		r = &room{srv: rs.srv, doc: doc, loaded: make(chan struct{})}
+		r = newRoom(rs.srv, doc)
 		rs.byDoc[doc] = r
 		rs.srv.wg.Add(1)
 		go rs.load(r)

@@ -15,26 +15,21 @@ func (s *Server) seed(ctx context.Context, doc stream.Doc, grant auth.Grant, con
 	if err := s.parse(&u, b); err != nil {
 		return 0, err
 	}
-	if grant.Mode < writeMode {
-		return 0, causeReadOnly
-	}
-	if s.withdrawn(doc, grant) {
-		return 0, causeRevoked
-	}
 	erased, err := s.o.Snapshots.Erased(ctx, doc)
 	if err != nil {
 		return 0, err
 	}
-	if erased.Refuses(&u) {
-		return 0, causeDeleted
-	}
-	var nothing yjs.State
-	if err := nothing.Admit(&u, s.limits.Shape); err != nil {
-		return 0, because(causeFull, err)
-	}
-	ready, err := nothing.Ready(&u)
-	if err != nil || ready.Rest != nil {
+	e := entrance{mode: grant.Mode, withdrawn: s.withdrawn(doc, grant), erased: erased, stored: new(yjs.State), shape: s.limits.Shape, log: s.o.Log}
+	v, err := e.judge(&u)
+	switch {
+	case err != nil:
+		return 0, err
+	case v.Rest != nil:
 		return 0, &needsMore{vector: []byte{0}}
+	case v.stored && grant.Mode < writeMode: // an empty update begins a document too
+		return 0, causeReadOnly
+	case v.stored:
+		v.Ready = emptyUpdate
 	}
-	return s.o.Snapshots.Seed(ctx, doc, grant.User, conn, ready.Ready)
+	return s.o.Snapshots.Seed(ctx, doc, grant.User, conn, v.Ready)
 }

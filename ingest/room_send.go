@@ -1,47 +1,57 @@
 package ingest
 
-import (
-	"sync"
-)
+import "sync"
 
-// unlock unlocks the room and writes what was queued meanwhile.
-func (r *room) unlock() {
-	dirty, outbox := r.dirty, r.outbox
-	r.dirty, r.outbox = nil, nil
-	r.mu.Unlock()
-	flushAll(dirty)
-	for _, p := range outbox {
+// outgoing is what is done when a room's lock is left.
+type outgoing struct {
+	conns []*conn  // have frames to be written
+	aware [][]byte // awareness updates for the other servers
+}
+
+// list notes that c has frames to be written.
+func (o *outgoing) list(c *conn) {
+	if o.conns == nil {
+		o.conns = *connsPool.Get().(*[]*conn)
+	}
+	o.conns = append(o.conns, c)
+}
+
+// put queues a frame for a session; nil is no frame.
+func (o *outgoing) put(s *session, frame []byte) {
+	if frame == nil {
+		return
+	}
+	if list, _ := s.c.put(frame, false); list {
+		o.list(s.c)
+	}
+}
+
+// publish queues an awareness update for the other servers.
+func (o *outgoing) publish(payload []byte) { o.aware = append(o.aware, payload) }
+
+// write does it. The caller does not hold the room's lock.
+func (o *outgoing) write(r *room) {
+	flushAll(o.conns)
+	for _, p := range o.aware {
 		if err := r.srv.o.Log.PublishAware(r.doc, p); err != nil {
 			r.srv.metrics.dropped("awareness-publish")
 		}
 	}
-	putDirty(dirty)
+	putConns(o.conns)
 }
 
-// flushAll writes every listed connection, above a number with the help of other
-// cores.
+// flushAll writes to every listed connection. Above a number of them a second core
+// takes half.
 func flushAll(conns []*conn) {
 	const share = 64
 	if len(conns) <= share {
-		for _, c := range conns {
-			c.flush()
-		}
+		flushPart(conns)
 		return
 	}
+	half := len(conns)/2 + 1
 	var wg sync.WaitGroup
-	for half := len(conns) / 2; len(conns) > 0; {
-		part := conns[:min(half+1, len(conns))]
-		conns = conns[len(part):]
-		if len(conns) == 0 {
-			flushPart(part)
-			break
-		}
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			flushPart(part)
-		}()
-	}
+	wg.Go(func() { flushPart(conns[:half]) })
+	flushPart(conns[half:])
 	wg.Wait()
 }
 
@@ -51,33 +61,15 @@ func flushPart(conns []*conn) {
 	}
 }
 
-var dirtyPool = sync.Pool{New: func() any { s := make([]*conn, 0, 8); return &s }}
+var connsPool = sync.Pool{New: func() any { s := make([]*conn, 0, 8); return &s }}
 
-func putDirty(s []*conn) {
+func putConns(s []*conn) {
 	if cap(s) == 0 || cap(s) > 1024 {
 		return
 	}
 	clear(s)
 	s = s[:0]
-	dirtyPool.Put(&s)
-}
-
-// list notes that c has something to write. Callers hold the lock.
-func (r *room) list(c *conn) {
-	if r.dirty == nil {
-		r.dirty = *dirtyPool.Get().(*[]*conn)
-	}
-	r.dirty = append(r.dirty, c)
-}
-
-// put queues a frame for a session. Callers hold the lock.
-func (r *room) put(s *session, frame []byte) {
-	if frame == nil {
-		return
-	}
-	if list, _ := s.c.put(frame, false); list {
-		r.list(s.c)
-	}
+	connsPool.Put(&s)
 }
 
 // A broadcast is one message to all sessions, encoded once for each encoder.
@@ -119,7 +111,7 @@ func (r *room) send(b *broadcast) {
 		}
 		list, over := s.c.put(frame, false)
 		if list {
-			r.list(s.c)
+			r.out.list(s.c)
 		}
 		if over {
 			r.fallBehind(s, len(frame))
@@ -128,13 +120,14 @@ func (r *room) send(b *broadcast) {
 }
 
 // fallBehind takes a session whose connection does not keep up out of the
-// broadcasts: when its queue is empty it gets all it missed at once. Callers hold
-// the lock. last is the size of the frame that was too much: it alone is no reason to close, since a message may be larger than
-// the queue's hard limit.
+// broadcasts: once its queue is empty it gets all it missed in one update. last is
+// the size of the frame that was too much. That frame alone is no reason to close,
+// since one message may be larger than the queue's hard limit. Callers hold the
+// lock.
 func (r *room) fallBehind(s *session, last int) {
 	s.lag = &lag{seq: r.seq, vector: r.stored.Vector()}
 	if s.c.fellBehind() {
-		r.list(s.c)
+		r.out.list(s.c)
 	}
 	r.srv.metrics.lagged.Inc()
 	if s.c.overfull(last) {
@@ -144,11 +137,11 @@ func (r *room) fallBehind(s *session, last int) {
 
 // relay queues a custom message for every session but its sender's.
 func (r *room) relay(from *session, payload []byte, header map[string]string) {
-	r.mu.Lock()
-	defer r.unlock()
-	for s := range r.sessions {
-		if s != from && s.lag == nil {
-			r.put(s, s.d.custom(s, payload, header))
+	r.do(func() {
+		for s := range r.sessions {
+			if s != from && s.lag == nil {
+				r.out.put(s, s.d.custom(s, payload, header))
+			}
 		}
-	}
+	})
 }

@@ -17,12 +17,12 @@ func (rs *rooms) stateAt(ctx context.Context, doc stream.Doc, m snapshot.Moment)
 			}
 			if ok || err != nil { // the log cannot be asked: what is here can still be read
 				if f, err := r.current(ctx); err == nil && f.seq > 0 {
-					r.mu.Lock()
-					defer r.mu.Unlock()
 					st := snapshot.State{Seq: f.seq, Update: f.update}
-					if f.seq == r.seq {
-						st.Time = r.at
-					}
+					r.look(func() {
+						if f.seq == r.seq {
+							st.Time = r.at
+						}
+					})
 					return st, nil
 				}
 			}

@@ -63,11 +63,12 @@ func TestPresenceOfAServerThatDiedVanishes(t *testing.T) {
 	a.send(aware(1, 1, `{}`))
 	b.wait("Ann", func() bool { return b.present()[1] != "" })
 	r := w2.srv.rooms.find("dead")
-	r.mu.Lock()
-	r.tickPresence(time.Now().Add(presenceSilent - time.Second))
-	still := r.aware.byID[1] != nil
-	r.tickPresence(time.Now().Add(presenceSilent + time.Second))
-	r.unlock()
+	still := false
+	r.do(func() {
+		r.tickPresence(time.Now().Add(presenceSilent - time.Second))
+		still = r.aware.byID[1] != nil
+		r.tickPresence(time.Now().Add(presenceSilent + time.Second))
+	})
 	if !still {
 		t.Error("removed while its server may still speak of it")
 	}
@@ -346,11 +347,11 @@ func TestSessionThatFellBehindAtTheLastMomentCatchesUp(t *testing.T) {
 	r := w.srv.rooms.find("lag")
 	eventually(t, 5*time.Second, "both", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return len(r.sessions) == 2 })
 	time.Sleep(100 * time.Millisecond) // all is written
-	r.mu.Lock()
-	for s := range r.sessions {
-		r.fallBehind(s, 0) // its queue was written between the frame that was too much and this
-	}
-	r.unlock()
+	r.do(func() {
+		for s := range r.sessions {
+			r.fallBehind(s, 0) // its queue was written between the frame that was too much and this
+		}
+	})
 	a.send(edit(insert(1, 0, "hello")))
 	b.waitFor(3*time.Second, "content", func() bool { return b.state().Structs().Prefix(1) >= 5 })
 }
@@ -390,7 +391,7 @@ func TestAfterARestartOfNATSDocumentsOpenAndPresenceIsKept(t *testing.T) {
 		b.send(aware(2, uint64(time.Now().UnixMilli()), `{"n":1}`))
 		r := w.srv.rooms.find("after")
 		r.mu.Lock()
-		r.nextSign = time.Time{}
+		r.aware.sign = time.Time{}
 		r.mu.Unlock()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()

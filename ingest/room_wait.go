@@ -7,28 +7,30 @@ import (
 	"yjet/snapshot"
 )
 
-// reaches waits until ok, which is called with the lock and looks at what is under
-// way, or ctx ends.
+// reaches waits until ok reports true or ctx ends, and reports which. ok is called
+// with the room locked, after each record and each settled group.
 func (r *room) reaches(ctx context.Context, ok func() bool) bool {
 	for {
-		r.mu.Lock()
-		if ok() {
-			r.mu.Unlock()
+		var change <-chan struct{}
+		r.look(func() {
+			if !ok() {
+				change = r.commit.change()
+			}
+		})
+		if change == nil {
 			return true
 		}
-		ch := make(chan struct{})
-		r.commit.watch = append(r.commit.watch, ch)
-		r.mu.Unlock()
 		select {
-		case <-ch:
+		case <-change:
 		case <-ctx.Done():
 			return false
 		}
 	}
 }
 
-// catchUp waits until the room has all that the log holds now: what somebody was told is stored, here or by another server,
-// may not have come by yet. False: it did not, and the log has to be asked.
+// catchUp waits until the room has all that the log holds now: an update that was
+// acknowledged, here or by another server, may not have come by yet. False: it did
+// not in time, and the caller has to ask the log.
 func (r *room) catchUp(ctx context.Context) (bool, error) {
 	head, err := r.srv.o.Log.Head(ctx, r.doc)
 	if err != nil {
@@ -40,27 +42,4 @@ func (r *room) catchUp(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	return r.reaches(ctx, func() bool { return r.seq >= head }), nil
-}
-
-// unsettled answers a channel to wait for while something of a session is not stored and delivered, else nil.
-func (r *room) unsettled(s *session) <-chan struct{} {
-	if r == nil {
-		return nil
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.commit.reached >= s.group || r.failed != nil || s.left {
-		return nil
-	}
-	ch := make(chan struct{})
-	r.commit.watch = append(r.commit.watch, ch)
-	return ch
-}
-
-// tell wakes who waits for a group.
-func (c *commits) tell() {
-	for _, ch := range c.watch {
-		close(ch)
-	}
-	c.watch = nil
 }

@@ -10,10 +10,9 @@ import (
 	"yjet/stream"
 )
 
-// write appends an update that came over HTTP, by the same rules as one of a
-// socket, but for one: what depends on something the document does not have is
-// refused (*needsMore), not held. It answers the sequence by which all of it is
-// stored.
+// write appends an update that came over HTTP, by the rules of sockets but for
+// one: an update that depends on something the document does not have is refused
+// (*needsMore), not held. It returns the sequence by which all of it is stored.
 func (r *room) write(ctx context.Context, grant auth.Grant, conn string, b []byte) (stream.Seq, error) {
 	u := updatePool.Get().(*yjs.Update)
 	defer updatePool.Put(u)
@@ -22,7 +21,7 @@ func (r *room) write(ctx context.Context, grant auth.Grant, conn string, b []byt
 	}
 	seq, err := r.writeParsed(ctx, grant, conn, u)
 	if errors.As(err, new(*needsMore)) {
-		// Another server may have acknowledged a moment ago what it depends on.
+		// Another server may have acknowledged its dependency a moment ago.
 		if ok, _ := r.catchUp(ctx); ok {
 			seq, err = r.writeParsed(ctx, grant, conn, u)
 		}
@@ -31,9 +30,12 @@ func (r *room) write(ctx context.Context, grant auth.Grant, conn string, b []byt
 }
 
 func (r *room) writeParsed(ctx context.Context, grant auth.Grant, conn string, u *yjs.Update) (stream.Seq, error) {
-	r.mu.Lock()
-	wait := r.crowded()
-	r.mu.Unlock()
+	var wait <-chan struct{}
+	r.look(func() {
+		if ch := r.commit.crowded(r.srv.limits.RoomBytes); ch != nil {
+			wait = ch
+		}
+	})
 	if wait != nil {
 		select {
 		case <-wait:
@@ -41,24 +43,29 @@ func (r *room) writeParsed(ctx context.Context, grant auth.Grant, conn string, u
 			return 0, causeStorage
 		}
 	}
-	r.mu.Lock()
-	reply, err := r.writeLocked(grant, conn, u)
-	seq, group := r.seq, r.newestGroup()
-	g := r.next()
-	r.unlock()
-	r.launch(g)
+	withdrawn := r.srv.withdrawn(r.doc, grant)
+	var reply <-chan written
+	var err error
+	var seq stream.Seq
+	var group uint64
+	r.do(func() {
+		reply, err = r.writeLocked(grant, withdrawn, conn, u)
+		seq, group = r.seq, r.commit.newest()
+	})
 	switch {
 	case err != nil:
 		return 0, err
 	case reply == nil && group == 0:
 		return seq, nil // nothing new
-	case reply == nil: // covered by what is under way
-		if !r.reaches(ctx, func() bool { return r.commit.reached >= group }) || !r.holds(u) {
+	case reply == nil: // under way
+		holds := false
+		if !r.reaches(ctx, func() bool {
+			seq, holds = r.seq, r.stored.Contains(u)
+			return r.commit.reached >= group
+		}) || !holds {
 			return 0, causeStorage
 		}
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		return r.seq, nil
+		return seq, nil
 	}
 	select {
 	case w := <-reply:
@@ -68,61 +75,26 @@ func (r *room) writeParsed(ctx context.Context, grant auth.Grant, conn string, u
 	}
 }
 
-// fresh reports whether the document has no record yet.
-func (r *room) fresh() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.seq == 0 && r.commit.last == 0
-}
-
-// holds reports whether the log holds an update.
-func (r *room) holds(u *yjs.Update) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.stored.Contains(u)
-}
-
-// writeLocked queues an update. Without an error and a channel all of it is
-// stored or under way.
-func (r *room) writeLocked(grant auth.Grant, conn string, u *yjs.Update) (<-chan written, error) {
+// writeLocked queues an update. Without an error and a channel all of it is stored
+// or under way. Callers hold the lock.
+func (r *room) writeLocked(grant auth.Grant, withdrawn bool, conn string, u *yjs.Update) (<-chan written, error) {
 	if r.failed != nil {
 		return nil, r.failed
 	}
-	accepted := r.acceptedState()
-	if _, planted := accepted.Planted(u); planted {
+	if _, taken := r.taken(u); taken {
 		return nil, causeTaken
 	}
+	v, err := r.judge(grant.Mode, withdrawn, u)
 	switch {
-	case r.stored.Contains(u):
-		return nil, nil
-	case grant.Mode < writeMode:
-		return nil, causeReadOnly
-	case r.srv.withdrawn(r.doc, grant):
-		return nil, causeRevoked
-	case r.erased.Refuses(u):
-		return nil, causeDeleted
-	case r.size() > r.srv.limits.Document:
-		return nil, causeFull
-	case r.srv.o.Log.Fault() != nil:
-		return nil, causeStorage
-	}
-	if accepted.Contains(u) {
-		return nil, nil
-	}
-	if err := accepted.Admit(u, r.srv.limits.Shape); err != nil {
-		return nil, because(causeFull, err)
-	}
-	ready, err := accepted.Ready(u)
-	if err != nil {
-		return nil, because(causeMalformed, err)
-	}
-	if ready.Rest != nil {
+	case err != nil || v.stored || v.underWay:
+		return nil, err
+	case v.Rest != nil:
 		return nil, &needsMore{vector: r.stored.AppendVector(nil)}
 	}
 	reply := make(chan written, 1)
-	r.queue(nil, grant.User, conn, u, append([]byte(nil), ready.Ready...))
-	gather := r.commit.gather
-	gather[len(gather)-1].reply = reply
+	c := &r.commit
+	c.queue(&r.stored, nil, grant.User, conn, u, append([]byte(nil), v.Ready...))
+	c.gather[len(c.gather)-1].reply = reply
 	return reply, nil
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"yjet/auth"
 	"yjet/internal/yjs"
+	"yjet/stream"
 )
 
 // writeMode is the least mode that may write.
@@ -42,7 +43,7 @@ type session struct {
 	acks     []ack
 	group    uint64 // newest group that carries anything of it
 	steps    []bool // our step 1s under way, oldest first; true: the answer is acknowledged
-	ids      map[uint64]struct{}
+	here     owner  // its presence
 	refusals int    // writes not taken
 	durable  []byte // the last question after what is saved that was answered
 	updates  int    // taken from it
@@ -53,12 +54,13 @@ type session struct {
 // sync. The caller holds a reference to the room, which the session takes over.
 func newSession(c *conn, r *room, d dialect, enc *encoder, grant auth.Grant) (*session, error) {
 	s := &session{c: c, room: r, d: d, enc: enc, user: grant.User, grant: grant, came: time.Now()}
-	r.mu.Lock()
-	err := r.failed
-	if err == nil && len(r.sessions) >= c.srv.limits.PerDocument {
-		err = causeTooMany
-	}
-	r.mu.Unlock()
+	s.here = owner{s: s, user: s.user, came: s.came}
+	var err error
+	r.look(func() {
+		if err = r.failed; err == nil && len(r.sessions) >= c.srv.limits.PerDocument {
+			err = causeTooMany
+		}
+	})
 	if err == nil {
 		err = r.listen(c.ctx)
 	}
@@ -66,9 +68,7 @@ func newSession(c *conn, r *room, d dialect, enc *encoder, grant auth.Grant) (*s
 		c.srv.rooms.release(r)
 		return nil, err
 	}
-	r.mu.Lock()
-	s.schedule(s.came)
-	r.mu.Unlock()
+	r.look(func() { s.schedule(s.came) })
 	if !grant.Admin {
 		s.counted = grant.User
 	}
@@ -109,8 +109,8 @@ func (s *session) greet() {
 
 // tellPresent sends all that is known of who is here. Callers hold the room's lock.
 func (s *session) tellPresent() {
-	if payload := s.room.everybody(); payload != nil {
-		s.room.put(s, s.enc.awareness(payload))
+	if payload := s.room.aware.everybody(); payload != nil {
+		s.room.out.put(s, s.enc.awareness(payload))
 	}
 }
 
@@ -127,42 +127,43 @@ func (s *session) ask(earns bool) {
 		return // a client that asks on and on and never answers
 	}
 	s.steps = append(s.steps, earns)
-	s.room.put(s, s.enc.sync(yjs.SyncStep1, s.room.stored.AppendVector(nil)))
+	s.room.out.put(s, s.enc.sync(yjs.SyncStep1, s.room.stored.AppendVector(nil)))
 }
 
-// speakFirst lets a session in before its client has sent anything, with a step 1 whatever the client may do: it may wait for one.
+// speakFirst lets a session in before its client has sent anything, with a step 1
+// whatever the client may do: the client may wait for one.
 func (s *session) speakFirst() {
-	s.room.mu.Lock()
-	defer s.room.unlock()
-	if s.entered || s.left {
-		return
-	}
-	s.enter()
-	asked := len(s.steps)
-	s.greet()
-	if len(s.steps) == asked && !s.enc.json {
-		s.steps = append(s.steps, false)
-		s.room.put(s, s.enc.sync(yjs.SyncStep1, s.room.stored.AppendVector(nil)))
-	}
+	s.room.do(func() {
+		if s.entered || s.left {
+			return
+		}
+		s.enter()
+		asked := len(s.steps)
+		s.greet()
+		if len(s.steps) == asked && !s.enc.json {
+			s.steps = append(s.steps, false)
+			s.room.out.put(s, s.enc.sync(yjs.SyncStep1, s.room.stored.AppendVector(nil)))
+		}
+	})
 }
 
 // hello lets a session in whose first message was no step 1.
 func (s *session) hello() {
-	s.room.mu.Lock()
-	defer s.room.unlock()
-	if !s.entered {
-		s.enter()
-		s.greet()
-	}
+	s.room.do(func() {
+		if !s.entered {
+			s.enter()
+			s.greet()
+		}
+	})
 }
 
 // askAgain sends a step 1 because something of the client was lost on the way.
 func (s *session) askAgain() {
-	s.room.mu.Lock()
-	defer s.room.unlock()
-	if !s.left {
-		s.ask(false)
-	}
+	s.room.do(func() {
+		if !s.left {
+			s.ask(false)
+		}
+	})
 }
 
 // publish sends a custom message to all others of the document, here, on other
@@ -200,25 +201,30 @@ func (s *session) leave(clean bool) {
 
 func (s *session) leaveFor(cs *cause, clean bool) {
 	r := s.room
-	r.mu.Lock()
-	if s.left {
-		r.mu.Unlock()
+	var again, last bool
+	var seq stream.Seq
+	var since tally
+	var updates int
+	r.do(func() {
+		if again = s.left; again {
+			return
+		}
+		s.left = true
+		delete(r.sessions, s)
+		delete(r.commit.ackers, s)
+		if len(s.held) > 0 {
+			r.holders--
+		}
+		s.held, s.acks = nil, nil
+		r.aware.leave(&s.here, clean, &r.srv.limits, time.Now(), r.perform)
+		if last = len(r.sessions) == 0; last {
+			r.idle = time.Now()
+		}
+		seq, since, updates = r.seq, r.growth.since, s.updates
+	})
+	if again {
 		return
 	}
-	s.left = true
-	delete(r.sessions, s)
-	delete(r.commit.ackers, s)
-	if len(s.held) > 0 {
-		r.holders--
-	}
-	s.held, s.acks = nil, nil
-	r.absent(s, clean)
-	last := len(r.sessions) == 0
-	if last {
-		r.idle = time.Now()
-	}
-	seq, since, updates := r.seq, r.since, s.updates
-	r.unlock()
 	s.c.part(s)
 	srv := s.c.srv
 	srv.gate.shut(s.counted, r.doc)

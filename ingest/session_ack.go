@@ -37,21 +37,20 @@ const (
 // question answers whether all that came before is stored: with the same bytes,
 // when it is.
 func (s *session) question(buf []byte) {
-	r := s.room
-	r.mu.Lock()
-	defer r.unlock()
-	if s.left {
-		return
-	}
-	p := turn{group: s.group}
-	if len(s.held) > 0 {
-		p.hold = everyHeld
-	}
-	if s.dropped {
-		p.hold = answerHeld
-	}
-	s.owe(ack{kind: ackSaved, buf: bytes.Clone(buf), turn: p, at: time.Now(), bad: s.refusals > 0})
-	s.settle()
+	s.room.do(func() {
+		if s.left {
+			return
+		}
+		p := turn{group: s.group}
+		if len(s.held) > 0 {
+			p.hold = everyHeld
+		}
+		if s.dropped {
+			p.hold = answerHeld
+		}
+		s.owe(ack{kind: ackSaved, buf: bytes.Clone(buf), turn: p, at: time.Now(), bad: s.refusals > 0})
+		s.settle()
+	})
 }
 
 // owe appends an acknowledgement. Callers hold the lock, then call settle.
@@ -81,15 +80,15 @@ func (s *session) settle() {
 		}
 		switch {
 		case a.kind == ackUpdate:
-			r.put(s, s.d.settled(s, !a.bad))
+			r.out.put(s, s.d.settled(s, !a.bad))
 		case a.kind == ackJSON && a.bad:
 		case a.kind == ackJSON:
-			r.put(s, jsonStored(a.buf, r.seq))
+			r.out.put(s, jsonStored(a.buf, r.seq))
 		case a.bad:
-			r.put(s, s.enc.keepAlive())
+			r.out.put(s, s.enc.keepAlive())
 		default:
 			s.durable = a.buf
-			r.put(s, s.d.saved(s, a.buf))
+			r.out.put(s, s.d.saved(s, a.buf))
 		}
 		n++
 	}
@@ -107,9 +106,9 @@ func (s *session) reassure(now time.Time) {
 	for _, a := range s.acks {
 		if a.kind == ackSaved && now.Sub(a.at) > time.Second {
 			if s.durable != nil {
-				s.room.put(s, s.d.saved(s, s.durable))
+				s.room.out.put(s, s.d.saved(s, s.durable))
 			} else {
-				s.room.put(s, s.enc.keepAlive())
+				s.room.out.put(s, s.enc.keepAlive())
 			}
 			return
 		}

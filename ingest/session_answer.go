@@ -13,10 +13,9 @@ type lag struct {
 
 // sync answers a step 1 with what the vector lacks, in the form that was asked
 // in. The step 2 is queued under the room's lock, together with entering, so that
-// every later update follows it. In front of it goes a step 1 of ours, where asks
-// says so, each time: a client that has just been told that it is synced would not
-// have been asked yet for what it did offline, and Hocuspocus's forceSync counts on
-// the question.
+// every later update follows it. With asks a step 1 of ours goes in front of it, each
+// time: a client that was just told that it is synced has not been asked yet for what
+// it did offline, and Hocuspocus's forceSync counts on the question.
 func (s *session) sync(vector []byte, form *encoder, asks bool) error {
 	v := yjs.StateVector{}
 	if len(vector) > 0 {
@@ -34,7 +33,7 @@ func (s *session) sync(vector []byte, form *encoder, asks bool) error {
 
 func (s *session) answer(v yjs.StateVector, form *encoder, asks bool) error {
 	r := s.room
-	for {
+	for done := false; !done; {
 		f, err := r.current(s.c.ctx)
 		if err != nil {
 			return err
@@ -47,35 +46,39 @@ func (s *session) answer(v yjs.StateVector, form *encoder, asks bool) error {
 				return because(causeInternal, err)
 			}
 		}
-		r.mu.Lock()
-		if r.base.seq > f.seq {
-			r.mu.Unlock()
-			continue // folded on meanwhile: what lies between is no longer at hand
-		}
-		first := !s.entered
-		s.enter()
-		if asks {
-			s.ask(true)
-		}
-		var head, rest []byte
-		if form.json {
-			head = jsonStored(payload, f.seq)
-		} else {
-			head, rest = form.split(yjs.SyncStep2, payload)
-		}
-		if list, _ := s.c.put2(head, rest, true); list {
-			r.list(s.c)
-		}
-		for _, rec := range r.recs {
-			if rec.seq > f.seq {
-				r.put(s, s.enc.update(rec.update))
+		r.do(func() {
+			if done = r.base.seq <= f.seq; !done {
+				return // folded on meanwhile: the records between are no longer at hand
 			}
-		}
-		if first {
-			s.tellPresent()
-		}
-		r.unlock()
-		return nil
+			first := !s.entered
+			s.enter()
+			if asks {
+				s.ask(true)
+			}
+			var head, rest []byte
+			if form.json {
+				head = jsonStored(payload, f.seq)
+			} else {
+				head, rest = form.split(yjs.SyncStep2, payload)
+			}
+			s.putAnswer(head, rest, f.seq)
+			if first {
+				s.tellPresent()
+			}
+		})
+	}
+	return nil
+}
+
+// putAnswer queues a frame that holds the document up to seq, in two parts, and the
+// records after it. Callers hold the room's lock.
+func (s *session) putAnswer(head, rest []byte, seq stream.Seq) {
+	r := s.room
+	if list, _ := s.c.put2(head, rest, true); list {
+		r.out.list(s.c)
+	}
+	for _, update := range r.after(seq) {
+		r.out.put(s, s.enc.update(update))
 	}
 }
 
@@ -86,25 +89,25 @@ var emptyUpdate = []byte{0, 0}
 // beside the reader, when the connection's queue has become empty.
 func (s *session) catchUp() {
 	r := s.room
-	for {
-		r.mu.Lock()
-		l := s.lag
-		if l == nil || s.left {
-			r.mu.Unlock()
+	for done := false; !done; {
+		var l *lag
+		var from, seq stream.Seq
+		var parts [][]byte
+		r.look(func() {
+			if !s.left {
+				l = s.lag
+			}
+			if l != nil {
+				from, seq, parts = r.base.seq, r.seq, r.after(l.seq)
+			}
+		})
+		if l == nil {
 			return
 		}
-		base, seq := r.base, r.seq
-		var parts [][]byte
-		for _, rec := range r.recs {
-			if rec.seq > l.seq {
-				parts = append(parts, rec.update)
-			}
-		}
-		r.mu.Unlock()
 		var payload []byte
 		var err error
 		switch {
-		case base.seq > l.seq:
+		case from > l.seq:
 			var f fold
 			if f, err = r.current(s.c.ctx); err == nil {
 				seq = f.seq
@@ -117,30 +120,27 @@ func (s *session) catchUp() {
 			s.end(err)
 			return
 		}
-		r.mu.Lock()
-		if r.base.seq > seq {
-			r.mu.Unlock()
-			continue
-		}
-		if payload != nil {
-			head, rest := s.enc.split(yjs.SyncUpdate, payload)
-			if list, _ := s.c.put2(head, rest, true); list {
-				r.list(s.c)
+		r.do(func() {
+			if done = r.base.seq <= seq; done {
+				s.caughtUp(payload, seq)
 			}
-		}
-		for _, rec := range r.recs {
-			if rec.seq > seq {
-				r.put(s, s.enc.update(rec.update))
-			}
-		}
-		if p := r.everybody(); p != nil {
-			r.put(s, s.enc.awareness(p))
-		}
-		if p := r.departed(); p != nil {
-			r.put(s, s.enc.awareness(p))
-		}
-		s.lag = nil
-		r.unlock()
-		return
+		})
 	}
+}
+
+// caughtUp queues what the session missed: one update up to seq, the records after
+// it, and presence. Callers hold the room's lock.
+func (s *session) caughtUp(payload []byte, seq stream.Seq) {
+	r := s.room
+	var head, rest []byte
+	if payload != nil {
+		head, rest = s.enc.split(yjs.SyncUpdate, payload)
+	}
+	s.putAnswer(head, rest, seq)
+	for _, p := range [][]byte{r.aware.everybody(), r.aware.departed()} {
+		if p != nil {
+			r.out.put(s, s.enc.awareness(p))
+		}
+	}
+	s.lag = nil
 }

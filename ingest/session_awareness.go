@@ -20,32 +20,29 @@ func (s *session) awareness(b []byte) error {
 	}
 	first := !s.announced
 	s.announced = true
-	r := s.room
-	now := time.Now()
-	r.mu.Lock()
-	defer r.unlock()
-	if s.left {
-		return nil
-	}
-	for _, e := range entries {
-		if s.c.srv.o.StampPresence && e.State != nil {
-			e.State = stamp(e.State, s.grant)
+	s.room.do(func() {
+		if s.left {
+			return
 		}
-		if !r.aware.take(r, s, e, first && len(entries) == 1, now) {
-			r.srv.metrics.dropped("awareness")
+		if s.c.srv.o.StampPresence {
+			for i := range entries {
+				if e := &entries[i]; e.State != nil {
+					e.State = stamp(e.State, s.grant)
+				}
+			}
 		}
-	}
-	r.sendPresence(now)
+		s.room.takeAwareness(s, entries, first, time.Now())
+	})
 	return nil
 }
 
 // tellEverybody answers a question for all awareness.
 func (s *session) tellEverybody() {
-	s.room.mu.Lock()
-	defer s.room.unlock()
-	if p := s.room.everybody(); p != nil && !s.left {
-		s.room.put(s, s.enc.awareness(p))
-	}
+	s.room.do(func() {
+		if p := s.room.aware.everybody(); p != nil && !s.left {
+			s.room.out.put(s, s.enc.awareness(p))
+		}
+	})
 }
 
 // stamp writes who somebody is, by the token, into the user field of an awareness state; what else a client says of itself

@@ -188,20 +188,22 @@ func (s *Server) withdrawn(doc stream.Doc, g auth.Grant) bool {
 // cut takes rights away from everybody here whom a revocation names, and answers how many sessions that were.
 func (s *Server) cut(rev auth.Revocation) (n int) {
 	for _, t := range s.sessionsOf(stream.Doc(rev.Doc)) {
-		r := t.room
-		r.mu.Lock()
-		// Who came in before it is meant whenever his token was issued; who came later may have a newer one.
-		hit := !t.left && rev.Leave < t.grant.Mode && rev.Names(string(r.doc), t.grant) && (t.came.Before(rev.At) || rev.Matches(string(r.doc), t.grant))
-		if hit {
+		doc, hit := string(t.room.doc), false
+		t.room.do(func() {
+			// A session that came before the revocation is meant whenever its token was
+			// issued; a later one may have a newer token.
+			hit = !t.left && rev.Leave < t.grant.Mode && rev.Names(doc, t.grant) && (t.came.Before(rev.At) || rev.Matches(doc, t.grant))
+			if !hit {
+				return
+			}
 			g := t.grant
 			g.Mode = rev.Leave
-			t.hand(g) // from here on nothing it sends is taken
+			t.hand(g) // nothing it sends from here on is taken
 			if rev.Leave != auth.None {
 				t.tell(false)
 			}
 			n++
-		}
-		r.unlock()
+		})
 		if hit && rev.Leave == auth.None {
 			t.end(causeRevoked)
 		}
@@ -217,10 +219,10 @@ func (s *Server) recheckAll(user, doc string) {
 		if user != "" && t.user != user {
 			continue
 		}
-		t.room.mu.Lock()
-		t.term.recheck = now
-		t.plan()
-		t.room.mu.Unlock()
+		t.room.look(func() {
+			t.term.recheck = now
+			t.plan()
+		})
 		t.upkeep(now)
 	}
 }

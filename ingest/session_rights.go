@@ -77,33 +77,32 @@ func passed(t, now time.Time) bool { return !t.IsZero() && !now.Before(t) }
 
 // upkeep does what is due for a session's rights.
 func (s *session) upkeep(now time.Time) {
-	r := s.room
-	r.mu.Lock()
-	if s.left {
-		r.mu.Unlock()
-		return
-	}
-	t := &s.term
-	if passed(t.until, now) {
-		r.unlock()
-		s.end(causeExpired)
-		return
-	}
-	if passed(t.notice, now) {
-		t.notice = time.Time{}
-		s.tell(true)
-	}
-	recheck := false
-	if passed(t.recheck, now) {
-		select {
-		case s.c.srv.checks <- struct{}{}:
-			recheck, t.recheck = true, time.Time{}
-		default: // so many are being asked for that ours waits
-			t.recheck = now.Add(time.Second)
+	expired, recheck := false, false
+	s.room.do(func() {
+		t := &s.term
+		if s.left {
+			return
 		}
+		if expired = passed(t.until, now); expired {
+			return
+		}
+		if passed(t.notice, now) {
+			t.notice = time.Time{}
+			s.tell(true)
+		}
+		if passed(t.recheck, now) {
+			select {
+			case s.c.srv.checks <- struct{}{}:
+				recheck, t.recheck = true, time.Time{}
+			default: // too many questions are under way
+				t.recheck = now.Add(time.Second)
+			}
+		}
+		s.plan()
+	})
+	if expired {
+		s.end(causeExpired)
 	}
-	s.plan()
-	r.unlock()
 	if recheck {
 		s.c.srv.wg.Add(1)
 		go s.recheck()
@@ -113,7 +112,7 @@ func (s *session) upkeep(now time.Time) {
 // tell lets the client know of its rights where it can understand. Callers hold the room's lock.
 func (s *session) tell(expiring bool) {
 	if d, ok := s.d.(refresher); ok {
-		s.room.put(s, d.granted(s, s.grant, expiring))
+		s.room.out.put(s, d.granted(s, s.grant, expiring))
 	}
 }
 
@@ -131,19 +130,27 @@ func (s *session) recheck() {
 	srv := s.c.srv
 	defer srv.wg.Done()
 	defer func() { <-srv.checks }()
-	s.room.mu.Lock()
-	old := s.grant
-	s.room.mu.Unlock()
+	var old auth.Grant
+	s.room.look(func() { old = s.grant })
 	ctx, cancel := context.WithTimeout(s.c.ctx, 10*time.Second)
 	defer cancel()
 	g, err := srv.o.Auth.Renew(ctx, old, auth.Request{Doc: string(s.room.doc), IP: s.c.ip, Origin: s.c.origin})
-	now := time.Now()
-	r := s.room
-	r.mu.Lock()
+	s.room.do(func() {
+		if s.left || s.c.ctx.Err() != nil {
+			err = nil
+			return
+		}
+		err = s.renewed(old, g, err, time.Now())
+	})
+	if err != nil {
+		s.end(err)
+	}
+}
+
+// renewed takes the answer to a question for the rights that were old, and returns
+// why the session ends. Callers hold the room's lock.
+func (s *session) renewed(old, g auth.Grant, err error, now time.Time) error {
 	switch {
-	case s.left || s.c.ctx.Err() != nil:
-		r.mu.Unlock()
-		return
 	case errors.Is(err, auth.ErrUnavailable):
 		if s.term.unsure.IsZero() {
 			s.term.unsure = now
@@ -156,7 +163,7 @@ func (s *session) recheck() {
 		s.term.unsure, s.term.recheck = time.Time{}, g.Recheck
 		// A fresh token, or a revocation, may have come meanwhile: neither is undone.
 		if s.grant.Session == old.Session && s.grant.Expires.Equal(old.Expires) {
-			g.Mode = min(g.Mode, srv.o.Auth.Limit(string(r.doc), g))
+			g.Mode = min(g.Mode, s.c.srv.o.Auth.Limit(string(s.room.doc), g))
 			if changed := g.Mode != s.grant.Mode; g.Mode != auth.None {
 				s.hand(g)
 				if changed {
@@ -166,10 +173,7 @@ func (s *session) recheck() {
 		}
 	}
 	s.plan()
-	r.unlock()
-	if err != nil {
-		s.end(err)
-	}
+	return err
 }
 
 // hand gives a session other rights. Callers hold the room's lock.
@@ -203,14 +207,14 @@ func (s *session) disarm() {
 
 // regrant gives a session a fresh token's rights and tells it so.
 func (s *session) regrant(g auth.Grant) {
-	s.room.mu.Lock()
-	defer s.room.unlock()
-	if s.left {
-		return
-	}
-	s.hand(g)
-	s.schedule(time.Now())
-	s.tell(false)
+	s.room.do(func() {
+		if s.left {
+			return
+		}
+		s.hand(g)
+		s.schedule(time.Now())
+		s.tell(false)
+	})
 }
 
 // refreshed takes a fresh token of the client on an open session: it must be the same user's. A bad one ends the session; one
@@ -232,21 +236,19 @@ func (s *session) refreshed(token string) {
 // admitted compares a session with the revocations in force, after it can be found by those that come later. It reports
 // whether the session may go on.
 func (s *session) admitted() bool {
-	r := s.room
-	r.mu.Lock()
-	if s.left {
-		r.mu.Unlock()
-		return false
-	}
-	limit := s.c.srv.o.Auth.Limit(string(r.doc), s.grant)
-	if s.c.srv.o.Auth.Open() {
-		limit = auth.ReadWriteDelete
-	}
-	if limit < s.grant.Mode {
-		g := s.grant
-		g.Mode = limit
-		s.hand(g)
-	}
-	r.unlock()
+	limit := auth.None
+	s.room.do(func() {
+		if s.left {
+			return
+		}
+		if limit = auth.ReadWriteDelete; !s.c.srv.o.Auth.Open() {
+			limit = s.c.srv.o.Auth.Limit(string(s.room.doc), s.grant)
+		}
+		if limit < s.grant.Mode {
+			g := s.grant
+			g.Mode = limit
+			s.hand(g)
+		}
+	})
 	return limit != auth.None
 }

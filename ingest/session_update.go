@@ -8,7 +8,7 @@ import (
 )
 
 // update takes one update of the client: the answer to a step 1 or an edit. b is
-// only lent. It returns when there is room for more.
+// only lent. It returns when the room has space for more.
 func (s *session) update(step uint64, b []byte, kind ackKind) error {
 	u := updatePool.Get().(*yjs.Update)
 	defer updatePool.Put(u)
@@ -16,46 +16,13 @@ func (s *session) update(step uint64, b []byte, kind ackKind) error {
 		s.c.srv.metrics.rejected(causeOf(err).reason)
 		return err
 	}
-	r := s.room
-	r.mu.Lock()
-	if s.left || r.failed != nil {
-		r.mu.Unlock()
-		return nil
-	}
-	earns := true
-	if step == yjs.SyncStep2 {
-		earns = false
-		if len(s.steps) > 0 {
-			earns = s.steps[0]
-			s.steps = s.steps[1:]
-		}
-	}
-	at, cs := r.guarded(s, u)
-	if step == yjs.SyncStep2 && cs == nil {
-		s.dropped = at.hold == answerHeld
-		for i := range s.acks {
-			if s.acks[i].turn.hold == answerHeld {
-				s.acks[i].turn = at
-			}
-		}
-	}
-	s.updates++
-	if earns {
-		a := ack{kind: kind, turn: at, bad: cs != nil}
-		if kind == ackJSON {
-			a.buf = bytes.Clone(b)
-		}
-		s.owe(a)
-	}
 	var end error
-	if cs != nil {
-		end = s.refused(cs)
-	}
-	s.settle()
-	wait := r.crowded()
-	g := r.next()
-	r.unlock()
-	r.launch(g)
+	var wait <-chan struct{}
+	s.room.do(func() {
+		if !s.left && s.room.failed == nil {
+			end, wait = s.updateLocked(step, u, kind)
+		}
+	})
 	if end != nil {
 		return end
 	}
@@ -70,28 +37,82 @@ func (s *session) update(step uint64, b []byte, kind ackKind) error {
 	return nil
 }
 
-// guarded accepts an update; one that makes us panic ends its sender, not the room.
-func (r *room) guarded(s *session, u *yjs.Update) (at turn, cs *cause) {
+// updateLocked takes a parsed update. It returns why the session ends, and what to
+// wait for before the next. Callers hold the room's lock.
+func (s *session) updateLocked(step uint64, u *yjs.Update, kind ackKind) (end error, wait <-chan struct{}) {
+	r := s.room
+	earns := true
+	if step == yjs.SyncStep2 {
+		earns = false
+		if len(s.steps) > 0 {
+			earns = s.steps[0]
+			s.steps = s.steps[1:]
+		}
+	}
+	at, cs := s.accepted(u)
+	if step == yjs.SyncStep2 && cs == nil {
+		s.dropped = at.hold == answerHeld
+		for i := range s.acks {
+			if s.acks[i].turn.hold == answerHeld {
+				s.acks[i].turn = at
+			}
+		}
+	}
+	s.updates++
+	if earns {
+		a := ack{kind: kind, turn: at, bad: cs != nil}
+		if kind == ackJSON {
+			a.buf = bytes.Clone(u.Bytes)
+		}
+		s.owe(a)
+	}
+	if cs != nil {
+		end = s.refused(cs)
+	}
+	s.settle()
+	if ch := r.commit.crowded(r.srv.limits.RoomBytes); ch != nil {
+		wait = ch
+	}
+	return end, wait
+}
+
+// accepted has the room accept an update. One that makes it panic ends its sender,
+// not the room.
+func (s *session) accepted(u *yjs.Update) (at turn, cs *cause) {
+	r := s.room
 	defer func() {
 		if p := recover(); p != nil {
 			r.srv.metrics.panics.Inc()
 			r.logger().Error("panic over an update", "conn", s.c.id, "panic", p, "stack", string(debug.Stack()))
-			r.reconsider()
+			r.commit.reconsider(&r.stored)
 			cs = causeInternal
 		}
 	}()
 	return r.accept(s, u)
 }
 
-// refused tells a client that a write was not taken. Callers hold the lock.
+// unsettled returns a channel to wait for while something of the session is not
+// stored and delivered, else nil.
+func (s *session) unsettled() (wait <-chan struct{}) {
+	r := s.room
+	r.look(func() {
+		if r.commit.reached < s.group && r.failed == nil && !s.left {
+			wait = r.commit.change()
+		}
+	})
+	return wait
+}
+
+// refused tells a client that a write was not taken, and returns why the session
+// ends, nil if it goes on. Callers hold the room's lock.
 func (s *session) refused(cs *cause) error {
 	s.refusals++
 	s.c.srv.metrics.rejected(cs.reason)
 	if s.refusals == 1 {
-		s.room.put(s, s.d.readOnly(s, cs))
+		s.room.out.put(s, s.d.readOnly(s, cs))
 	}
 	if cs == causeReadOnly || cs == causeTaken || cs == causeFull && s.d.settled(s, false) != nil {
 		return nil
 	}
-	return cs // it would go on believing that its edits arrive
+	return cs // the client would go on believing that its edits arrive
 }
