@@ -231,21 +231,32 @@ func TestDamagedDocumentIsHealedByWhoHasIt(t *testing.T) {
 	two := ns.writes("hurt", d, 7, func(t yjs.Text) error { return t.Insert(3, "two", nil) })
 	ns.writes("hurt", d, 7, func(t yjs.Text) error { return t.Insert(6, "three", nil) })
 	c := ns.open("/hurt")
-	c.has(7, 11)
+	ns.writes("hurt", d, 7, func(t yjs.Text) error { return t.Insert(11, "four", nil) })
+	c.has(7, 15)
 	if err := ns.log.EraseRecords(t.Context(), "hurt", two); err != nil {
 		t.Fatal(err)
 	}
+	folds := ns.srv.rooms.folds // with all of them taken the room cannot store its document again yet
+	for range cap(folds) {
+		folds <- struct{}{}
+	}
 	// Another server opens it, finds the hole and tells; the first one has it all.
 	other := join(t, ns.nats)
-	o := other.open("/hurt")
-	o.has(7, 11)
+	o := other.dial("/hurt")
+	o.send(step1(nil))
 	var health struct {
 		Metrics struct{ DamagedDocuments int }
 	}
-	other.call("GET", "/health", "", http.StatusOK, &health)
-	if health.Metrics.DamagedDocuments != 1 {
-		t.Errorf("health of who found it = %+v, want one damaged document", health)
+	damaged := func() int {
+		other.call("GET", "/health", "", http.StatusOK, &health)
+		return health.Metrics.DamagedDocuments
 	}
+	eventually(t, 10*time.Second, "one damaged document in the health of the server that found it", func() bool { return damaged() == 1 })
+	for range cap(folds) {
+		<-folds
+	}
+	o.has(7, 15)
+	eventually(t, 10*time.Second, "no damaged document any more", func() bool { return damaged() == 0 })
 }
 
 // forgetful is a store that keeps no history, beside the world's own.
