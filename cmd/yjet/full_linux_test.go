@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -68,6 +69,9 @@ func TestFullDiskIsToldAndHealsWithoutARestart(t *testing.T) {
 		}
 	}
 	waitFor(t, 10*time.Second, "/readyz to say no", func() bool { return statusOf(r.url+"/readyz") == http.StatusServiceUnavailable })
+	if code, body := get(t, r.url+"/health"); code != http.StatusServiceUnavailable || !strings.Contains(body, `"degraded"`) || !strings.Contains(body, "store") {
+		t.Errorf("/health on a full disk: %d %s", code, body)
+	}
 	if err := os.Remove(ballast.Name()); err != nil {
 		t.Fatal(err)
 	}
