@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"context"
 	"errors"
 	"mime"
 	"net/http"
@@ -87,28 +88,44 @@ func kindsOf(list []string) (map[string]yjs.Kind, []string, error) {
 	return kinds, names, nil
 }
 
-// render writes a state in a form.
-func render(update []byte, form string, kinds map[string]yjs.Kind, names []string) (body []byte, contentType string, err error) {
+const (
+	renderBytes = 64 << 20 // of an answer: more than a document may have, and what a few bytes can ask for has no end
+	renderWork  = 1 << 30  // bytes and items gone over, some seconds
+)
+
+// render writes a state in a form. The error has a cause.
+func render(ctx context.Context, update []byte, form string, kinds map[string]yjs.Kind, names []string) (body []byte, contentType string, err error) {
 	switch form {
 	case "update":
 		return update, "application/octet-stream", nil
 	case "update-v2":
 		v2, err := yjs.ToV2(update)
+		if err != nil {
+			err = because(causeRender, err)
+		}
 		return v2, "application/vnd.yjs.update.v2", err
 	case "vector":
 		v, err := yjs.VectorOf(update)
 		if err != nil {
-			return nil, "", err
+			return nil, "", because(causeInternal, err)
 		}
 		return v.Append(nil), "application/octet-stream", nil
 	}
 	d := yjs.NewDocument(yjs.DocumentOptions{})
 	if err := d.Apply(update); err != nil {
-		return nil, "", err
+		return nil, "", because(causeInternal, err)
 	}
+	budget := &yjs.Budget{Bytes: renderBytes, Work: renderWork, Check: ctx.Err}
 	if form == "text" {
-		return []byte(d.Text(names[0])), "text/plain; charset=utf-8", nil
+		contentType = "text/plain; charset=utf-8"
+		var ok bool
+		if body, ok, err = d.Text(names[0], kinds[names[0]], budget); err == nil && !ok && len(d.Roots()) > 0 { // before its first edit a document has no type yet
+			err = causeNoType
+		}
+	} else {
+		contentType = "application/json; charset=utf-8"
+		body, err = d.JSON(kinds, budget)
+		body = append(body, '\n')
 	}
-	body, err = d.JSON(kinds)
-	return append(body, '\n'), "application/json; charset=utf-8", err
+	return body, contentType, err
 }

@@ -49,9 +49,12 @@ func (a *api) getDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ a
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
-	body, kind, err := render(state.Update, form, kinds, names)
+	body, kind, err := render(r.Context(), state.Update, form, kinds, names)
 	if err != nil {
-		a.fail(w, doc, because(causeInternal, err))
+		for _, name := range []string{"ETag", "Last-Modified", "Yjet-Seq"} {
+			h.Del(name)
+		}
+		a.fail(w, doc, err)
 		return
 	}
 	h.Set("Content-Type", kind)

@@ -52,6 +52,8 @@ var (
 	causeDeleted      = &cause{reason: "document-deleted", http: http.StatusNotFound, party: 1008, yws: 4404}
 	causeDamaged      = &cause{reason: "document-damaged", http: http.StatusConflict, party: 1011, yws: 4409, hp: 4409}
 	causeFull         = &cause{reason: "document-full", http: http.StatusRequestEntityTooLarge, party: 1009, yws: 4413}
+	causeRender       = &cause{reason: "too-large-to-render", http: http.StatusUnprocessableEntity}
+	causeNoType       = &cause{reason: "no-such-type", http: http.StatusNotFound}
 	causeTaken        = &cause{reason: "edits-overtaken", http: http.StatusConflict}
 	causeReadOnly     = &cause{reason: "read-only", http: http.StatusForbidden}
 	causeNoDelete     = &cause{reason: "may-not-delete", http: http.StatusForbidden}
@@ -73,6 +75,8 @@ func causeOf(err error) *cause {
 	switch {
 	case errors.As(err, &c):
 		return c
+	case errors.Is(err, yjs.ErrOutput), errors.Is(err, yjs.ErrTooDeep):
+		return causeRender
 	case errors.Is(err, auth.ErrNoToken):
 		return causeNoToken
 	case errors.Is(err, auth.ErrExpired):
@@ -136,6 +140,8 @@ var sentences = map[*cause]string{
 	causeDeleted:      "the document was deleted",
 	causeDamaged:      "the document's log is damaged",
 	causeFull:         "the document has reached its largest size: it can be read, not written",
+	causeRender:       "written out in this form, the document is larger or nests deeper than the server takes: ask for the update itself",
+	causeNoType:       "the document has no type of this name",
 	causeTaken:        "somebody else used up the ids of these edits: they are not stored; insert the text again",
 	causeReadOnly:     "the document may be read, not written, with this token",
 	causeStorage:      "updates cannot be stored at the moment: try again later",

@@ -107,7 +107,7 @@ func TestEditIsComputedAgainWhereTheDocumentMoved(t *testing.T) {
 	h.edit(s, "moved", "ada", time.Time{}, add("one"))
 	var seen []string
 	seq, err := s.Edit(h.ctx, "moved", "eve", "c-eve", func(now *yjs.Document) ([]byte, error) {
-		seen = append(seen, now.Text("text"))
+		seen = append(seen, textOf(now))
 		switch len(seen) {
 		case 1: // somebody is faster,
 			h.edit(s, "moved", "bob", time.Time{}, add(" two"))

@@ -35,7 +35,11 @@ func (s *Store) Authors(ctx context.Context, doc stream.Doc, root string, m Mome
 	}
 	out := make(map[string][]AuthorRun)
 	for _, name := range textRoots(d, root) {
-		runs, err := authorsOf(ctx, d.Runs(name), from)
+		written, err := d.Runs(name, reading(ctx))
+		if err != nil {
+			return State{}, nil, err
+		}
+		runs, err := authorsOf(ctx, written, from)
 		if err != nil {
 			return State{}, nil, err
 		}
@@ -121,4 +125,10 @@ func textRoots(d *yjs.Document, root string) (names []string) {
 		}
 	}
 	return names
+}
+
+// reading bounds what it may cost to read the text of one root: a document is at most 50 MiB, which is 1 GiB of work where it is
+// gone over twenty times.
+func reading(ctx context.Context) *yjs.Budget {
+	return &yjs.Budget{Bytes: 64 << 20, Work: 1 << 30, Check: ctx.Err}
 }

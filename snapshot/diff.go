@@ -50,7 +50,11 @@ func (s *Store) Diff(ctx context.Context, doc stream.Doc, from, to Moment) (Diff
 	}
 	for _, name := range textRoots(d, "") {
 		w := changeWriter{list: []TextChange{}, inserts: inserts, deletes: &deletes, op: op}
-		for i, c := range d.TextDiff(old, name) {
+		changes, err := d.TextDiff(old, name, reading(ctx))
+		if err != nil {
+			return Diff{}, err
+		}
+		for i, c := range changes {
 			if i%lookUp == 0 && ctx.Err() != nil {
 				return Diff{}, ctx.Err()
 			}

@@ -24,7 +24,7 @@ func (h *house) text(s *Store, doc stream.Doc, m Moment) string {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	return d.Text("text")
+	return textOf(d)
 }
 
 // edit changes the document as a client would that has all of it, in the name of user.
@@ -354,4 +354,13 @@ func TestImportFromTheFutureDoesNotHoldTimeTravelBack(t *testing.T) {
 	if err != nil || st.Seq != seqs[0] {
 		t.Errorf("in a second the document is at %d (%v), want %d", st.Seq, err, seqs[0])
 	}
+}
+
+// textOf is the text of the root "text".
+func textOf(d *yjs.Document) string {
+	text, _, err := d.Text("text", yjs.KindText, nil)
+	if err != nil {
+		return "error: " + err.Error()
+	}
+	return string(text)
 }

@@ -210,16 +210,16 @@ func (v *yjsView) differs(t testing.TB, d *Document) string {
 		return fmt.Sprintf("roots (pending in yjs: %v): %s", v.Pending, firstDifference(got, v.Roots))
 	}
 	if v.Full {
-		if got := tree(d.JSON(sessionReadKinds)); !reflect.DeepEqual(got, v.JSON) {
+		if got := tree(d.JSON(sessionReadKinds, nil)); !reflect.DeepEqual(got, v.JSON) {
 			return "JSON: " + firstDifference(got, v.JSON)
 		}
-		if got := tree(d.Delta("t")); !reflect.DeepEqual(got, v.Delta) {
+		if got := tree(d.Delta("t", nil)); !reflect.DeepEqual(got, v.Delta) {
 			return "delta: " + firstDifference(got, v.Delta)
 		}
-		if got := d.Text("t"); got != v.Text {
+		if got := textOf(d, "t"); got != v.Text {
 			return fmt.Sprintf("text: got %q, want %q", got, v.Text)
 		}
-		if got, err := d.XML("x", KindAuto); err != nil || got != v.XML {
+		if got, err := d.XML("x", KindAuto, nil); err != nil || got != v.XML {
 			return fmt.Sprintf("markup: got %q, %v, want %q", got, err, v.XML)
 		}
 	}
@@ -529,7 +529,7 @@ func (c *comparison) past(kept, then *Document) {
 	}
 
 	var text, before []byte
-	for _, x := range kept.TextDiff(then, "t") {
+	for _, x := range diffOf(kept, then, "t") {
 		if x.Change != Deleted {
 			text = append(text, x.Text...)
 		}
@@ -544,7 +544,7 @@ func (c *comparison) past(kept, then *Document) {
 		c.fail("text difference, before: got %q, want %q", got, s.Then.Text)
 	}
 	// Runs go into nested types too; each must be what the store has at its clocks.
-	for _, r := range kept.Runs("t") {
+	for _, r := range runsOf(kept, "t") {
 		if got := kept.client(r.Client).at(r.Clock); got.deleted() || !bytes.HasPrefix([]byte(r.Text), got.data) && got.clock == r.Clock {
 			c.fail("run %+v: got %q", r, got.data)
 		}

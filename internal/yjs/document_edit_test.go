@@ -57,7 +57,7 @@ func TestServerEditsNeverPartACharacter(t *testing.T) {
 		}
 	}
 	edit(t, d, 2, func(tx *Tx) { must1(t, tx.Text("t").Delete(1, 2)) })
-	if got := d.Text("t"); got != "ab" {
+	if got := textOf(d, "t"); got != "ab" {
 		t.Errorf("text: got %q, want %q", got, "ab")
 	}
 }
@@ -71,12 +71,12 @@ func TestClientsThatPartCharactersLeaveReplacements(t *testing.T) {
 	x := Struct{Client: 2, Len: 1, Info: RefString | infoOrigin | infoRight, Origin: ID{1, 1}, Right: ID{1, 2}, Content: []byte("x")}
 	u := append(x.Append([]byte{1, 1, 2, 0}), 0)
 	apply(t, d, u)
-	if got, want := d.Text("t"), "a\ufffdx\ufffdb"; got != want {
+	if got, want := textOf(d, "t"), "a\ufffdx\ufffdb"; got != want {
 		t.Errorf("text: got %q, want %q", got, want)
 	}
 	// Who deletes the x gets no character back either: the halves are what they are.
 	apply(t, d, []byte{0, 1, 2, 1, 0, 1})
-	if got, want := d.Text("t"), "a\ufffd\ufffdb"; got != want {
+	if got, want := textOf(d, "t"), "a\ufffd\ufffdb"; got != want {
 		t.Errorf("text: got %q, want %q", got, want)
 	}
 }
@@ -96,7 +96,7 @@ func TestRestoreMakesPartedCharactersWhole(t *testing.T) {
 			if _, err := d.Restore(then, 3); err != nil {
 				t.Fatal(err)
 			}
-			if got := d.Text("t"); got != text {
+			if got := textOf(d, "t"); got != text {
 				t.Errorf("%q parted after unit %d and restored: got %q", text, at, got)
 			}
 			must1(t, d.check())
@@ -194,7 +194,7 @@ func TestTheSamePendingStructsAreKeptOnce(t *testing.T) {
 	// The first five, and what they wait for: nothing.
 	s = Struct{Client: 9, Len: 5, Info: RefString, Root: []byte("t"), Content: []byte("begin")}
 	apply(t, d, append(s.Append([]byte{1, 1, 9, 0}), 0))
-	if got := d.Text("t"); got != "begin"+text {
+	if got := textOf(d, "t"); got != "begin"+text {
 		t.Errorf("text: got %.20q", got)
 	}
 }
@@ -221,7 +221,7 @@ func TestPendingStructsFollowEachOther(t *testing.T) {
 	if p := d.Pending(); p.Structs > 0 || !p.Deletes.Empty() {
 		t.Errorf("pending: got %+v, want nothing", p)
 	}
-	if got, want := d.Text("t"), a.Text("t"); got != want {
+	if got, want := textOf(d, "t"), textOf(a, "t"); got != want {
 		t.Errorf("text: got %q, want %q", got, want)
 	}
 	must1(t, d.check())
@@ -245,21 +245,21 @@ func TestDeepTypesAreDeletedButNotReadOut(t *testing.T) {
 	for _, keep := range []bool{false, true} {
 		d := NewDocument(DocumentOptions{KeepDeleted: keep})
 		apply(t, d, u)
-		if _, err := d.JSON(nil); !errors.Is(err, ErrTooDeep) {
+		if _, err := d.JSON(nil, nil); !errors.Is(err, ErrTooDeep) {
 			t.Errorf("JSON: got %v, want ErrTooDeep", err)
 		}
-		if _, err := d.XML("a", KindXMLFragment); err != nil {
+		if _, err := d.XML("a", KindXMLFragment, nil); err != nil {
 			t.Errorf("markup: got %v; an array is no node", err)
 		}
 		empty := NewDocument(DocumentOptions{})
-		d.TextDiff(empty, "a")
-		d.Runs("a")
+		diffOf(d, empty, "a")
+		runsOf(d, "a")
 		full, err := OpenDocument(DocumentOptions{}, u)
 		must1(t, err)
 		if _, err := d.Restore(empty, 2); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := d.JSON(map[string]Kind{"a": KindArray}); err != nil || string(got) != `{"a":[]}` {
+		if got, err := d.JSON(map[string]Kind{"a": KindArray}, nil); err != nil || string(got) != `{"a":[]}` {
 			t.Errorf("restored to nothing: got %.40s, %v", got, err)
 		}
 		if _, err := d.Restore(full, 2); err != nil {
@@ -287,7 +287,7 @@ func TestLongArraysAreCutAndStayWhole(t *testing.T) {
 	for _, d := range []*Document{d, e} {
 		must1(t, d.check())
 		var got map[string][]any
-		p, err := d.JSON(nil)
+		p, err := d.JSON(nil, nil)
 		must1(t, err)
 		must1(t, json.Unmarshal(p, &got))
 		if a := got["a"]; len(a) != 5002 || a[4999] != 4999.0 || a[5000] != "middle" || a[5001] != 9999.0 {
@@ -318,7 +318,7 @@ func TestSameUpdatesGiveTheSameBytes(t *testing.T) {
 		for range 3 {
 			d := NewDocument(DocumentOptions{})
 			apply(t, d, c.Updates...)
-			p, err := d.JSON(nil)
+			p, err := d.JSON(nil, nil)
 			must1(t, err)
 			u := d.Encode(nil)
 			if first == nil {
@@ -352,7 +352,7 @@ func TestMarksWithSpaceAround(t *testing.T) {
 	}
 	d := NewDocument(DocumentOptions{})
 	apply(t, d, update([]Struct{mark(0, " true\n"), text(5, 1, "x").after(5, 0), mark(2, " null "), text(5, 3, "y").after(5, 2)}))
-	got, err := d.Delta("t")
+	got, err := d.Delta("t", nil)
 	if want := `[{"insert":"x","attributes":{"b":true}},{"insert":"y"}]`; err != nil || string(got) != want {
 		t.Errorf("got %s %v, want %s", got, err, want)
 	}
@@ -373,7 +373,7 @@ func TestRootKindsAreGuessed(t *testing.T) {
 		tx.Map("gone map").Delete("k")
 		tx.Root("never")
 	})
-	want := map[string]Kind{"text": KindText, "map": KindMap, "array": KindArray, "xml": KindXMLFragment, "element": KindXMLElement, "gone": KindText, "gone map": KindMap, "never": KindAuto}
+	want := map[string]Kind{"text": KindText, "map": KindMap, "array": KindArray, "xml": KindXMLFragment, "element": KindXMLElement, "gone": KindAuto, "gone map": KindMap, "never": KindAuto}
 	for _, r := range d.Roots() {
 		if r.Kind != want[r.Name] {
 			t.Errorf("%s: got %v, want %v", r.Name, r.Kind, want[r.Name])
@@ -383,9 +383,9 @@ func TestRootKindsAreGuessed(t *testing.T) {
 	if len(want) > 0 {
 		t.Errorf("roots missing: %v", want)
 	}
-	p, err := d.JSON(map[string]Kind{"text": KindArray, "extra": KindMap})
+	p, err := d.JSON(map[string]Kind{"text": KindArray, "extra": KindMap}, nil)
 	must1(t, err)
-	if got, want := string(p), `{"array":[1],"element":"<undefined a=\"1\">x</undefined>","extra":{},"gone":"","gone map":{},"map":{"k":1},"text":["x"],"xml":"<p></p>"}`; got != want {
+	if got, want := string(p), `{"array":[1],"element":"<undefined a=\"1\">x</undefined>","extra":{},"gone map":{},"map":{"k":1},"text":["x"],"xml":"<p></p>"}`; got != want {
 		t.Errorf("JSON: got %s, want %s", got, want)
 	}
 }
@@ -405,11 +405,36 @@ func ExampleDocument_Edit() {
 	if err != nil {
 		panic(err)
 	}
-	p, _ := other.JSON(nil)
-	delta, _ := other.Delta("note")
+	p, _ := other.JSON(nil, nil)
+	delta, _ := other.Delta("note", nil)
 	fmt.Println(string(p))
 	fmt.Println(string(delta))
 	// Output:
 	// {"meta":{"tags":["a",1.5,null]},"note":"Hello"}
 	// [{"insert":"Hello","attributes":{"bold":true}}]
+}
+
+// textOf is the text of a root that is a text; what a root that is not there has is none.
+func textOf(d *Document, name string) string {
+	text, _, err := d.Text(name, KindText, nil)
+	if err != nil {
+		return "error: " + err.Error()
+	}
+	return string(text)
+}
+
+func diffOf(d, old *Document, name string) []TextChange {
+	list, err := d.TextDiff(old, name, nil)
+	if err != nil {
+		panic(err)
+	}
+	return list
+}
+
+func runsOf(d *Document, name string) []TextRun {
+	list, err := d.Runs(name, nil)
+	if err != nil {
+		panic(err)
+	}
+	return list
 }

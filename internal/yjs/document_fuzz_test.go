@@ -46,7 +46,7 @@ func FuzzDocumentApply(f *testing.F) {
 			}
 			sameAgain(t, d, keep)
 			if middle != nil && d.pending[1<<40] == nil {
-				d.TextDiff(middle, "t")
+				diffOf(d, middle, "t")
 				if _, err := d.Restore(middle, 1<<40); err != nil && !errors.Is(err, ErrBusyClient) && !errors.Is(err, ErrKind) {
 					t.Fatalf("restore: %v", err)
 				}
@@ -94,12 +94,12 @@ func sameAgain(t *testing.T, d *Document, keep bool) {
 			t.Fatalf("own state %x: root %q has another length, want %d", state, r.Name, b.length)
 		}
 		for kind := KindAuto; kind <= KindXMLText; kind++ {
-			if _, err := d.JSON(map[string]Kind{r.Name: kind}); err != nil && !errors.Is(err, ErrTooDeep) {
+			if _, err := d.JSON(map[string]Kind{r.Name: kind}, nil); err != nil && !errors.Is(err, ErrTooDeep) {
 				t.Fatalf("own state %x: root %q as %v: %v", state, r.Name, kind, err)
 			}
 		}
-		d.Delta(r.Name)
-		d.Runs(r.Name)
+		d.Delta(r.Name, nil)
+		runsOf(d, r.Name)
 	}
 }
 

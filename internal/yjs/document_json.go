@@ -21,8 +21,9 @@ const maxReadDepth = 2000
 //
 // Keys go in ascending order, inside of plain objects as they were written. What JSON lacks: bytes become
 // {"$bin": base64}, a sub-document {"$subdoc": guid}, a bigint its digits in a string, NaN and infinities null; undefined
-// is left out of objects and is null in arrays. The error is ErrTooDeep.
-func (d *Document) JSON(kinds map[string]Kind) ([]byte, error) {
+// is left out of objects and is null in arrays. A root of which nothing is left that tells its kind is left out. The error is
+// ErrTooDeep, or one of the budget.
+func (d *Document) JSON(kinds map[string]Kind, b *Budget) ([]byte, error) {
 	names := make([]string, 0, len(d.roots)+len(kinds))
 	for name := range d.roots {
 		names = append(names, name)
@@ -33,7 +34,7 @@ func (d *Document) JSON(kinds map[string]Kind) ([]byte, error) {
 		}
 	}
 	slices.Sort(names)
-	w := jsonWriter{dst: []byte{'{'}}
+	w := jsonWriter{dst: []byte{'{'}, budget: b}
 	for _, name := range names {
 		kind := kinds[name]
 		t := d.roots[name]
@@ -53,9 +54,18 @@ func (d *Document) JSON(kinds map[string]Kind) ([]byte, error) {
 
 // jsonWriter appends JSON. The first error sticks; what was written then is of no use.
 type jsonWriter struct {
-	dst   []byte
-	depth int
-	err   error
+	dst    []byte
+	depth  int
+	err    error
+	budget *Budget
+}
+
+// spend counts the writing of something; false ends it.
+func (w *jsonWriter) spend(work int) bool {
+	if w.err == nil {
+		w.err = w.budget.spend(work+1, len(w.dst))
+	}
+	return w.err == nil
 }
 
 // enter goes one level deeper; false if that is too deep.
@@ -93,7 +103,7 @@ func (w *jsonWriter) shared(t *docType, kind Kind) {
 		w.dst = appendJSONString(w.dst, t.text(nil))
 	case KindArray:
 		w.dst = append(w.dst, '[')
-		for it := t.start; it != nil && w.err == nil; it = it.right {
+		for it := t.start; it != nil && w.spend(0); it = it.right {
 			if it.visible() {
 				w.items(it)
 			}
@@ -102,14 +112,14 @@ func (w *jsonWriter) shared(t *docType, kind Kind) {
 	case KindMap, KindXMLHook:
 		w.dst = append(w.dst, '{')
 		for _, e := range t.sortedEntries() {
-			if it := e.value(); it != nil && !it.undefined() {
+			if it := e.value(); it != nil && !it.undefined() && w.spend(len(it.data)) {
 				w.key(e.key)
 				w.lastUnit(it)
 			}
 		}
 		w.dst = append(w.dst, '}')
 	case KindXMLElement, KindXMLFragment, KindXMLText:
-		x := xmlWriter{depth: w.depth}
+		x := xmlWriter{depth: w.depth, before: len(w.dst), budget: w.budget}
 		x.shared(t, kind)
 		if x.err != nil {
 			w.err = x.err
@@ -170,7 +180,7 @@ func (it *docItem) undefined() bool {
 func (w *jsonWriter) items(it *docItem) {
 	switch it.ref {
 	case RefAny:
-		for p := it.data; len(p) > 0 && w.err == nil; {
+		for p := it.data; len(p) > 0 && w.spend(0); {
 			w.next()
 			p = w.any(p)
 		}
@@ -182,7 +192,7 @@ func (w *jsonWriter) items(it *docItem) {
 		}
 	case RefString:
 		// Characters of a text that stands in an array count one by one, as JavaScript's split does it.
-		for p := it.data; len(p) > 0; {
+		for p := it.data; len(p) > 0 && w.spend(0); {
 			r, n := utf8.DecodeRune(p)
 			if r > 0xffff {
 				w.next()
@@ -280,7 +290,7 @@ func (w *jsonWriter) anyAt(c *cursor) {
 			return
 		}
 		w.dst = append(w.dst, '[')
-		for n := c.uint(); n > 0 && c.err == nil; n-- {
+		for n := c.uint(); n > 0 && c.err == nil && w.spend(0); n-- {
 			w.next()
 			w.anyAt(c)
 		}
@@ -292,7 +302,7 @@ func (w *jsonWriter) anyAt(c *cursor) {
 			return
 		}
 		w.dst = append(w.dst, '{')
-		for n := c.uint(); n > 0 && c.err == nil; n-- {
+		for n := c.uint(); n > 0 && c.err == nil && w.spend(0); n-- {
 			key := c.bytes()
 			if c.left() > 0 && c.b[c.off] == anyUndefined {
 				c.off++

@@ -38,12 +38,12 @@ func manifestOf(t testing.TB, name string) (m struct {
 // richFinal is what rich-mixed.final.json has: delta, JSON and markup, with tags for what JSON lacks.
 func richFinal(t *testing.T, d *Document) any {
 	t.Helper()
-	xml, err := d.XML("prosemirror", KindAuto)
+	xml, err := d.XML("prosemirror", KindAuto, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return jsonTree(t, object{
-		"rich":        object{"text": d.Text("rich"), "delta": finalDelta(d.roots["rich"])},
+		"rich":        object{"text": textOf(d, "rich"), "delta": finalDelta(d.roots["rich"])},
 		"meta":        finalValue(d.roots["meta"], KindMap),
 		"list":        finalValue(d.roots["list"], KindArray),
 		"prosemirror": xml,
@@ -201,7 +201,7 @@ func checkFinal(t *testing.T, how string, d *Document, root, sum string, vector 
 			t.Errorf("%s: final state: %s", how, firstDifference(got, want))
 		}
 	}
-	h := sha256.Sum256([]byte(d.Text(root)))
+	h := sha256.Sum256([]byte(textOf(d, root)))
 	if got := hex.EncodeToString(h[:]); got != sum {
 		t.Errorf("%s: text: got sum %s, want %s", how, got, sum)
 	}

@@ -423,10 +423,10 @@ type TextChange struct {
 // TextDiff compares the text of a root in old, an earlier state of the same document, with d's, character by character as
 // they were written: nothing is guessed from likeness. Pieces come in the order of the text, deleted ones where they stood;
 // of nested types in lists too, as XML has them. Neighbours differ in what became of them, or do not follow each other.
-func (d *Document) TextDiff(old *Document, name string) []TextChange {
+func (d *Document) TextDiff(old *Document, name string, b *Budget) ([]TextChange, error) {
 	t := d.roots[name]
 	if t == nil {
-		return nil
+		return nil, nil
 	}
 	r := restore{old: old}
 	var w diffWriter
@@ -440,11 +440,14 @@ func (d *Document) TextDiff(old *Document, name string) []TextChange {
 	for {
 		for it == nil {
 			if len(stack) == 0 {
-				return w.done()
+				return w.done(), nil
 			}
 			top := stack[len(stack)-1]
 			stack = stack[:len(stack)-1]
 			it, all = top.it.right, top.change
+		}
+		if err := b.spend(len(it.data)+1, w.size); err != nil {
+			return nil, err
 		}
 		var into *docType
 		change := all
@@ -483,6 +486,7 @@ func (d *Document) TextDiff(old *Document, name string) []TextChange {
 type diffWriter struct {
 	list []TextChange
 	text []byte
+	size int // bytes of all texts
 }
 
 func (w *diffWriter) add(change Change, it *docItem, from, to uint64) {
@@ -497,6 +501,7 @@ func (w *diffWriter) add(change Change, it *docItem, from, to uint64) {
 	if half {
 		b += 4
 	}
+	w.size += b - a
 	if n := len(w.list); n > 0 {
 		last := &w.list[n-1]
 		if last.Change == change && last.Client == it.client.id && last.Clock+last.Len == from {

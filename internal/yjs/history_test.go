@@ -18,7 +18,7 @@ func TestRestoreKeepsWhatStayed(t *testing.T) {
 	})
 	then, err := OpenDocument(DocumentOptions{}, d.Encode(nil))
 	must1(t, err)
-	want, err := then.JSON(nil)
+	want, err := then.JSON(nil, nil)
 	must1(t, err)
 	edit(t, d, 2, func(tx *Tx) {
 		must1(t, tx.Text("t").Delete(4, 4))        // "two "
@@ -33,10 +33,10 @@ func TestRestoreKeepsWhatStayed(t *testing.T) {
 	})
 	update, err := d.Restore(then, 3)
 	must1(t, err)
-	if got, err := d.JSON(nil); err != nil || !bytes.Equal(got, want) {
+	if got, err := d.JSON(nil, nil); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("restored: got %s, %v, want %s", got, err, want)
 	}
-	if got, want := d.Runs("t"), []TextRun{{1, 0, 4, "one "}, {3, 10, 4, "two "}, {1, 8, 5, "three"}}; len(got) != 3 || got[0] != want[0] || got[2] != want[2] || got[1].Client != 3 || got[1].Text != "two " {
+	if got, want := runsOf(d, "t"), []TextRun{{1, 0, 4, "one "}, {3, 10, 4, "two "}, {1, 8, 5, "three"}}; len(got) != 3 || got[0] != want[0] || got[2] != want[2] || got[1].Client != 3 || got[1].Text != "two " {
 		t.Errorf("runs: got %v, want %v", got, want)
 	}
 	// The update says only what changed.
@@ -58,7 +58,7 @@ func TestRestoreKeepsWhatStayed(t *testing.T) {
 	apply(t, late, then.Encode(nil))
 	typed := edit(t, late, 4, func(tx *Tx) { must1(t, tx.Text("t").Insert(13, "!", nil)) })
 	apply(t, d, typed)
-	if got, want := d.Text("t"), "one two three!"; got != want {
+	if got, want := textOf(d, "t"), "one two three!"; got != want {
 		t.Errorf("with an edit that was under way: got %q, want %q", got, want)
 	}
 	if u, err := d.Restore(d, 5); u != nil || err != nil {
@@ -81,7 +81,7 @@ func TestStatesOfThePastNeedWhatWasDeleted(t *testing.T) {
 		then, err := d.At(v, &deletes)
 		if keep {
 			must1(t, err)
-			if got := then.Text("t"); got != "abc" {
+			if got := textOf(then, "t"); got != "abc" {
 				t.Errorf("then: got %q, want %q", got, "abc")
 			}
 			if !reflect.DeepEqual(then.Vector(), v) {
@@ -110,7 +110,7 @@ func TestTextDiffGoesByWhoWroteWhat(t *testing.T) {
 		must1(t, tx.Text("t").Delete(1, 2))
 		must1(t, tx.Text("t").Insert(1, "a", nil)) // the same letter, but another's
 	})
-	got := d.TextDiff(old, "t")
+	got := diffOf(d, old, "t")
 	want := map[TextChange]bool{
 		{Kept, TextRun{1, 0, 1, "a"}}: true, {Deleted, TextRun{1, 1, 2, "aa"}}: true,
 		{Inserted, TextRun{2, 0, 1, "a"}}: true, {Kept, TextRun{1, 3, 1, "a"}}: true,
@@ -146,7 +146,7 @@ func BenchmarkRestore(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.StopTimer()
-		if d.Text("text") != then.Text("text") {
+		if textOf(d, "text") != textOf(then, "text") {
 			b.Fatal("the text is not what it was")
 		}
 		b.StartTimer()

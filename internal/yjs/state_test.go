@@ -360,7 +360,7 @@ func TestWhatIsKnownComesIntoNoLogASecondTime(t *testing.T) {
 		for how, late := range map[string][]byte{"merged": must2(t)(Merge(first, r.Ready)), "joined": must2(t)(Join(first, r.Ready)), "compacted": must2(t)(Compact(first, r.Ready))} {
 			d := NewDocument(DocumentOptions{})
 			apply(t, d, late)
-			if got, want := d.Text("t"), live.Text("t"); got != want {
+			if got, want := textOf(d, "t"), textOf(live, "t"); got != want {
 				t.Errorf("%s, %s: got %q, want %q as shown to those who were there", name, how, got, want)
 			}
 		}

@@ -5,15 +5,6 @@ import (
 	"slices"
 )
 
-// Text is the plain text of a root: its visible strings, without marks and embeds, as Y.Text's toString gives it.
-func (d *Document) Text(name string) string {
-	t := d.roots[name]
-	if t == nil {
-		return ""
-	}
-	return string(t.text(nil))
-}
-
 // text appends the visible strings of a list.
 func (t *docType) text(dst []byte) []byte {
 	if dst == nil {
@@ -29,16 +20,16 @@ func (t *docType) text(dst []byte) []byte {
 
 // Delta is a text root as a Quill delta, a JSON array of {"insert", "attributes"}, as Y.Text's toDelta gives it: every
 // Format ends an insert, also where it changes nothing. A type that is embedded appears as its JSON.
-func (d *Document) Delta(name string) ([]byte, error) {
+func (d *Document) Delta(name string, b *Budget) ([]byte, error) {
 	t := d.roots[name]
 	if t == nil {
 		return []byte("[]"), nil
 	}
-	w := jsonWriter{dst: []byte{'['}}
+	w := jsonWriter{dst: []byte{'['}, budget: b}
 	t.eachInsert(func(text []byte, it *docItem, marks []docMark) bool {
 		w.next()
 		w.insert(text, it, marks)
-		return w.err == nil
+		return w.spend(len(text))
 	})
 	return append(w.dst, ']'), w.err
 }
@@ -54,6 +45,9 @@ func (w *jsonWriter) insert(text []byte, it *docItem, marks []docMark) {
 	if len(marks) > 0 {
 		w.dst = append(w.dst, `,"attributes":{`...)
 		for _, m := range marks {
+			if !w.spend(len(m.key) + len(m.value)) {
+				return
+			}
 			w.key(m.key)
 			w.dst = append(w.dst, m.value...)
 		}
@@ -143,11 +137,13 @@ type TextRun struct {
 
 // Runs is the visible text of a root in its order, with the client and the clocks of every piece; of nested types in lists
 // too, as XML has them. Neighbours are of different clients, or of clocks that do not follow each other.
-func (d *Document) Runs(name string) []TextRun {
+func (d *Document) Runs(name string, b *Budget) ([]TextRun, error) {
 	t := d.roots[name]
 	if t == nil {
-		return nil
+		return nil, nil
 	}
+	size := 0
+	var err error
 	var runs []TextRun
 	var text bytes.Buffer
 	flush := func() {
@@ -156,27 +152,29 @@ func (d *Document) Runs(name string) []TextRun {
 			text.Reset()
 		}
 	}
-	t.eachDeep(func(it *docItem) {
-		if it.ref != RefString {
-			return
+	t.eachDeep(func(it *docItem) bool {
+		size += len(it.data)
+		if err = b.spend(len(it.data)+1, size); err != nil || it.ref != RefString {
+			return err == nil
 		}
 		if n := len(runs); n > 0 {
 			if last := &runs[n-1]; last.Client == it.client.id && last.Clock+last.Len == it.clock {
 				last.Len += it.length
 				text.Write(it.data)
-				return
+				return true
 			}
 		}
 		flush()
 		runs = append(runs, TextRun{Client: it.client.id, Clock: it.clock, Len: it.length})
 		text.Write(it.data)
+		return true
 	})
 	flush()
-	return runs
+	return runs, err
 }
 
-// eachDeep goes over all visible list items, and into types that are among them.
-func (t *docType) eachDeep(f func(it *docItem)) {
+// eachDeep goes over all visible list items, and into types that are among them, until f says false.
+func (t *docType) eachDeep(f func(it *docItem) bool) {
 	var stack []*docItem
 	it := t.start
 	for {
@@ -191,7 +189,9 @@ func (t *docType) eachDeep(f func(it *docItem)) {
 			it = it.right
 			continue
 		}
-		f(it)
+		if !f(it) {
+			return
+		}
 		if it.ref == RefType {
 			stack = append(stack, it)
 			it = it.typ.start

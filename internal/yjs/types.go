@@ -57,8 +57,8 @@ type Root struct {
 }
 
 // Roots are the root types that anything was ever put into, by name. Their kinds are guesses: keys only make a map; text,
-// formats and embeds a text; XML nodes a fragment, or an element if there are attributes too; other lists are arrays, and
-// a list of which nothing is left is taken for a text.
+// formats and embeds a text; XML nodes a fragment, or an element if there are attributes too; other lists are arrays. What is
+// deleted counts while it is kept; of a list of which nothing is left the kind is not known (KindAuto).
 func (d *Document) Roots() []Root {
 	roots := make([]Root, 0, len(d.rootOrder))
 	for _, t := range d.rootOrder {
@@ -83,7 +83,7 @@ func (t *docType) guess() Kind {
 		k := KindArray
 		switch it.ref {
 		case RefDeleted:
-			k = KindText
+			k = KindAuto // it may have been anything
 		case RefString, RefFormat, RefEmbed:
 			k = KindText
 		case RefType:

@@ -12,8 +12,8 @@ import (
 
 // XML is the markup of a root that is a fragment, an element or a text (KindXMLText), exactly as Yjs's toString gives it:
 // attributes sorted, nothing escaped, values as JavaScript makes strings of them. It is meant for reading and comparing, not
-// for a browser. The error is ErrTooDeep.
-func (d *Document) XML(name string, kind Kind) (string, error) {
+// for a browser. The error is ErrTooDeep, or one of the budget.
+func (d *Document) XML(name string, kind Kind, b *Budget) (string, error) {
 	t := d.roots[name]
 	if t == nil {
 		t = &docType{name: name}
@@ -21,16 +21,26 @@ func (d *Document) XML(name string, kind Kind) (string, error) {
 	if kind == KindAuto {
 		kind = KindXMLFragment
 	}
-	var w xmlWriter
+	w := xmlWriter{budget: b}
 	w.shared(t, kind)
 	return string(w.dst), w.err
 }
 
 // xmlWriter appends what JavaScript's toString makes of types and values. The first error sticks.
 type xmlWriter struct {
-	dst   []byte
-	depth int
-	err   error
+	dst    []byte
+	depth  int
+	err    error
+	before int // bytes of output that stand before dst
+	budget *Budget
+}
+
+// spend counts the writing of something; false ends it.
+func (w *xmlWriter) spend(work int) bool {
+	if w.err == nil {
+		w.err = w.budget.spend(work+1, w.before+len(w.dst))
+	}
+	return w.err == nil
 }
 
 const jsObject = "[object Object]"
@@ -70,7 +80,7 @@ func (w *xmlWriter) shared(t *docType, kind Kind) {
 		entries := slices.Clone(t.entries)
 		slices.SortFunc(entries, func(a, b *docEntry) int { return compareUTF16(a.key, b.key) })
 		for _, e := range entries {
-			if it := e.value(); it != nil {
+			if it := e.value(); it != nil && w.spend(len(it.data)) {
 				w.str(" " + e.key + `="`)
 				w.lastUnit(it)
 				w.str(`"`)
@@ -85,7 +95,7 @@ func (w *xmlWriter) shared(t *docType, kind Kind) {
 }
 
 func (w *xmlWriter) children(t *docType) {
-	for it := t.start; it != nil && w.err == nil; it = it.right {
+	for it := t.start; it != nil && w.spend(0); it = it.right {
 		if !it.visible() {
 			continue
 		}
@@ -93,7 +103,7 @@ func (w *xmlWriter) children(t *docType) {
 		case RefString:
 			w.dst = append(w.dst, it.data...)
 		case RefAny:
-			for p := it.data; len(p) > 0 && w.err == nil; {
+			for p := it.data; len(p) > 0 && w.spend(0); {
 				p = w.any(p, true)
 			}
 		case RefJSON:
@@ -142,6 +152,9 @@ func (w *xmlWriter) markup(t *docType) {
 		sorted := slices.Clone(marks)
 		slices.SortFunc(sorted, func(a, b docMark) int { return compareUTF16(a.key, b.key) })
 		for _, m := range sorted {
+			if !w.spend(2*len(m.key) + len(m.value)) {
+				return false
+			}
 			w.str("<" + m.key)
 			w.markAttributes(m.value)
 			w.str(">")
@@ -151,10 +164,16 @@ func (w *xmlWriter) markup(t *docType) {
 		} else {
 			w.lastUnit(it)
 		}
+		if !w.spend(len(text)) {
+			return false
+		}
 		for i := len(sorted) - 1; i >= 0; i-- {
 			w.str("</" + sorted[i].key + ">")
+			if !w.spend(0) {
+				return false
+			}
 		}
-		return w.err == nil
+		return true
 	})
 }
 
@@ -287,7 +306,7 @@ func (w *xmlWriter) anyAt(c *cursor, inner bool) {
 			return
 		}
 		n := c.uint()
-		for i := uint64(0); i < n && c.err == nil; i++ {
+		for i := uint64(0); i < n && c.err == nil && w.spend(0); i++ {
 			if i > 0 {
 				w.str(",")
 			}
