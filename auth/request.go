@@ -55,6 +55,13 @@ func (p Proxies) trusts(a netip.Addr) bool {
 	return false
 }
 
+// Before reports whether a request comes from a proxy that may say how the client reached it: a trusted one, or a program of this
+// machine.
+func (p Proxies) Before(r *http.Request) bool {
+	a, err := remoteAddr(r.RemoteAddr)
+	return err == nil && (a.IsLoopback() || p.trusts(a))
+}
+
 // ClientIP is the address of the client: the peer's, or, where the peer is a trusted proxy, the last in X-Forwarded-For
 // that is not one. "" where it cannot be told.
 func (p Proxies) ClientIP(r *http.Request) string {

@@ -538,6 +538,18 @@ const ops = {
   // opened waits until so many sockets of a client have stood.
   opened: ({ client, count, timeout = 10000 }) => { const c = get(client); return until(`${client} opened ${count} times`, timeout, () => c.opens.length >= count, () => JSON.stringify(stateOf(c))) },
   denied: ({ client, timeout = 10000 }) => { const c = get(client); return until(`${client} was told why`, timeout, () => c.denied.length > 0 || c.closes.length > 0, () => JSON.stringify(stateOf(c))).then(() => ({ denied: c.denied, closes: c.closes, textFrames: c.textFrames, terminal: c.terminal })) },
+  // sdk calls a method of Y-Sweet's server SDK; bytes go and come as base64.
+  async sdk ({ url, method, args = [] }) {
+    const { DocumentManager } = await import('@y-sweet/sdk')
+    const plain = v => v instanceof Uint8Array ? { bytes: b64(v) } : v
+    const bytes = v => v?.bytes ? new Uint8Array(Buffer.from(v.bytes, 'base64')) : v
+    if (method === 'connection') { // DocConnection with the token that a client was given
+      const { DocConnection } = await import('@y-sweet/sdk')
+      const [token, call, ...rest] = args
+      return plain(await new DocConnection(token)[call](...rest.map(bytes)) ?? null)
+    }
+    return plain(await new DocumentManager(url)[method](...args.map(bytes)) ?? null)
+  },
   custom ({ client, message }) { const c = get(client); c.family === 'hp' ? c.provider.sendStateless(message) : c.provider.sendMessage(message) },
 
   // tag writes one small unmistakable piece into a document and remembers which clock it ends at.

@@ -97,6 +97,7 @@ func pathProxy(t *testing.T, host, path string) string {
 	target := &url.URL{Scheme: "http", Host: host}
 	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(target)
+		r.Out.Host = r.In.Host
 		r.SetXForwarded()
 		r.Out.Header.Set("X-Forwarded-Prefix", path)
 	}}
@@ -434,7 +435,7 @@ func deleteDocument(t *testing.T, s *server, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header.Set("Authorization", "Bearer "+mint(t, nil))
+	req.Header.Set("Authorization", "Bearer "+mint(t, jwt.MapClaims{"app_metadata": M{"docs": []string{"doc:**:rwd"}}}))
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)

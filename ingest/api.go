@@ -102,7 +102,7 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request, segments []string) {
 	case first == "api":
 		a.o.Auth.CORS(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { a.serveAPI(w, r, segments[1:]) })).ServeHTTP(w, r)
 	case isSweet:
-		a.o.Auth.CORS(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { a.serveSweet(w, r, sweet) })).ServeHTTP(w, r)
+		a.o.Auth.CORS(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { a.serveSweetRoute(w, r, sweet) })).ServeHTTP(w, r)
 	case a.o.Page != nil:
 		a.o.Page.ServeHTTP(w, r)
 	default:

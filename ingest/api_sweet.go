@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"yjet/auth"
+	"yjet/snapshot"
+	"yjet/stream"
 )
 
 // A clientToken is what Y-Sweet's client connects with.
@@ -31,19 +33,85 @@ type sweetAuth struct {
 	DocID           string  `json:"docId"` // of /doc/new
 }
 
-// sweetPath reads /doc/new and /doc/{doc}/auth, which Y-Sweet's client and SDK
-// post to. name is "" for /doc/new.
-func sweetPath(segments []string) (name string, ok bool) {
+// A sweetRoute is one of the HTTP routes of Y-Sweet's client and SDK.
+type sweetRoute struct {
+	action string // check_store, new, auth, as-update, update
+	name   string // of the document, as asked for; "" where there is none
+}
+
+// sweetPath reads /check_store, /doc/new, and /doc/{doc}/… or /d/{doc}/…, where the SDK's base URL points to.
+func sweetPath(segments []string) (sweetRoute, bool) {
 	n := len(segments)
 	switch {
+	case n == 1 && segments[0] == "check_store":
+		return sweetRoute{action: "check_store"}, true
 	case n < 2 || segments[0] != "doc" && segments[0] != "d":
-		return "", false
+		return sweetRoute{}, false
 	case n == 2 && segments[1] == "new":
-		return "", true
-	case n >= 3 && segments[n-1] == "auth":
-		return strings.Join(segments[1:n-1], "/"), true
+		return sweetRoute{action: "new"}, true
+	case n >= 3:
+		switch action := segments[n-1]; action {
+		case "auth", "as-update", "update":
+			return sweetRoute{action, strings.Join(segments[1:n-1], "/")}, true
+		}
 	}
-	return "", false
+	return sweetRoute{}, false
+}
+
+// serveSweetRoute answers what Y-Sweet's SDK asks.
+func (a *api) serveSweetRoute(w http.ResponseWriter, r *http.Request, at sweetRoute) {
+	switch at.action {
+	case "check_store":
+		a.checkStore(w, r)
+	case "as-update":
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			notAllowed(w, "GET, HEAD")
+			return
+		}
+		a.withDoc(w, r, at.name, auth.Read, a.getSweet)
+	case "update":
+		if r.Method != http.MethodPost {
+			notAllowed(w, "POST")
+			return
+		}
+		a.withDoc(w, r, at.name, auth.ReadWrite, a.postDoc)
+	default:
+		a.serveSweet(w, r, at.name)
+	}
+}
+
+// checkStore says whether the log can be reached, to whom its token lets in at all.
+func (a *api) checkStore(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodPost && r.Method != http.MethodGet {
+		notAllowed(w, "GET, POST")
+		return
+	}
+	if !a.o.Auth.Open() {
+		if _, ok := a.identity(w, r); !ok {
+			return
+		}
+	}
+	if err := a.o.Log.Fault(); err != nil {
+		writeJSON(w, http.StatusOK, map[string]any{"ok": false, "error": causeStorage.message()})
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"ok": true})
+}
+
+// getSweet answers a document's state as one update. One that was named and not edited yet is empty.
+func (a *api) getSweet(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ auth.Grant) {
+	state, err := a.rooms.stateAt(r.Context(), doc, snapshot.Moment{})
+	switch {
+	case errors.Is(err, snapshot.ErrNotFound):
+		state.Update = emptyUpdate
+	case err != nil:
+		a.fail(w, doc, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Write(state.Update)
 }
 
 // serveSweet answers POST /doc/{doc}/auth with a client token: a ticket for one
@@ -118,18 +186,8 @@ func (a *api) serveSweet(w http.ResponseWriter, r *http.Request, name string) {
 			return
 		}
 	}
-	scheme := "http"
-	if r.TLS != nil || a.o.behindTLS(r) {
-		scheme = "https"
-	}
-	base := scheme + "://" + r.Host
+	base := a.o.publicBase(r)
 	out.BaseURL = base + "/d/" + url.PathEscape(name)
 	out.URL = "ws" + strings.TrimPrefix(base, "http") + "/d/" + url.PathEscape(name) + "/ws"
 	writeJSON(w, http.StatusOK, out)
-}
-
-// behindTLS reports whether a proxy, which is where a browser's https ends, says
-// that it does. A client that says so itself only misleads itself.
-func (o *Options) behindTLS(r *http.Request) bool {
-	return r.Header.Get("X-Forwarded-Proto") == "https"
 }

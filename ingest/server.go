@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,6 +38,9 @@ type Options struct {
 
 	// TrustedProxies may name the client in X-Forwarded-For; nobody else is believed.
 	TrustedProxies []netip.Prefix
+
+	// PublicURL is where browsers reach the server, with a path where a proxy serves it below one; nil: as the request says.
+	PublicURL *url.URL
 
 	// DrainPeriod is how long Drain takes to send everybody away, so that they
 	// do not all come back in the same moment. Default 5 s.
@@ -188,7 +192,23 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, causeMalformed)
 		return
 	}
+	if r.Header.Get("Sec-WebSocket-Key") != "" || r.Header.Get("Sec-WebSocket-Version") != "" {
+		s.lostUpgrade(w, r)
+		return
+	}
 	s.api.serve(w, r, segments)
+}
+
+// lostUpgrade answers a WebSocket handshake that a proxy has passed on as a plain request: proxies drop Upgrade and Connection unless
+// they are told.
+func (s *Server) lostUpgrade(w http.ResponseWriter, r *http.Request) {
+	const cure = `a proxy dropped "Upgrade" from the WebSocket handshake: it has to pass the header on ` +
+		`(nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";)`
+	s.metrics.refused("upgrade-lost")
+	s.log.Warn(cure, "path", clip(r.URL.Path), "peer", r.RemoteAddr)
+	w.Header().Set("Upgrade", "websocket")
+	w.Header().Set("Connection", "Upgrade")
+	writeError(w, http.StatusUpgradeRequired, "upgrade-lost", cure)
 }
 
 // forget takes a connection that has ended out of the server and logs it.

@@ -3,6 +3,7 @@ package main
 import (
 	"net"
 	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 
@@ -28,6 +29,7 @@ type config struct {
 	pprof            bool
 	logFormat        string
 	logLevel         string
+	publicURL        string
 	trustedProxies   string
 	drainFor         time.Duration
 
@@ -96,7 +98,8 @@ func configFlags(s *settings, c *config, dev bool) {
 	s.BoolVar(&c.pprof, "pprof", false, "serve Go profiles under /debug/pprof on --admin-addr")
 	s.StringVar(&c.logFormat, "log-format", "", "text or json (default: text on a terminal, else json)")
 	s.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
-	s.StringVar(&c.trustedProxies, "trusted-proxies", "", "`networks` (CIDR, comma-separated) whose X-Forwarded-For and -Proto are believed")
+	s.StringVar(&c.publicURL, "public-url", "", "`URL` at which browsers reach the server, with its path; default: as the request and the proxy before it say")
+	s.StringVar(&c.trustedProxies, "trusted-proxies", "", "`networks` (CIDR, comma-separated) whose X-Forwarded-For, -Host and -Prefix are believed")
 	s.DurationVar(&c.drainFor, "drain", 10*time.Second, "longest time from SIGTERM to the end")
 
 	authFlags(s, &c.auth, "")
@@ -236,6 +239,18 @@ func splitList(list string) []string {
 		}
 	}
 	return out
+}
+
+// public parses --public-url; nil where there is none.
+func (c *config) public() (*url.URL, error) {
+	if c.publicURL == "" {
+		return nil, nil
+	}
+	u, err := url.Parse(c.publicURL)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, usagef("--public-url is %q: want http or https, a host, and a path if there is one", c.publicURL)
+	}
+	return u, nil
 }
 
 // proxies parses --trusted-proxies; a bare address is a network of one.

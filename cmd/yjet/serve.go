@@ -328,12 +328,16 @@ func doorOptions(c *config, dev bool) (ingest.Options, error) {
 	if err != nil {
 		return ingest.Options{}, err
 	}
+	public, err := c.public()
+	if err != nil {
+		return ingest.Options{}, err
+	}
 	limits := ingest.Limits{ // zero fields are the defaults
 		Message: c.maxMessage, Document: c.maxDocument, Connections: c.maxConnections, PerIP: c.maxConnectionsIP, IdleUnload: c.unloadAfter,
 	}
 	return ingest.Options{
 		Limits: limits, Version: version, Dev: dev, Page: web.Handler(),
-		TrustedProxies: proxies, OnExpiry: c.auth.onExpiry, StampPresence: c.auth.stampPresence, LoadURL: c.loadURL,
+		TrustedProxies: proxies, PublicURL: public, OnExpiry: c.auth.onExpiry, StampPresence: c.auth.stampPresence, LoadURL: c.loadURL,
 		Webhook: outbound.WebhookOptions{
 			URL: c.webhook.url, Secret: c.webhook.secret,
 			DebounceWait: c.webhook.debounceWait, DebounceMaxWait: c.webhook.debounceMax, Timeout: c.webhook.timeout,
