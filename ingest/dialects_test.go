@@ -102,7 +102,16 @@ func TestDocumentOfASocketThatEndsWhileItIsLetInIsLeft(t *testing.T) {
 	refs := func() int { w.srv.rooms.mu.Lock(); defer w.srv.rooms.mu.Unlock(); return r.refs }
 	eventually(t, 5*time.Second, "the second holds the room", func() bool { return refs() == 2 })
 	c.leave()
-	time.Sleep(200 * time.Millisecond)
+	eventually(t, 5*time.Second, "its socket has ended", func() bool {
+		w.srv.mu.Lock()
+		defer w.srv.mu.Unlock()
+		for o := range w.srv.conns {
+			if o.ctx.Err() != nil {
+				return true
+			}
+		}
+		return false
+	})
 	r.hearing.Unlock()
 	eventually(t, 5*time.Second, "only the first holds the room", func() bool { return refs() == 1 })
 }
@@ -136,7 +145,10 @@ func TestHocuspocusMayTypeBeforeItsTokenComes(t *testing.T) {
 	c := w.dial("/")
 	u := insert(3, 0, "x")
 	c.send(append(yjs.AppendAddress(nil, []byte("early")), aware(7, 1, `{}`)...), hpSync("early", yjs.SyncUpdate, u))
-	time.Sleep(50 * time.Millisecond)
+	c.send([]byte{yjs.MsgPing}) // is answered after all that came before it
+	if f := c.next(); !bytes.Equal(f.data, []byte{yjs.MsgPong}) {
+		t.Errorf("got %x before the token came, want nothing but the pong", f.data)
+	}
 	c.send(hpAuth("early", token("ada", time.Hour)), hpSync("early", yjs.SyncStep1, []byte{0}))
 	address := yjs.AppendAddress(nil, []byte("early"))
 	if f := c.next(); !bytes.Equal(f.data, append(bytes.Clone(address), yjs.AppendAuthOK(nil, false)...)) {

@@ -253,6 +253,17 @@ func (c *client) code() int {
 	return 0
 }
 
+// turn returns when the server has handled all that the client sent, and all that it
+// queued for the client until then has come: messages of one socket are taken in order.
+func (c *client) turn() {
+	c.t.Helper()
+	c.mu.Lock()
+	n := c.count(yjs.MsgSync, yjs.SyncStep2)
+	c.mu.Unlock()
+	c.send(step1(nil))
+	c.wait("step 2", func() bool { return c.count(yjs.MsgSync, yjs.SyncStep2) > n })
+}
+
 // state is what the client knows of the document after all sync frames so far.
 // Callers hold the lock.
 func (c *client) state() *yjs.State {

@@ -132,7 +132,9 @@ func TestSavedIsNotEchoedForWhatWasDropped(t *testing.T) {
 	}
 	c.wait("a step 1 that asks again", func() bool { return c.count(yjs.MsgSync, yjs.SyncStep1) >= 2 })
 	c.send([]byte{yjs.MsgSaved, 1, 7})
-	time.Sleep(300 * time.Millisecond) // long enough for an echo, were there one
+	c.turn()
+	w.srv.rooms.tick(time.Now()) // settles what is due
+	c.turn()
 	c.mu.Lock()
 	n := c.echoes()
 	c.mu.Unlock()
@@ -174,11 +176,17 @@ func TestUpdateThatCannotBeCutEndsItsSenderAlone(t *testing.T) {
 	b.has(3, 6)
 	w.nats.Stop()
 	c.send(edit(insert(3, 6, "during")))
-	time.Sleep(100 * time.Millisecond)
+	c.turn()
 	b.send(edit(insert(2, 0, "innocent")))
-	time.Sleep(100 * time.Millisecond)
+	b.turn()
 	a.send(edit(uncuttable(1, 2<<20)))
-	time.Sleep(300 * time.Millisecond)
+	r := w.srv.rooms.find("uncut")
+	eventually(t, 5*time.Second, "it is refused, or waits behind the group under way", func() (taken bool) {
+		r.look(func() { taken = len(r.commit.gather) == 2 })
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return taken || a.closed
+	})
 	w.nats.Restart()
 	if got := a.code(); got != 4413 {
 		t.Errorf("close code of who sent too much: got %d, want 4413", got)
@@ -199,14 +207,14 @@ func TestValueThatFitsAloneIsStoredThoughItsNeighboursWereMergedWithIt(t *testin
 	b.has(3, 6)
 	w.nats.Stop()
 	a.send(edit(insert(3, 6, "during")))
-	time.Sleep(100 * time.Millisecond)
+	a.turn()
 	value := uncuttable(1, 60<<10)
 	value = uncuttable(1, w.log.MaxUpdate()-(len(value)-60<<10))
 	if len(value) != w.log.MaxUpdate() {
 		t.Fatalf("the value has %d bytes, want %d", len(value), w.log.MaxUpdate())
 	}
 	a.send(edit(value), edit(insert(3, 12, "after")))
-	time.Sleep(100 * time.Millisecond)
+	a.turn()
 	w.nats.Restart()
 	b.has(1, 1)
 	b.has(3, 17)
@@ -226,7 +234,7 @@ func TestWhatWaitedBehindATooLargeGroupIsNotToldToBeSaved(t *testing.T) {
 	eventually(t, 5*time.Second, "a group under way", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return r.commit.inflight != nil })
 	b.send(edit(insert(2, 0, "innocent")), []byte{yjs.MsgSaved, 1, 7})
 	eventually(t, 5*time.Second, "another behind it", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return len(r.commit.gather) > 0 })
-	time.Sleep(50 * time.Millisecond)
+	b.turn() // its question has come too
 	r.mu.Lock()
 	g, cancel := r.commit.inflight, r.commit.cancel
 	r.commit.cancel = func() {} // the append itself stays where it is
@@ -236,7 +244,8 @@ func TestWhatWaitedBehindATooLargeGroupIsNotToldToBeSaved(t *testing.T) {
 	if got := a.code(); got != 4413 {
 		t.Errorf("close code of the sender: got %d, want 4413", got)
 	}
-	time.Sleep(1500 * time.Millisecond) // the clock settles what is due each second
+	w.srv.rooms.tick(time.Now().Add(500 * time.Millisecond)) // settles what is due
+	b.turn()
 	b.mu.Lock()
 	n := b.echoes()
 	b.mu.Unlock()
@@ -346,7 +355,8 @@ func TestSessionThatFellBehindAtTheLastMomentCatchesUp(t *testing.T) {
 	a, b := w.open("/lag"), w.open("/lag")
 	r := w.srv.rooms.find("lag")
 	eventually(t, 5*time.Second, "both", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return len(r.sessions) == 2 })
-	time.Sleep(100 * time.Millisecond) // all is written
+	a.turn()
+	b.turn() // all is written
 	r.do(func() {
 		for s := range r.sessions {
 			r.fallBehind(s, 0) // its queue was written between the frame that was too much and this
@@ -363,7 +373,8 @@ func TestOutageIsHeldThenRecovered(t *testing.T) {
 	b.has(1, 6)
 	w.nats.Stop()
 	a.send(edit(insert(1, 6, "during")))
-	time.Sleep(300 * time.Millisecond) // long enough for an echo, were there one
+	a.turn()
+	b.turn() // an echo would have come before the answer
 	b.mu.Lock()
 	got := b.state().Structs().Prefix(1)
 	b.mu.Unlock()

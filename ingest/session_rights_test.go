@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -137,10 +138,21 @@ func TestRevocationOnOneServerCutsOffOnAnother(t *testing.T) {
 				t.Errorf("cut off after %v, want within 1 s", took)
 			}
 			t.Logf("cut off after %v", took)
-			time.Sleep(50 * time.Millisecond) // what was on its way to the log when it happened
+			// Edits that were on their way to the log when it happened are stored before
+			// this one.
+			other.send(edit(insert(author+2, 0, "x")))
+			other.has(author+2, 1)
 			before := authored(b, author)
-			time.Sleep(200 * time.Millisecond)
 			sent := stop()
+			if c.stays {
+				for range 5 {
+					onB.send(edit(insert(author, sent, "x")))
+					sent++
+				}
+				onB.turn()
+			}
+			other.send(edit(insert(author+2, 1, "y")))
+			other.has(author+2, 2)
 			if after := authored(b, author); after != before {
 				t.Errorf("got %d units in the log, want still %d", after, before)
 			}
@@ -443,11 +455,20 @@ func TestExpiringTokenIsAnnouncedAndRefreshedInPlace(t *testing.T) {
 }
 
 func TestExpiredTokenKeepsItsSocketUntilTheLongestSession(t *testing.T) {
-	w := start(t, logins, limits(func(l *Limits) { l.MaxSession = 3 * time.Second }))
+	w := start(t, logins, limits(func(l *Limits) { l.MaxSession = time.Hour }))
 	c := w.open("/notes?token=" + token("ada", time.Second-auth.Leeway))
-	time.Sleep(1500 * time.Millisecond) // the token and its leeway are over
+	clock := func(after time.Duration) {
+		w.srv.mu.Lock()
+		conns := slices.Collect(maps.Keys(w.srv.conns))
+		w.srv.mu.Unlock()
+		for _, o := range conns {
+			o.tickRights(time.Now().Add(after))
+		}
+	}
+	clock(30 * time.Minute) // the token and its leeway are over
 	c.send(edit(insert(5, 0, "kept")))
 	c.has(5, 4)
+	clock(2 * time.Hour)
 	if code := c.code(); code != 4401 {
 		t.Errorf("got close code %d, want 4401", code)
 	}
