@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -772,4 +773,44 @@ func TestPresenceIsStampedWithTheTokensUser(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", in, got, want)
 		}
 	}
+}
+
+// The callback fails for one document of a Hocuspocus socket: that document waits, with what the client has typed, and the one beside it
+// does not notice.
+func TestCallbackThatFailsForOneDocumentHoldsUpThatDocumentAlone(t *testing.T) {
+	var up atomic.Bool
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if strings.Contains(string(body), `"document":"bad"`) && !up.Load() {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, `{"access":"rw"}`)
+	}))
+	defer app.Close()
+	w := start(t, logins, limits(func(l *Limits) { l.RefusalHold = 50 * time.Millisecond }),
+		func(_ *Options, a *auth.Options, _ *stream.Config) { a.Callback = app.URL })
+	hp := w.dial("/")
+	message := func(doc string, b []byte) []byte { return append(yjs.AppendAddress(nil, []byte(doc)), b...) }
+	for _, doc := range []string{"good", "bad"} {
+		hp.send(message(doc, yjs.AppendVarString([]byte{yjs.MsgAuth, yjs.AuthToken}, token("ada", time.Hour))))
+		hp.send(message(doc, step1(nil)), message(doc, edit(insert(9, 0, doc))))
+	}
+	granted := func(doc string) bool {
+		for _, f := range hp.frames {
+			if bytes.Equal(f.data, message(doc, yjs.AppendAuthOK(nil, false))) {
+				return true
+			}
+		}
+		return false
+	}
+	hp.wait("the document beside it", func() bool { return granted("good") })
+	eventually(t, 10*time.Second, "a word in the log", func() bool { return strings.Contains(w.out.String(), "cannot be opened") })
+	if n := len(w.records("bad")); n != 0 {
+		t.Errorf("got %d records before there were rights, want none", n)
+	}
+	up.Store(true)
+	hp.wait("the document that waited", func() bool { return granted("bad") })
+	eventually(t, 10*time.Second, "what was typed meanwhile", func() bool { return len(w.records("bad")) == 1 && len(w.records("good")) == 1 })
 }
