@@ -20,11 +20,11 @@ export function authorOf ({ user, conn, seq }) {
     const dot = conn.lastIndexOf('.')
     const node = conn.slice(0, Math.max(0, dot))
     const number = cleanName(conn.slice(dot + 1))
-    if (number === 'http') return { key: `conn ${conn}`, name: 'Somebody (over HTTP)', long: `Somebody who was not signed in, over HTTP (${cleanName(conn)})` }
-    return { key: `conn ${conn}`, name: `Somebody (connection ${cleanName(node).slice(0, 4)}·${number})`, long: `Somebody who was not signed in (connection ${cleanName(conn)})` }
+    if (number === 'http') return { key: `conn ${conn}`, name: 'Somebody (over HTTP)', long: `Somebody not signed in, over HTTP (${cleanName(conn)})` }
+    return { key: `conn ${conn}`, name: `Somebody (connection ${cleanName(node).slice(0, 4)}·${number})`, long: `Somebody not signed in (connection ${cleanName(conn)})` }
   }
   if (seq) return { key: 'program', name: 'Another program', long: 'A program that wrote to the log past this server’s sockets' }
-  return { key: 'before', name: 'Before the kept history', long: 'The history that would tell is no longer kept' }
+  return { key: 'before', name: 'Before the kept history', long: 'The part of the history that would show the author is no longer kept' }
 }
 
 const noRuns = { text: '', pieces: [], people: [] }

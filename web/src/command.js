@@ -22,5 +22,5 @@ export function commandLine (line, note = '') {
   if (!line) return null
   const b = h('button', { class: 'button ghost small', type: 'button', title: 'Copy the command', onclick: async () => toast(await copy(line) ? 'Copied' : 'Copying is not allowed here') }, icon('copy'))
   b.setAttribute('aria-label', 'Copy the command')
-  return h('div', { class: 'command' }, h('p', { class: 'hint' }, note || 'The same with the nats tool'), h('div', { class: 'command-line' }, h('code', { tabIndex: 0 }, line), b))
+  return h('div', { class: 'command' }, h('p', { class: 'hint' }, note || 'With the nats tool'), h('div', { class: 'command-line' }, h('code', { tabIndex: 0 }, line), b))
 }

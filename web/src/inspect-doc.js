@@ -10,7 +10,7 @@ import { ago, exact, when } from './time.js'
 import { keepToken } from './token.js'
 import { readVector } from './update.js'
 
-const folded = 'The same with the nats tool, as of the last snapshot if there is one; what came since is in the log'
+const folded = 'With the nats tool, from the last snapshot if there is one; later edits are in the log'
 
 // documentView is one document: what it holds, who is there, and the log it is made of.
 export function documentView ({ call, token, doc, pane, refused }) {
@@ -49,10 +49,10 @@ export function documentView ({ call, token, doc, pane, refused }) {
     },
     presence: {
       name: 'Presence',
-      note: 'The same with the nats tool, on all servers, and what changes',
+      note: 'With the nats tool, from all servers, followed by changes',
       async fill (el) {
         const list = await server.presence()
-        el.append(h('p', { class: 'hint' }, list.length === 0 ? 'Nobody is here.' : `${list.length} client${list.length === 1 ? '' : 's'}. The user is the server’s word; the state is what the client says of itself.`))
+        el.append(h('p', { class: 'hint' }, list.length === 0 ? 'Nobody is here.' : `${list.length} client${list.length === 1 ? '' : 's'}. The server has checked the user; the state is what the client says about itself.`))
         for (const p of list) {
           el.append(h('article', { class: 'client' },
             h('p', {}, h('strong', {}, p.user || 'Not signed in'), h('span', { class: 'hint' }, ` client ${p.client} · clock ${p.clock} · on ${p.node}${p.since ? ` · since ${when(p.since)}` : ''}`)),
@@ -62,7 +62,7 @@ export function documentView ({ call, token, doc, pane, refused }) {
     },
     versions: {
       name: 'Versions',
-      note: 'The same with the nats tool, and what changes',
+      note: 'With the nats tool, followed by changes',
       async fill (el) {
         const list = await server.versions()
         el.append(h('p', { class: 'hint' }, list.length === 0 ? 'No moment has a name.' : `${list.length.toLocaleString('en')} named moment${list.length === 1 ? '' : 's'}, newest first.`))
@@ -76,7 +76,7 @@ export function documentView ({ call, token, doc, pane, refused }) {
     },
     log: {
       name: 'Log',
-      note: 'The same with the nats tool, as far as the records are not packed into history yet',
+      note: 'With the nats tool, for records that are not packed into history yet',
       async fill (el) {
         log = logPane(server)
         el.append(log.el)

@@ -52,10 +52,10 @@ export async function inspect (root) {
         show()
       }
     },
-    h('h2', {}, token ? 'The server does not accept this token.' : 'This server wants a token.'),
+    h('h2', {}, token ? 'The server does not accept this token.' : 'This server requires a token.'),
     h('p', { class: 'lead' }, token ? e.message : 'You see the documents that your token may read, and no others. It stays in this tab.'),
     h('label', { class: 'label', for: 'token' }, 'Token'),
-    h('div', { class: 'row' }, field, h('button', { class: 'button primary', type: 'submit' }, 'Look inside'))))
+    h('div', { class: 'row' }, field, h('button', { class: 'button primary', type: 'submit' }, 'Show documents'))))
     field.focus()
     return true
   }

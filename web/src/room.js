@@ -105,7 +105,7 @@ export function room (root) {
       h('button', { class: 'button', type: 'button', id: 'share', 'aria-haspopup': 'true', onclick: e => share.toggle(e.currentTarget) }, icon('link'), h('span', { class: 'wide' }, 'Share'))),
     banner,
     h('main', { class: 'page' }, h('div', { class: 'sheet' }, holder, following), who.el),
-    h('footer', { class: 'status' }, language, counts, h('div', { class: 'space' }), h('span', { class: 'hint wide' }, 'Esc, then Tab leaves the text'), whoButton, themeButton()),
+    h('footer', { class: 'status' }, language, counts, h('div', { class: 'space' }), h('span', { class: 'hint wide' }, 'Press Esc, then Tab, to leave the editor'), whoButton, themeButton()),
     panel.el, share.el, pill.panel, drawer)
 
   // Language is part of the document: everybody sees the same.
@@ -220,7 +220,7 @@ function savedPill () {
   const label = h('span', { class: 'pill-label' })
   const why = h('p', {})
   const panel = popover('saved-panel', 'What saved means', h('div', { class: 'saved-why' }, why,
-    h('p', { class: 'hint' }, 'The mark is the server’s word: it answers only after everything this tab sent has been stored.')))
+    h('p', { class: 'hint' }, 'The server confirms this: it answers only after it has stored everything that this tab sent.')))
   const button = h('button', { class: 'pill', type: 'button', id: 'saved', onclick: e => panel.toggle(e.currentTarget) }, h('span', { class: 'dot' }), label)
   const live = h('span', { class: 'offscreen', role: 'status' })
   button.append(live)
@@ -249,7 +249,7 @@ function savedPill () {
       if (!connected) {
         if (unsaved > 0) put('offline', 'Offline', `Not connected. ${edits(unsaved)} wait in this tab and go out by themselves; keep it open.`)
         else put('connecting', 'Connecting', 'Connecting to the server. You can already type.')
-      } else if (!synced) put('connecting', 'Loading', 'Connected; the document is on its way.')
+      } else if (!synced) put('connecting', 'Loading', 'Connected; loading the document.')
       else if (readOnly) put('readonly', 'Read only', 'You may read this document, not change it.')
       else if (saved) put('saved', 'Saved', 'Everything you wrote is stored on the server’s disk.')
       else {
@@ -264,13 +264,13 @@ function savedPill () {
 }
 
 const reasons = {
-  'token-required': 'This server wants a token. Open the room with “#token=…” at the end of its address.',
+  'token-required': 'This server requires a token. Open the room with “#token=…” at the end of its address.',
   'token-expired': 'The token of this link has expired. Ask for a new link.',
   'token-invalid': 'The token of this link is not accepted here.',
-  forbidden: 'You have no right to this document.',
+  forbidden: 'You do not have access to this document.',
   'read-only': 'You may read this document, not change it.',
-  revoked: 'Your access to this document was taken back.',
-  'origin-refused': 'This server does not accept pages of this address.',
+  revoked: 'Your access to this document was revoked.',
+  'origin-refused': 'This server does not accept connections from pages at this address.',
   'document-deleted': 'This document has been deleted.',
   'document-full': 'This document is as large as this server allows. Your text is still in this tab.',
   'bad-document-name': 'A document cannot have this name.'
@@ -279,7 +279,7 @@ const reasons = {
 function closeReason (code, reason) {
   if (reasons[reason]) return reasons[reason]
   const byCode = {
-    4401: 'The server does not accept who you are.',
+    4401: 'The server does not accept your token.',
     4403: reasons.forbidden,
     4404: reasons['document-deleted'],
     4409: 'This document is damaged on the server; an operator has to look at it. Your text is still in this tab.',

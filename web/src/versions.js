@@ -61,10 +61,10 @@ export function versionsPanel ({ server, mayWrite, moment, open, kept, changed }
     const sure = await confirm({
       title: `Delete the version ${quoted(v.name)}?`,
       text: [
-        'The name is taken away for everybody. The text of the document stays as it is.',
+        'The name disappears for everybody. The text of the document stays as it is.',
         kept(v)
           ? `Its moment, ${when(v.time)}, stays in the history and can be named again.`
-          : `The server keeps no other way to its moment, ${when(v.time)}: it cannot be opened or restored again.`
+          : `Nothing else leads to its moment, ${when(v.time)}: it cannot be opened or restored again.`
       ],
       action: 'Delete version'
     })
