@@ -81,6 +81,8 @@ func (a *api) failHistory(w http.ResponseWriter, doc stream.Doc, err error) {
 	switch {
 	case errors.As(err, new(badMoment)):
 		writeError(w, http.StatusBadRequest, "bad-moment", err.Error())
+	case errors.As(err, new(futureMoment)):
+		writeError(w, http.StatusBadRequest, "future-moment", err.Error())
 	case errors.Is(err, snapshot.ErrExists):
 		writeError(w, http.StatusConflict, "version-exists", "the document has a version of that name: delete it first, or take another")
 	case errors.Is(err, snapshot.ErrVersionName):

@@ -11,8 +11,16 @@ import (
 	"yjet/stream"
 )
 
-// badMoment: a moment that nobody can read.
+// badMoment: a moment that cannot be read.
 type badMoment string
+
+// futureMoment: a moment that has not come. Answering with the present would pass off today's state as that of another time.
+type futureMoment string
+
+func (v futureMoment) Error() string { return "moment " + quote(string(v)) + " is in the future" }
+
+// clockSlack is how far ahead of this server's clock a client's may be.
+const clockSlack = time.Minute
 
 func (v badMoment) Error() string {
 	return "moment " + quote(string(v)) + ": want a sequence, an RFC 3339 time such as 2026-01-31T12:00:00Z, an age such as 10m, or the name of a version"
@@ -20,7 +28,11 @@ func (v badMoment) Error() string {
 
 // moment reads a moment; what is none of the usual forms is the name of a version.
 func (a *api) moment(ctx context.Context, doc stream.Doc, v string) (snapshot.Moment, error) {
-	m, err := snapshot.ParseMoment(v, time.Now())
+	now := time.Now()
+	m, err := snapshot.ParseMoment(v, now)
+	if err == nil && m.Time.After(now.Add(clockSlack)) {
+		return m, futureMoment(v)
+	}
 	if err == nil {
 		return m, nil
 	}
