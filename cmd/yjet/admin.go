@@ -13,7 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// adminHandler serves what operators look at and strangers must not: metrics, and profiles when asked for.
+// adminHandler serves pages for operators alone: metrics, and profiles where they are enabled.
 func adminHandler(metrics *prometheus.Registry, profiles bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))

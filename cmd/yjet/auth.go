@@ -24,7 +24,7 @@ func newAuth(c *config, dev bool, log *slog.Logger, metrics prometheus.Registere
 	return auth.New(o)
 }
 
-// keyed reports whether something to check tokens with is configured.
+// keyed reports whether a key or callback that can check tokens is configured.
 func (c *authConfig) keyed() bool {
 	return c.jwtSecret != "" || c.jwksURL != "" || c.supabaseURL != "" || c.supabaseSecret != "" || c.callback != ""
 }

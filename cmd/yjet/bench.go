@@ -18,8 +18,8 @@ import (
 const benchUsage = `
 Usage: yjet bench [flags] SCENARIO…
 
-Load from outside, through real sockets. Every edit is a valid Yjs update, and its way is timed from the writer's send to each reader's
-screen, the writer's own echo included. Prints a JSON line for each scenario, then a table.
+Puts load on a running server through real sockets. Every edit is a valid Yjs update. Times are from the writer's send to its arrival at each
+client, the writer's own echo included. Prints a JSON line for each scenario, then a table.
 
 Scenarios:
   keystroke  one room, one writer, one reader, 30 edits a second
@@ -29,8 +29,8 @@ Scenarios:
   open       a document of --records records, opened --clients times
   awareness  one room of 40 clients, each moving its cursor 10 times a second
 
-With --bare each scenario runs first against a plain broadcast in this process (no log, no checks, no fsync): compare the two rows of one
-run, not figures of two machines.
+With --bare each scenario but open runs first against a plain broadcast in this process (no log, no checks, no fsync). Compare the two rows of
+one run, never figures from two machines.
 
 Examples:
   yjet bench keystroke --bare
@@ -39,7 +39,7 @@ Examples:
   yjet bench --clean keystroke
 `
 
-// benchConfig is how much load, and where.
+// benchConfig says how much load to make, and on which server.
 type benchConfig struct {
 	url, token     string
 	bare, clean    bool
@@ -73,20 +73,20 @@ func runBench(ctx context.Context, p process, args []string) error {
 	s := newSettings("bench")
 	s.StringVar(&c.url, "url", "http://127.0.0.1:1999", "`URL` of the server")
 	s.secretVar(&c.token, "token", "bearer `token`")
-	s.BoolVar(&c.bare, "bare", false, "run each scenario against a plain broadcast first")
-	s.IntVar(&c.clients, "clients", 100, "readers of fanout, sockets of connect, openings of open")
-	s.IntVar(&c.rooms, "rooms", 100, "rooms of the rooms scenario")
-	s.Float64Var(&c.rate, "rate", 2, "edits a second of each client of the rooms scenario")
-	s.IntVar(&c.records, "records", 10000, "records of the document of the open scenario")
-	s.BoolVar(&c.clean, "clean", false, "delete the documents of this and earlier runs in the end, half a second each")
-	s.DurationVar(&c.duration, "for", 5*time.Second, "how long each load runs")
-	if err := s.load(args, p.environ, p.stdout, benchUsage); err != nil {
+	s.BoolVar(&c.bare, "bare", false, "run each scenario but open against a plain broadcast first")
+	s.IntVar(&c.clients, "clients", 100, "`number` of readers in fanout, of sockets in connect, of openings in open")
+	s.IntVar(&c.rooms, "rooms", 100, "`number` of rooms in rooms")
+	s.Float64Var(&c.rate, "rate", 2, "`edits` a second of each client in rooms")
+	s.IntVar(&c.records, "records", 10000, "`number` of records of the document in open")
+	s.BoolVar(&c.clean, "clean", false, "delete the documents of this and earlier runs at the end, half a second each")
+	s.DurationVar(&c.duration, "for", 5*time.Second, "`time` that each load runs")
+	flags, scenarios := interleaved(s.FlagSet, args)
+	if err := s.load(flags, p.environ, p.stdout, benchUsage); err != nil {
 		return err
 	}
 	if c.clients < 1 || c.rooms < 1 || c.rate <= 0 || c.records < 1 || c.duration <= 0 {
-		return usagef("bench: --clients, --rooms, --rate, --records and --for are above zero")
+		return usagef("bench: --clients, --rooms, --rate, --records and --for must be above zero")
 	}
-	scenarios := s.Args()
 	if len(scenarios) == 0 {
 		scenarios = []string{"keystroke", "fanout", "rooms", "connect", "open", "awareness"}
 	}
@@ -121,13 +121,13 @@ func runBench(ctx context.Context, p process, args []string) error {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%.0f\t%.2f\t%.2f\t%.2f\t%.2f\t%d\t\n", r.Scenario, r.Server, r.Clients, r.PerSecond, r.P50, r.P95, r.P99, r.Max, r.Missing)
 	}
 	if err := w.Flush(); err != nil || !c.clean {
-		fmt.Fprintf(p.stderr, "\nThe documents %s… stay; 'yjet bench --clean' with the scenario to run deletes them.\n", benchPrefix)
+		fmt.Fprintf(p.stderr, "\nThe documents %s… are kept. 'yjet bench --clean SCENARIO' deletes them after its run.\n", benchPrefix)
 		return err
 	}
 	return c.cleanUp(ctx, p)
 }
 
-// cleanUp deletes all documents that any run has left.
+// cleanUp deletes the documents of all runs.
 func (c *benchConfig) cleanUp(ctx context.Context, p process) error {
 	admin := checker{base: strings.TrimSuffix(c.url, "/"), token: c.token}
 	for n := 0; ; {

@@ -40,7 +40,7 @@ type writer struct {
 	sent []atomic.Int64 // by clock, Unix nanoseconds
 }
 
-// run opens every socket, writes for the duration, waits for what is still on its way, and tells how long deliveries took.
+// run opens every socket, writes for the duration, waits for the deliveries still under way, and returns how long deliveries took.
 func (l load) run(ctx context.Context) (benchResult, error) {
 	perWriter := int(l.rate*l.duration.Seconds()) + 2
 	var mu sync.Mutex
@@ -111,7 +111,7 @@ func (l load) run(ctx context.Context) (benchResult, error) {
 	return r, ctx.Err()
 }
 
-// write sends n frames at the load's rate and answers how many it sent.
+// write sends n frames at the load's rate and returns how many it sent.
 func (w *writer) write(ctx context.Context, l load, n int) int {
 	tick := time.NewTicker(time.Duration(float64(time.Second) / l.rate))
 	defer tick.Stop()
@@ -134,7 +134,7 @@ func (w *writer) write(ctx context.Context, l load, n int) int {
 	return n
 }
 
-// receive reads until the socket closes and answers how long each delivered clock took.
+// receive reads until the socket closes and returns how long each delivered clock took.
 func (c *wsClient) receive(writers map[uint64]*writer, delivered *atomic.Int64) (took []time.Duration) {
 	note := func(client, clock uint64) {
 		w := writers[client]
@@ -193,7 +193,7 @@ func (c *wsClient) open() error {
 	return err
 }
 
-// bare is the least a broadcast server can do: gorilla/websocket, rooms, every message to everybody. It is what figures are held against.
+// bare is the least that a broadcast server can do: gorilla/websocket, rooms, every message to everybody. Figures are compared with it.
 type bare struct {
 	url    string
 	server *http.Server

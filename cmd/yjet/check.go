@@ -17,8 +17,8 @@ import (
 const checkUsage = `
 Usage: yjet check [flags]
 
-Smoke test of a running server, from outside: health, connect, edit, echo, a second client, reconnect. It uses a document of its own,
-named yjet-check-…, and removes it afterwards. Exit code 1 with what failed.
+Tests a running server from outside: health, connect, edit, echo, a second client, reconnect. It makes a document named yjet-check-… and
+deletes it afterwards. If a step fails it prints the step and exits with code 1.
 
 Examples:
   yjet check
@@ -31,7 +31,7 @@ func runCheck(ctx context.Context, p process, args []string) error {
 	s := newSettings("check")
 	s.StringVar(&base, "url", "http://127.0.0.1:1999", "`URL` of the server")
 	s.secretVar(&token, "token", "bearer `token`")
-	s.DurationVar(&timeout, "timeout", 20*time.Second, "time for the whole check")
+	s.DurationVar(&timeout, "timeout", 20*time.Second, "`time` for the whole check")
 	if err := s.load(args, p.environ, p.stdout, checkUsage); err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func runCheck(ctx context.Context, p process, args []string) error {
 	return nil
 }
 
-// checker holds what one step leaves to the next.
+// checker carries the state from one step to the next.
 type checker struct {
 	base, token, room string
 	typist            *typist
@@ -109,7 +109,7 @@ func (c *checker) awaitUpdate(ws *wsClient) error {
 	for {
 		step, payload, err := ws.readSync()
 		if err != nil {
-			return fmt.Errorf("the edit did not come: %w", err)
+			return fmt.Errorf("the edit did not come back: %w", err)
 		}
 		if step == yjs.SyncUpdate && bytes.Equal(payload, c.sent) {
 			return nil

@@ -43,7 +43,7 @@ func dialRoom(ctx context.Context, base, room, token string) (*wsClient, error) 
 	return &wsClient{conn}, nil
 }
 
-// sync sends an empty state vector and answers the server's step 2: everything the document holds.
+// sync sends an empty state vector and returns the server's step 2: everything the document holds.
 func (c *wsClient) sync() ([]byte, error) {
 	if err := c.send(yjs.AppendSync(nil, yjs.SyncStep1, []byte{0})); err != nil {
 		return nil, err
@@ -63,7 +63,7 @@ func (c *wsClient) send(frame []byte) error {
 	return c.conn.WriteMessage(websocket.BinaryMessage, frame)
 }
 
-// readSync reads frames up to the next sync message and answers its step and payload; a refusal is an error.
+// readSync reads frames up to the next sync message and returns its step and payload; a refusal is an error.
 func (c *wsClient) readSync() (step byte, payload []byte, err error) {
 	for {
 		kind, frame, err := c.conn.ReadMessage()

@@ -11,7 +11,7 @@ import (
 	"yjet/snapshot"
 )
 
-// config is everything that can be set for the two commands that run a server. Names of flags are the contract with users.
+// config holds the settings of the two commands that run a server. The names of the flags are a contract with users.
 type config struct {
 	addr             string
 	tlsCert, tlsKey  string
@@ -78,71 +78,71 @@ func configFlags(s *settings, c *config, dev bool) {
 		return inServe
 	}
 	s.files()
-	s.StringVar(&c.addr, "addr", pick("127.0.0.1:1999", ":1999"), "`host:port` to listen on; port 0 takes a free one, the ready line tells which")
+	s.StringVar(&c.addr, "addr", pick("127.0.0.1:1999", ":1999"), "`host:port` to listen on; port 0 takes a free one, which the ready line names")
 	s.StringVar(&c.tlsCert, "tls-cert", "", "certificate `file` (PEM); with --tls-key the server speaks https and wss")
 	s.StringVar(&c.tlsKey, "tls-key", "", "key `file` (PEM) of --tls-cert")
-	s.StringVar(&c.data, "data", pick(".yjet", ""), "`directory` of the embedded store; one process at a time")
+	s.StringVar(&c.data, "data", pick(".yjet", ""), "`directory` of the embedded store; one process at a time may use it")
 	if !dev {
 		s.StringVar(&c.nats, "nats", "", "`URLs` of a NATS cluster, comma-separated; without it NATS runs inside, in --data")
 		s.StringVar(&c.natsCreds, "nats-creds", "", "credentials `file` for --nats")
 		s.StringVar(&c.natsCA, "nats-ca", "", "`file` of the authority that signed the cluster's certificates, for --nats tls://…")
 	}
-	s.StringVar(&c.natsAddr, "nats-addr", pick("127.0.0.1:4222", "off"), "loopback `host:port` where the nats command line tool reaches the embedded server, or off")
-	s.StringVar(&c.durability, "durability", "disk", "what `stored` means: disk (fsync before anybody sees an edit) or process (survives kill -9, not a power cut)")
-	s.IntVar(&c.shards, "shards", 0, "streams that documents are spread over, fixed at first start (0: 2 embedded, 8 with --nats)")
-	s.IntVar(&c.replicas, "replicas", 0, "copies of each stream (0: 1 embedded, 3 with --nats when the cluster has them)")
-	s.StringVar(&c.history, "history", "all", "how long every past moment is kept: all, an age such as 90d, or none")
-	s.DurationVar(&c.compactAfter, "compact-after", 30*time.Second, "quiet time before a document is folded")
-	s.DurationVar(&c.unloadAfter, "unload-after", 30*time.Second, "quiet time before a document without sessions leaves memory")
-	s.StringVar(&c.adminAddr, "admin-addr", pick("", "127.0.0.1:9090"), "`host:port` of /metrics and pprof; empty: the same as --addr (dev) or none (serve)")
+	s.StringVar(&c.natsAddr, "nats-addr", pick("127.0.0.1:4222", "off"), "loopback `host:port` on which the embedded server accepts the nats command line tool, or off")
+	s.StringVar(&c.durability, "durability", "disk", "`mode`, which says when an edit counts as stored: disk (after an fsync) or process (survives kill -9, not a power cut)")
+	s.IntVar(&c.shards, "shards", 0, "`number` of streams that documents are spread over, fixed at the first start (0: 2 embedded, 8 with --nats)")
+	s.IntVar(&c.replicas, "replicas", 0, "`number` of copies of each stream (0: 1 embedded, 3 with --nats if the cluster has three servers)")
+	s.StringVar(&c.history, "history", "all", "past moments to keep: all, those younger than an `age` such as 90d, or none")
+	s.DurationVar(&c.compactAfter, "compact-after", 30*time.Second, "quiet `time` before a document is compacted")
+	s.DurationVar(&c.unloadAfter, "unload-after", 30*time.Second, "quiet `time` before a document without sessions leaves memory")
+	s.StringVar(&c.adminAddr, "admin-addr", pick("", "127.0.0.1:9090"), "`host:port` of /metrics and pprof; empty means --addr in dev, none in serve")
 	s.BoolVar(&c.pprof, "pprof", false, "serve Go profiles under /debug/pprof on --admin-addr")
 	s.StringVar(&c.logFormat, "log-format", "", "text or json (default: text on a terminal, else json)")
 	s.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
-	s.StringVar(&c.publicURL, "public-url", "", "`URL` at which browsers reach the server, with its path; default: as the request and the proxy before it say")
-	s.StringVar(&c.trustedProxies, "trusted-proxies", "", "`networks` (CIDR, comma-separated) whose X-Forwarded-For, -Host and -Prefix are believed")
-	s.DurationVar(&c.drainFor, "drain", 10*time.Second, "longest time from SIGTERM to the end")
+	s.StringVar(&c.publicURL, "public-url", "", "`URL` at which browsers reach the server, with its path (default: taken from the request and the proxy before it)")
+	s.StringVar(&c.trustedProxies, "trusted-proxies", "", "`networks` (CIDR, comma-separated) of proxies whose X-Forwarded-For, -Proto, -Host and -Prefix are trusted")
+	s.DurationVar(&c.drainFor, "drain", 10*time.Second, "longest `time` from SIGTERM to the end")
 
 	authFlags(s, &c.auth, "")
 	s.StringVar(&c.origins, "origins", "", "`origins` of pages that may connect, comma-separated: https://app.example.com, https://*.example.com, capacitor://localhost, file://, null; * is any (default: the same host; in dev also any port of localhost)")
 	s.also["origins"] = []string{"CORS_ORIGINS"}
-	s.StringVar(&c.auth.onExpiry, "auth-on-expiry", "keep", "what an expired token does to an open socket: keep or close")
-	s.BoolVar(&c.auth.stampPresence, "auth-stamp-presence", false, "write the token's user into the user field of everybody's awareness")
+	s.StringVar(&c.auth.onExpiry, "auth-on-expiry", "keep", "keep or close an open socket when its token expires")
+	s.BoolVar(&c.auth.stampPresence, "auth-stamp-presence", false, "set the user field of each client's awareness to the user of its token")
 
-	s.StringVar(&c.webhook.url, "webhook", "", "`URL` that is told of changed documents (signed POST)")
+	s.StringVar(&c.webhook.url, "webhook", "", "`URL` to call when a document has changed (signed POST)")
 	s.secretVar(&c.webhook.secret, "webhook-secret", "`secret` that signs webhook calls")
-	s.DurationVar(&c.webhook.debounceWait, "webhook-debounce-wait", 2*time.Second, "quiet time before a webhook call (PartyKit: debounceWait)")
-	s.DurationVar(&c.webhook.debounceMax, "webhook-debounce-max-wait", 10*time.Second, "longest wait before a webhook call (PartyKit: debounceMaxWait)")
-	s.DurationVar(&c.webhook.timeout, "webhook-timeout", 5*time.Second, "time a webhook call may take (PartyKit: timeout)")
-	s.StringVar(&c.loadURL, "load-url", "", "`URL` that is asked once for the first state of a document that does not exist")
+	s.DurationVar(&c.webhook.debounceWait, "webhook-debounce-wait", 2*time.Second, "quiet `time` before a webhook call (PartyKit: debounceWait)")
+	s.DurationVar(&c.webhook.debounceMax, "webhook-debounce-max-wait", 10*time.Second, "longest `time` before a webhook call (PartyKit: debounceMaxWait)")
+	s.DurationVar(&c.webhook.timeout, "webhook-timeout", 5*time.Second, "`time` that a webhook call may take (PartyKit: timeout)")
+	s.StringVar(&c.loadURL, "load-url", "", "`URL` to ask once for the first state of a document that does not exist")
 
-	s.IntVar(&c.maxDocument, "max-document", 50<<20, "`bytes` of a document's encoded state above which writes are refused")
-	s.IntVar(&c.maxMessage, "max-message", 16<<20, "`bytes` of one message")
-	s.IntVar(&c.maxConnections, "max-connections", 20000, "sockets of this server")
-	s.IntVar(&c.maxConnectionsIP, "max-connections-per-ip", 200, "sockets of one address")
+	s.IntVar(&c.maxDocument, "max-document", 50<<20, "largest document, in `bytes` of its encoded state; above it writes are refused")
+	s.IntVar(&c.maxMessage, "max-message", 16<<20, "largest message, in `bytes`")
+	s.IntVar(&c.maxConnections, "max-connections", 20000, "largest `number` of sockets of this server")
+	s.IntVar(&c.maxConnectionsIP, "max-connections-per-ip", 200, "largest `number` of sockets from one address")
 }
 
-// authFlags declares what decides who somebody is and what they may do.
+// authFlags declares the settings that decide who a user is and what the user may do.
 func authFlags(s *settings, c *authConfig, mode string) {
-	s.StringVar(&c.mode, "auth", mode, "none or jwt (default: jwt where --auth-callback or, in serve, a secret, key set or SUPABASE_URL is set; else dev takes none)")
+	s.StringVar(&c.mode, "auth", mode, "`mode` of checking users: none or jwt (default: jwt where --auth-callback or, in serve, a secret, key set or SUPABASE_URL is set; else dev takes none)")
 	s.secretVar(&c.jwtSecret, "jwt-secret", "shared `secret` of HS256, HS384 or HS512 tokens, 32 bytes at least")
 	s.StringVar(&c.jwksURL, "jwks-url", "", "`URL` of the key set of ES, RS, PS or EdDSA tokens")
-	s.BoolVar(&c.jwksHTTP, "jwks-allow-http", false, "take the key set of --jwks-url or SUPABASE_URL over http, from addresses of a private network alone")
+	s.BoolVar(&c.jwksHTTP, "jwks-allow-http", false, "allow http for the key set of --jwks-url or SUPABASE_URL, from addresses of a private network only")
 	s.StringVar(&c.issuer, "jwt-issuer", "", "`issuer` that tokens must name")
 	s.StringVar(&c.audience, "jwt-audience", "", "`audience` that tokens must name")
 	s.StringVar(&c.supabaseURL, "supabase-url", "", "`URL` of a Supabase project: issuer, audience and key set follow from it")
 	s.also["supabase-url"] = []string{"SUPABASE_URL"}
 	s.secretVar(&c.supabaseSecret, "supabase-jwt-secret", "a Supabase project's legacy JWT `secret`", "SUPABASE_JWT_SECRET")
 	s.secretVar(&c.serviceRoleUnused, "supabase-service-role-key", "not used: yjet needs no service role `key`", "SUPABASE_SERVICE_ROLE_KEY")
-	s.StringVar(&c.callback, "auth-callback", "", "`URL` that is asked what a user may do with a document")
+	s.StringVar(&c.callback, "auth-callback", "", "`URL` to ask for a user's rights on a document")
 	s.secretVar(&c.callbackSecret, "auth-callback-secret", "`secret` that signs calls to --auth-callback")
-	s.StringVar(&c.rules, "auth-rules", "", "`file` of rules: which user may do what with which documents")
+	s.StringVar(&c.rules, "auth-rules", "", "`file` of rules for who may read and write which documents")
 	s.StringVar(&c.claim, "auth-claim", "", "`path` of the token claim that lists a user's documents (default app_metadata.docs); naming one makes it required")
 	s.secretVar(&c.ticketSecret, "ticket-secret", "`secret` that signs tickets for one document (default: the JWT secret)")
 	s.BoolVar(&c.trustServiceRole, "auth-trust-service-role", false, "accept Supabase service_role keys as tokens with all rights")
 	s.BoolVar(&c.allowAnonymous, "auth-allow-anonymous", false, "accept Supabase anonymous users like signed-in ones")
 }
 
-// check finds what no single flag can know.
+// check finds mistakes that no single flag can know of.
 func (c *config) check(dev bool) error {
 	if _, _, err := net.SplitHostPort(c.addr); err != nil {
 		return usagef("--addr: %w", err)
@@ -178,7 +178,7 @@ func (c *config) check(dev bool) error {
 		return usagef("--auth-on-expiry %q: want keep or close", c.auth.onExpiry)
 	}
 	if c.nats == "" && c.data == "" {
-		return usagef("--data DIRECTORY is needed to keep documents here, or --nats URL to keep them in a NATS cluster")
+		return usagef("say where documents are kept: --data DIRECTORY for NATS inside, or --nats URL for a cluster")
 	}
 	if c.nats == "" && c.natsAddr != "off" {
 		if err := natsd.CheckAddr(c.natsAddr); err != nil {
@@ -186,7 +186,7 @@ func (c *config) check(dev bool) error {
 		}
 	}
 	if c.nats != "" && c.data != "" {
-		return usagef("--data is the store of the NATS inside; it has no use together with --nats")
+		return usagef("--data is for NATS inside; it has no use together with --nats")
 	}
 	return c.checkAuth(dev)
 }
@@ -210,10 +210,10 @@ func (c *config) checkAuth(dev bool) error {
 		}
 		host, _, _ := net.SplitHostPort(c.addr)
 		if !loopback(host) {
-			return usagef("--auth none lets everybody read and write, so it is for loopback addresses only, not %s; set up a token check (--jwt-secret, --jwks-url, SUPABASE_URL) or listen on 127.0.0.1", c.addr)
+			return usagef("--auth none lets everybody read and write, so it needs a loopback address, not %s; check tokens (--jwt-secret, --jwks-url, SUPABASE_URL) or listen on 127.0.0.1", c.addr)
 		}
 	case "":
-		return usagef("say who may come in: SUPABASE_URL or --jwks-url or --jwt-secret for signed tokens, or --auth none on a loopback address")
+		return usagef("say how users are checked: SUPABASE_URL, --jwks-url or --jwt-secret for signed tokens, or --auth none on a loopback address")
 	default:
 		return usagef("--auth %q: want none or jwt", a.mode)
 	}

@@ -17,8 +17,8 @@ import (
 const decodeUsage = `
 Usage: yjet decode [flags] < payload
 
-Reads one payload on stdin and prints what it says: a Yjs update (V1 or V2), an awareness update, a y-websocket frame, a state vector, or
-JSON such as a presence value or the head of a chunked snapshot. Made for --translate of the nats command line tool.
+Reads one payload from stdin and prints it as text: a Yjs update (V1 or V2), an awareness update, a y-websocket frame, a state vector, or JSON
+such as a presence value or the head of a large snapshot. Made for --translate of the nats command line tool.
 
 Examples:
   nats stream view YDOC_00 --translate 'yjet decode'
@@ -26,7 +26,7 @@ Examples:
   curl -s 'http://127.0.0.1:1999/api/docs/my-room?format=vector' | yjet decode --as vector
 `
 
-// maxDecode bounds what is read from stdin: more than the largest message of NATS.
+// maxDecode is the most that is read from stdin, in bytes: more than the largest message of NATS.
 const maxDecode = 64 << 20
 
 func runDecode(_ context.Context, p process, args []string) error {

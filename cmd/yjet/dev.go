@@ -12,7 +12,7 @@ import (
 const devUsage = `
 Usage: yjet dev [flags]
 
-Everything in one process: NATS inside, a page to try at /, no login, loopback only. Documents are kept in .yjet.
+Runs everything in one process: NATS inside, a page to try at /, no login, loopback only. Documents are kept in .yjet.
 
 Examples:
   yjet dev
@@ -36,7 +36,7 @@ func runDev(ctx context.Context, p process, args []string) error {
 	return serve(ctx, p, &c, true)
 }
 
-// printDevHelp tells below the ready line what to do next.
+// printDevHelp prints the next steps below the ready line.
 func printDevHelp(w io.Writer, url string, store *natsd.Server) {
 	ws := "ws" + strings.TrimPrefix(url, "http")
 	host := strings.TrimPrefix(url, "http://")

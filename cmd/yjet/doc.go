@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -11,40 +10,26 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"strconv"
+	"slices"
 	"strings"
-	"time"
 )
 
 const docUsage = `
 Usage: yjet doc COMMAND [DOC] [flags]
 
-Documents from the shell, through a running server.
+Documents from the shell, through a running server. 'yjet doc COMMAND --help' shows the flags of one command.
 
-  ls [PREFIX]                     list documents
-  show DOC                        what it is, who is here, what happened last, its versions
-  log DOC                         its records: sequence, time, user, bytes (--json: with their updates)
-  get DOC                         its state as JSON, text, update or vector, now or at a moment
-  export DOC                      one file with the whole history
-  import DOC [FILE]               takes such a file in, or a raw Yjs update (Y.encodeStateAsUpdate)
-  versions DOC                    named moments; --add NAME makes one, --remove NAME takes it away
-  restore DOC MOMENT              makes it show again what it showed, by a forward edit
-  copy DOC TO                     a new document that begins as DOC is, or was
-  rm DOC                          removes it for good
-
+%s
 A moment is a sequence, an RFC 3339 time, an age such as 10m, or the name of a version.
 
 Examples:
   yjet doc ls notes/
   yjet doc get notes/todo --at 2h --format text --type content:text
-  yjet doc export notes/todo --out todo.yjet.gz
-  yjet doc import notes/todo-2 todo.yjet.gz
-  yjet doc versions notes/todo --add "first draft"
   yjet doc restore notes/todo "first draft"
-  yjet doc rm notes/todo --url https://yjet.example.com --token "$TOKEN"
+  yjet doc ls --url https://yjet.example.com --token "$TOKEN"
 `
 
-// docFlags are the flags of all doc commands; each uses its own.
+// docFlags are the flags of all doc commands; each command declares its own.
 type docFlags struct {
 	url, token           string
 	json, merge, v2, yes bool
@@ -55,51 +40,171 @@ type docFlags struct {
 	limit                int
 }
 
-func runDoc(ctx context.Context, p process, args []string) error {
-	var f docFlags
+// docCommand is one word after "yjet doc".
+type docCommand struct {
+	name, words string // what follows the name in its usage
+	brief       string
+	more        string // further sentences of its help
+	examples    []string
+	least, most int // words after the name
+	flags       func(s *settings, f *docFlags)
+	run         func(c *docClient, words []string) error
+}
+
+func docCommands() []docCommand {
+	at := func(s *settings, f *docFlags) { s.StringVar(&f.at, "at", "", "`moment` to read (default: now)") }
+	return []docCommand{
+		{
+			name: "ls", words: "[PREFIX]", brief: "list documents", most: 1, run: (*docClient).ls,
+			examples: []string{"ls", "ls notes/ --limit 20"},
+			flags: func(s *settings, f *docFlags) {
+				s.IntVar(&f.limit, "limit", 0, "list at most this `number` of documents (0: all)")
+			},
+		}, {
+			name: "show", words: "DOC", brief: "show its size, who is here, its versions and latest edits", least: 1, most: 1, run: (*docClient).show,
+			examples: []string{"show notes/todo", "show notes/todo --group author --limit 50"},
+			flags: func(s *settings, f *docFlags) {
+				s.StringVar(&f.group, "group", "5m", "where an entry of the history ends: after a `pause`, at another author, both (5m,author), or none")
+				s.IntVar(&f.limit, "limit", 0, "show at most this `number` of entries (0: 10)")
+			},
+		}, {
+			name: "log", words: "DOC", brief: "list its records: sequence, time, user, bytes", least: 1, most: 1, run: (*docClient).log,
+			more:     "With --json each record is a line and carries its update in base64.",
+			examples: []string{"log notes/todo", "log notes/todo --from 2h --json"},
+			flags: func(s *settings, f *docFlags) {
+				s.StringVar(&f.from, "from", "", "first `moment`")
+				s.StringVar(&f.to, "to", "", "last `moment`")
+			},
+		}, {
+			name: "get", words: "DOC", brief: "print its state, now or at a moment", least: 1, most: 1, run: (*docClient).get,
+			examples: []string{"get notes/todo", "get notes/todo --at 2h --format text --type content:text", "get notes/todo --format update --out todo.bin"},
+			flags: func(s *settings, f *docFlags) {
+				at(s, f)
+				s.StringVar(&f.format, "format", "json", "json, text, update or vector")
+				s.StringVar(&f.typ, "type", "", "`name:kind` of a shared type to read, kinds map, array, text, xml; several are separated by commas")
+				s.StringVar(&f.out, "out", "-", "`file` to write (-: stdout)")
+			},
+		}, {
+			name: "export", words: "DOC", brief: "write it with its whole history into one file", least: 1, most: 1, run: (*docClient).export,
+			examples: []string{"export notes/todo --out todo.yjet.gz"},
+			flags: func(s *settings, f *docFlags) {
+				s.StringVar(&f.out, "out", "-", "`file` to write; a name that ends in .gz is compressed (-: stdout)")
+			},
+		}, {
+			name: "import", words: "DOC [FILE]", brief: "make it from an exported file, or from a raw Yjs update", least: 1, most: 2, run: (*docClient).imports,
+			more:     "A raw update is what Y.encodeStateAsUpdate returns. Without FILE the input is stdin. DOC must be new, unless --merge is given.",
+			examples: []string{"import notes/todo-2 todo.yjet.gz", "import notes/plan plan.bin --merge"},
+			flags: func(s *settings, f *docFlags) {
+				s.BoolVar(&f.merge, "merge", false, "merge into a document that exists")
+				s.BoolVar(&f.v2, "v2", false, "the raw update is in format V2")
+			},
+		}, {
+			name: "versions", words: "DOC", brief: "list its named moments, add one, remove one", least: 1, most: 1, run: (*docClient).versions,
+			examples: []string{"versions notes/todo", "versions notes/todo --add \"first draft\"", "versions notes/todo --remove \"first draft\""},
+			flags: func(s *settings, f *docFlags) {
+				s.StringVar(&f.at, "at", "", "`moment` that --add names (default: now)")
+				s.StringVar(&f.add, "add", "", "`name` for a moment")
+				s.StringVar(&f.remove, "remove", "", "`name` to remove; the document stays as it is")
+			},
+		}, {
+			name: "restore", words: "DOC MOMENT", brief: "make it show a past moment again, by a new edit", least: 1, most: 2, run: (*docClient).restore,
+			more:     "Open editors receive the edit like any other. Restoring the moment before undoes it.",
+			examples: []string{"restore notes/todo \"first draft\"", "restore notes/todo 10m"},
+			flags: func(s *settings, f *docFlags) {
+				s.StringVar(&f.at, "at", "", "the same as MOMENT")
+			},
+		}, {
+			name: "copy", words: "DOC TO", brief: "make a new document that begins as DOC is, or was", least: 2, most: 2, run: (*docClient).copy,
+			examples: []string{"copy templates/plan notes/plan", "copy notes/todo notes/todo-old --at 24h"},
+			flags:    at,
+		}, {
+			name: "rm", words: "DOC", brief: "delete it, with its whole history", least: 1, most: 1, run: (*docClient).rm,
+			more:     "On a terminal it asks for the name. Elsewhere it refuses without --yes.",
+			examples: []string{"rm notes/todo", "rm notes/todo --yes"},
+			flags: func(s *settings, f *docFlags) {
+				s.BoolVar(&f.yes, "yes", false, "do not ask")
+			},
+		},
+	}
+}
+
+// usage is the help of one command.
+func (c *docCommand) usage() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Usage: yjet doc %s %s [flags]\n\n%s%s.", c.name, c.words, strings.ToUpper(c.brief[:1]), c.brief[1:])
+	if c.more != "" {
+		b.WriteString(" " + c.more)
+	}
+	b.WriteString("\n\nExamples:\n")
+	for _, e := range c.examples {
+		fmt.Fprintf(&b, "  yjet doc %s\n", e)
+	}
+	return b.String()
+}
+
+// settings declares the flags of one command; of all commands where c is nil.
+func (c *docCommand) settings(f *docFlags) *settings {
 	s := newSettings("doc")
 	s.StringVar(&f.url, "url", "http://127.0.0.1:1999", "`URL` of the server")
 	s.secretVar(&f.token, "token", "bearer `token`")
 	s.BoolVar(&f.json, "json", false, "print the server's JSON as it came")
-	s.StringVar(&f.at, "at", "", "get, versions --add, copy: `moment` (default: now)")
-	s.StringVar(&f.from, "from", "", "log: first `moment`")
-	s.StringVar(&f.to, "to", "", "log: last `moment`")
-	s.StringVar(&f.group, "group", "5m", "show: what parts `entries` of the history: a pause, author, both (5m,author), or none")
-	s.StringVar(&f.format, "format", "json", "get: json, text, update or vector")
-	s.StringVar(&f.typ, "type", "", "get: `name:kind` of a type to read, kinds map, array, text, xml; several with commas")
-	s.StringVar(&f.out, "out", "-", "get, export: `file` to write; .gz compresses an export")
-	s.StringVar(&f.add, "add", "", "versions: `name` of a version to make")
-	s.StringVar(&f.remove, "remove", "", "versions: `name` of a version to take away")
-	s.BoolVar(&f.merge, "merge", false, "import: also into a document that exists")
-	s.BoolVar(&f.v2, "v2", false, "import: the raw update is in format V2")
-	s.BoolVar(&f.yes, "yes", false, "rm: do not ask")
-	s.IntVar(&f.limit, "limit", 0, "ls, show: at most so many lines (0: ls all, show 10)")
-	flags, words := interleaved(s.FlagSet, args)
-	if err := s.load(flags, p.environ, p.stdout, docUsage); err != nil {
+	if c != nil {
+		c.flags(s, f)
+	}
+	return s
+}
+
+// splitDoc finds the command among flags that may stand before it, and the words after it.
+func splitDoc(args []string) (cmd *docCommand, flags, words []string, err error) {
+	all := (*docCommand)(nil).settings(&docFlags{})
+	list := docCommands()
+	for i := range list {
+		more := newSettings("doc")
+		list[i].flags(more, &docFlags{})
+		more.VisitAll(func(f *flag.Flag) {
+			if all.Lookup(f.Name) == nil {
+				all.Var(f.Value, f.Name, f.Usage)
+			}
+		})
+	}
+	flags, words = interleaved(all.FlagSet, args)
+	if len(words) == 0 {
+		return nil, flags, nil, nil
+	}
+	i := slices.IndexFunc(list, func(c docCommand) bool { return c.name == words[0] })
+	if i < 0 {
+		return nil, nil, nil, usagef("doc: no command %q; see 'yjet doc --help'", words[0])
+	}
+	return &list[i], flags, words[1:], nil
+}
+
+func runDoc(ctx context.Context, p process, args []string) error {
+	cmd, flags, words, err := splitDoc(args)
+	if err != nil {
 		return err
 	}
-	if len(words) == 0 {
-		return usagef("doc: a command is needed: ls, show, log, get, export, import, versions, restore, copy or rm; see 'yjet doc --help'")
+	var f docFlags
+	s := cmd.settings(&f)
+	if cmd == nil {
+		var list strings.Builder
+		for _, c := range docCommands() {
+			fmt.Fprintf(&list, "  %-22s %s\n", c.name+" "+c.words, c.brief)
+		}
+		if err := s.load(flags, p.environ, p.stdout, fmt.Sprintf(docUsage, list.String())); err != nil {
+			return err
+		}
+		return usagef("doc: name a command: ls, show, log, get, export, import, versions, restore, copy or rm; see 'yjet doc --help'")
 	}
-	name, words := words[0], words[1:]
-	type docCommand struct {
-		least, most int // words after the command
-		run         func(c *docClient, words []string) error
+	if err := s.load(flags, p.environ, p.stdout, cmd.usage()); err != nil {
+		return err
 	}
-	cmd, ok := map[string]docCommand{
-		"ls": {0, 1, (*docClient).ls}, "show": {1, 1, (*docClient).show}, "log": {1, 1, (*docClient).log}, "get": {1, 1, (*docClient).get},
-		"export": {1, 1, (*docClient).export}, "import": {1, 2, (*docClient).imports}, "versions": {1, 1, (*docClient).versions},
-		"restore": {1, 2, (*docClient).restore}, "copy": {2, 2, (*docClient).copy}, "rm": {1, 1, (*docClient).rm},
-	}[name]
 	switch {
-	case !ok:
-		return usagef("doc: no command %q; see 'yjet doc --help'", name)
 	case len(words) < cmd.least:
-		return usagef("doc %s: the name of a document is needed; see 'yjet doc --help'", name)
+		return usagef("doc %s: name a document; see 'yjet doc %s --help'", cmd.name, cmd.name)
 	case cmd.least > 0 && words[0] == "": // an unset variable: without a name the path is that of the list
-		return usagef("doc %s: the name of the document is empty", name)
+		return usagef("doc %s: the name of the document is empty", cmd.name)
 	case len(words) > cmd.most:
-		return usagef("doc %s: unexpected %q; see 'yjet doc --help'", name, words[cmd.most])
+		return usagef("doc %s: unexpected %q; see 'yjet doc %s --help'", cmd.name, words[cmd.most], cmd.name)
 	}
 	base, err := url.Parse(f.url)
 	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
@@ -134,252 +239,19 @@ func interleaved(fs *flag.FlagSet, args []string) (flags, words []string) {
 	return flags, words
 }
 
-type listedDoc struct {
-	ID       string    `json:"id"`
-	Bytes    int64     `json:"bytes"`
-	Updates  uint64    `json:"updates"`
-	LastEdit time.Time `json:"lastEdit"`
-	Sessions int       `json:"sessions"`
-	Seq      uint64    `json:"seq"`
-}
-
-func (c *docClient) ls(words []string) error {
-	q := url.Values{}
-	if len(words) > 0 {
-		q.Set("prefix", words[0])
-	}
-	out := bufio.NewWriter(c.p.stdout)
-	defer out.Flush()
-	for n := 0; ; {
-		q.Set("limit", "500")
-		if c.f.limit > 0 {
-			q.Set("limit", strconv.Itoa(min(500, c.f.limit-n)))
-		}
-		var page struct {
-			Docs []listedDoc `json:"docs"`
-			Next string      `json:"next"`
-		}
-		if done, err := c.read(http.MethodGet, "/api/docs", q, nil, &page); done || err != nil {
-			return err
-		}
-		for _, d := range page.Docs {
-			if n == 0 {
-				fmt.Fprintf(out, "%-20s %9s %12s %9s  %s\n", "LAST EDIT", "UPDATES", "BYTES", "SESSIONS", "DOCUMENT")
-			}
-			fmt.Fprintf(out, "%-20s %9d %12d %9d  %s\n", d.LastEdit.UTC().Format(time.RFC3339), d.Updates, d.Bytes, d.Sessions, clean(d.ID))
-			n++
-		}
-		if page.Next == "" || c.f.limit > 0 && n >= c.f.limit {
-			return nil
-		}
-		q.Set("after", page.Next)
-	}
-}
-
-type historyEntry struct {
-	First, Last uint64
-	From, To    time.Time
-	Users       []string
-	Updates     int
-	Bytes       int
-}
-
-func (c *docClient) show(words []string) error {
-	doc := words[0]
-	limit := c.f.limit
-	if limit <= 0 {
-		limit = 10
-	}
-	var history struct {
-		Entries    []historyEntry
-		Oldest     uint64
-		OldestTime time.Time
-	}
-	q := url.Values{"group": {c.f.group}, "limit": {strconv.Itoa(limit)}}
-	if done, err := c.read(http.MethodGet, docPath(doc, "history"), q, nil, &history); done || err != nil {
-		return err
-	}
-	state, err := c.call(http.MethodGet, docPath(doc), url.Values{"format": {"update"}}, nil)
-	if err != nil {
-		return err
-	}
-	defer state.Body.Close()
-	size, err := io.Copy(io.Discard, state.Body)
-	if err != nil {
-		return err
-	}
-	var presence struct {
-		Presence []struct {
-			User, Name string
-			Client     uint64
-		}
-	}
-	if _, err := c.read(http.MethodGet, docPath(doc, "presence"), nil, nil, &presence); err != nil {
-		return err
-	}
-	var versions struct {
-		Versions []struct {
-			Name string
-			Seq  uint64
-			Time time.Time
-		}
-	}
-	if _, err := c.read(http.MethodGet, docPath(doc, "versions"), nil, nil, &versions); err != nil {
-		return err
-	}
-	w := c.p.stdout
-	fmt.Fprintf(w, "document  %s\nsequence  %s\nstate     %d bytes\n", clean(doc), state.Header.Get("Yjet-Seq"), size)
-	if history.Oldest > 0 {
-		fmt.Fprintf(w, "history   from sequence %d, %s\n", history.Oldest, history.OldestTime.UTC().Format(time.RFC3339))
-	}
-	for _, p := range presence.Presence {
-		fmt.Fprintf(w, "here      %s\n", clean(strings.TrimSpace(p.Name+" "+p.User)))
-	}
-	for _, v := range versions.Versions {
-		fmt.Fprintf(w, "version   %s at %d, %s\n", clean(v.Name), v.Seq, v.Time.UTC().Format(time.RFC3339))
-	}
-	fmt.Fprintf(w, "\n%-20s  %-20s %9s %9s %9s  %s\n", "FROM", "TO", "SEQUENCE", "UPDATES", "BYTES", "USERS")
-	for _, e := range history.Entries {
-		fmt.Fprintf(w, "%-20s  %-20s %9d %9d %9d  %s\n", e.From.UTC().Format(time.RFC3339), e.To.UTC().Format(time.RFC3339), e.Last, e.Updates, e.Bytes, cleanAll(e.Users))
-	}
-	return nil
-}
-
-func cleanAll(list []string) string {
-	for i := range list {
-		list[i] = clean(list[i])
-	}
-	return strings.Join(list, ", ")
-}
-
-func (c *docClient) log(words []string) error {
-	q := url.Values{}
-	for k, v := range map[string]string{"from": c.f.from, "to": c.f.to} {
-		if v != "" {
-			q.Set(k, v)
-		}
-	}
-	resp, err := c.call(http.MethodGet, docPath(words[0], "log"), q, nil)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if c.f.json {
-		_, err := io.Copy(c.p.stdout, resp.Body)
-		return err
-	}
-	out := bufio.NewWriter(c.p.stdout)
-	defer out.Flush()
-	fmt.Fprintf(out, "%9s  %-24s %9s  %s\n", "SEQUENCE", "TIME", "BYTES", "USER")
-	for dec := json.NewDecoder(resp.Body); ; {
-		var r struct {
-			Seq    uint64
-			Time   time.Time
-			User   string
-			Merged int
-			Bytes  int
-			Error  *struct{ Message string }
-		}
-		if err := dec.Decode(&r); err == io.EOF {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		if r.Error != nil {
-			return errors.New(r.Error.Message)
-		}
-		more := ""
-		if r.Merged > 1 {
-			more = fmt.Sprintf("  (%d updates)", r.Merged)
-		}
-		fmt.Fprintf(out, "%9d  %-24s %9d  %s%s\n", r.Seq, r.Time.UTC().Format("2006-01-02T15:04:05.000Z"), r.Bytes, clean(r.User), more)
-	}
-}
-
-func (c *docClient) versions(words []string) error {
-	doc := words[0]
-	switch {
-	case c.f.add != "" && c.f.remove != "":
-		return usagef("doc versions: --add or --remove, not both")
-	case c.f.add != "":
-		var v struct {
-			Name string
-			Seq  uint64
-		}
-		body := map[string]string{"name": c.f.add}
-		if c.f.at != "" {
-			body["at"] = c.f.at
-		}
-		if done, err := c.read(http.MethodPost, docPath(doc, "versions"), nil, body, &v); done || err != nil {
-			return err
-		}
-		fmt.Fprintf(c.p.stdout, "version %s of %s at sequence %d\n", clean(v.Name), clean(doc), v.Seq)
-		return nil
-	case c.f.remove != "":
-		_, err := c.read(http.MethodDelete, docPath(doc, "versions", c.f.remove), nil, nil, nil)
-		return err
-	}
-	var list struct {
-		Versions []struct {
-			Name, User string
-			Seq        uint64
-			Time       time.Time
-		}
-	}
-	if done, err := c.read(http.MethodGet, docPath(doc, "versions"), nil, nil, &list); done || err != nil {
-		return err
-	}
-	for _, v := range list.Versions {
-		fmt.Fprintf(c.p.stdout, "%9d  %-20s  %-12s %s\n", v.Seq, v.Time.UTC().Format(time.RFC3339), clean(v.User), clean(v.Name))
-	}
-	return nil
-}
-
-func (c *docClient) restore(words []string) error {
-	at := c.f.at
-	if len(words) == 2 {
-		at = words[1]
-	}
-	if at == "" {
-		return usagef("doc restore: to which moment? A sequence, a time, an age or a version")
-	}
-	var done struct {
-		Seq     uint64
-		Changed bool
-	}
-	if done, err := c.read(http.MethodPost, docPath(words[0], "restore"), nil, map[string]string{"at": at}, &done); done || err != nil {
-		return err
-	}
-	if !done.Changed {
-		fmt.Fprintf(c.p.stdout, "%s is as it was at %s\n", clean(words[0]), clean(at))
-		return nil
-	}
-	fmt.Fprintf(c.p.stdout, "%s restored by sequence %d\n", clean(words[0]), done.Seq)
-	return nil
-}
-
-func (c *docClient) copy(words []string) error {
-	body := map[string]string{"to": words[1]}
-	if c.f.at != "" {
-		body["at"] = c.f.at
-	}
-	var done struct {
-		Doc string
-		Seq uint64
-	}
-	if done, err := c.read(http.MethodPost, docPath(words[0], "copy"), nil, body, &done); done || err != nil {
-		return err
-	}
-	fmt.Fprintf(c.p.stdout, "%s begins at sequence %d\n", clean(done.Doc), done.Seq)
-	return nil
-}
-
 func (c *docClient) rm(words []string) error {
-	if f, ok := c.p.stdin.(*os.File); ok && isTerminal(f) && !c.f.yes {
-		fmt.Fprintf(c.p.stdout, "Remove %s with its whole history, for good? Type its name: ", clean(words[0]))
-		line, _ := bufio.NewReader(f).ReadString('\n')
+	if !c.f.yes {
+		f, ok := c.p.stdin.(*os.File)
+		if !ok || !isTerminal(f) {
+			return usagef("doc rm: not on a terminal, so nobody can be asked; --yes deletes without asking")
+		}
+		fmt.Fprintf(c.p.stdout, "Delete %s with its whole history? Type its name: ", clean(words[0]))
+		line, err := bufio.NewReader(f).ReadString('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
 		if strings.TrimSpace(line) != words[0] {
-			return errors.New("not removed")
+			return errors.New("not deleted: that is not its name")
 		}
 	}
 	resp, err := c.call(http.MethodDelete, docPath(words[0]), nil, nil)
@@ -387,7 +259,7 @@ func (c *docClient) rm(words []string) error {
 		return err
 	}
 	resp.Body.Close()
-	fmt.Fprintf(c.p.stdout, "%s removed\n", clean(words[0]))
+	fmt.Fprintf(c.p.stdout, "%s deleted\n", clean(words[0]))
 	if left := resp.Header.Get("Yjet-Erased"); left != "" {
 		fmt.Fprintf(c.p.stderr, "%s\n", clean(left))
 	}

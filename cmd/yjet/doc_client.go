@@ -43,7 +43,7 @@ func (c *docClient) call(method, path string, query url.Values, body io.Reader, 
 		if errors.As(err, &ue) {
 			err = ue.Err
 		}
-		return nil, fmt.Errorf("%s: %w; is the server running? --url names another", c.base, err)
+		return nil, fmt.Errorf("%s: %w; is the server running? Name another with --url", c.base, err)
 	}
 	if resp.StatusCode/100 == 2 {
 		return resp, nil
@@ -96,7 +96,7 @@ func docPath(doc string, more ...string) string {
 	return path
 }
 
-// clean keeps what a document or user is called from steering the terminal.
+// clean keeps the name of a document or user from steering the terminal.
 func clean(s string) string {
 	if s == "" {
 		return "-"

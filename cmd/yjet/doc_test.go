@@ -88,7 +88,7 @@ func TestDocumentsFromTheShell(t *testing.T) {
 	has(doc(0, "", "get", "notes/todo", "--format", "text", "--type", "t:text"), "hello world")
 	has(doc(0, "", "copy", "notes/todo", "second"), "second")
 	has(doc(1, "", "get", "notes/todo", "--at", "nonsense"), "bad-moment")
-	has(doc(0, "", "rm", "second"), "removed")
+	has(doc(0, "", "rm", "second", "--yes"), "deleted")
 	has(doc(1, "", "get", "second"), "not-found")
 	for _, args := range [][]string{{}, {"fly"}, {"get"}, {"get", ""}, {"rm", ""}, {"get", "a", "b"}, {"restore", "a"}, {"versions", "a", "--add", "x", "--remove", "y"}} {
 		doc(2, "", args...)

@@ -15,7 +15,7 @@ import (
 	"sync/atomic"
 )
 
-// output is where --out says.
+// output opens the file that --out names, or stdout.
 func (c *docClient) output() (io.WriteCloser, error) {
 	if c.f.out == "-" || c.f.out == "" {
 		return nopCloser{c.p.stdout}, nil
@@ -72,7 +72,7 @@ func (c *docClient) export(words []string) error {
 	last := &lastLine{w: w}
 	_, err = io.Copy(last, resp.Body)
 	if err == nil && !bytes.HasPrefix(last.line, []byte(`{"end":true`)) {
-		err = errors.New("the export was cut off; the server's log says why")
+		err = errors.New("the export ended early; the server's log says why")
 	}
 	err = errors.Join(err, w.Close(), out.Close())
 	if name != "-" && name != "" {
@@ -85,7 +85,7 @@ func (c *docClient) export(words []string) error {
 	return err
 }
 
-// reading remembers why a file could not be read, which is not the server's fault. The transport reads in its own goroutine.
+// reading remembers why a file could not be read, so that the server is not blamed. The transport reads in its own goroutine.
 type reading struct {
 	r   io.Reader
 	err atomic.Pointer[error]
@@ -99,7 +99,7 @@ func (f *reading) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// lastLine remembers the last line that went through.
+// lastLine passes bytes on and remembers the last line among them.
 type lastLine struct {
 	w    io.Writer
 	line []byte
@@ -174,7 +174,7 @@ func (c *docClient) imports(words []string) error {
 		return err
 	}
 	if len(update) > maxDecode {
-		return fmt.Errorf("a raw update above %d MiB", maxDecode>>20)
+		return fmt.Errorf("the raw update is larger than %d MiB", maxDecode>>20)
 	}
 	headers := []string{"Content-Type", "application/octet-stream"}
 	if c.f.v2 {

@@ -15,11 +15,11 @@ import (
 const eraseUsage = `
 Usage: yjet erase [flags]
 
-Overwrites in the files of a stopped server everything that its streams do not hold any more: what was erased (yjet doc rm), and what
-folds took out of the log. Nothing that a document holds is touched. A server overwrites at its start what was erased since the
-one before; this command also reaches what an earlier release left, and what that start had no time for.
+Overwrites deleted bytes in the files of a stopped server: documents that were deleted (yjet doc rm), and records that folds took out of the
+log. It leaves everything that a document holds as it is. A server does the same at its start for documents deleted since the start before;
+this command also reaches what an earlier release left, and what that start had no time for.
 
-Damaged files are told, and left: 'yjet verify --repair' first.
+It reports damaged files and leaves them alone; run 'yjet verify --repair' first.
 
 Examples:
   yjet erase --data /var/lib/yjet
@@ -33,7 +33,7 @@ func runErase(ctx context.Context, p process, args []string) error {
 	s.files()
 	s.sharesFile = true
 	s.StringVar(&data, "data", ".yjet", "`directory` of the embedded store; no server may be running on it")
-	s.BoolVar(&asJSON, "json", false, "the counts as one JSON object, without progress")
+	s.BoolVar(&asJSON, "json", false, "print the counts as one JSON object, without progress")
 	s.StringVar(&logLevel, "log-level", "warn", "least severe `level` to log: debug, info, warn, error")
 	if err := s.load(args, p.environ, p.stdout, eraseUsage); err != nil {
 		return err

@@ -55,7 +55,7 @@ func TestRemovedDocumentIsInNoFileAfterTheNextStart(t *testing.T) {
 			doc("versions", "kept", "--remove", "one")
 		}
 	}
-	if said := doc("rm", "secret"); !strings.Contains(said, "yjet erase") {
+	if said := doc("rm", "secret", "--yes"); !strings.Contains(said, "yjet erase") {
 		t.Errorf("doc rm says %q of what is left", said)
 	}
 	if len(holding("SECRET")) == 0 {

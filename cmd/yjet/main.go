@@ -15,7 +15,7 @@ import (
 	"syscall"
 )
 
-// process is what a command may touch of the process it runs in, so that tests can call commands as values.
+// process is the part of its process that a command may touch, so that tests can call commands as values.
 type process struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
@@ -31,16 +31,16 @@ type command struct {
 
 func commands() []command {
 	return []command{
-		{"dev", "everything in one process: NATS inside, a page to try, no login, loopback only", runDev},
-		{"serve", "production: in front of a NATS cluster, or with NATS inside", runServe},
-		{"doc", "documents from the shell: ls, show, log, get, export, import, versions, restore, copy, rm", runDoc},
-		{"erase", "overwrite in a stopped server's files what its streams do not hold any more", runErase},
-		{"verify", "hold every stored document against the law, offline or online", runVerify},
-		{"decode", "one payload on stdin (update, awareness frame, snapshot) to readable text", runDecode},
-		{"token", "mint a token or a ticket with the configured secret", runToken},
-		{"check", "smoke test of a running server from outside", runCheck},
-		{"bench", "load from outside: fanout, rooms, connect, open, awareness", runBench},
-		{"version", "version, commit, Go and nats-server", runVersion},
+		{"dev", "everything in one process: NATS, a page to try, no login, loopback only", runDev},
+		{"serve", "run for production, with NATS inside or in front of a NATS cluster", runServe},
+		{"doc", "documents from the shell: list, read, export, restore, delete and more", runDoc},
+		{"erase", "overwrite deleted bytes in a stopped server's files", runErase},
+		{"verify", "check every stored document, offline or online", runVerify},
+		{"decode", "print one payload from stdin (update, awareness, snapshot) as text", runDecode},
+		{"token", "make a token or a ticket with the configured secret", runToken},
+		{"check", "smoke-test a running server from outside", runCheck},
+		{"bench", "put load on a running server and measure it", runBench},
+		{"version", "print the versions of yjet, Go and nats-server", runVersion},
 	}
 }
 
@@ -52,7 +52,7 @@ func main() {
 	os.Exit(run(ctx, p, os.Args[1:]))
 }
 
-// run is the whole program; it answers the exit code: 0, 1 failed, 2 called wrongly.
+// run is the whole program. It returns the exit code: 0 for success, 1 for a failure, 2 for a mistake in how it was called.
 func run(ctx context.Context, p process, args []string) int {
 	if len(args) == 0 {
 		printCommands(p.stderr)
@@ -84,7 +84,8 @@ func exitCode(p process, name string, err error) int {
 	case err == nil, errors.Is(err, errPrinted):
 		return 0
 	case errors.As(err, &usage):
-		fmt.Fprintf(p.stderr, "yjet %s: %s\n", name, strings.TrimPrefix(err.Error(), name+" "))
+		text := strings.TrimPrefix(err.Error(), name)
+		fmt.Fprintf(p.stderr, "yjet %s: %s\n", name, strings.TrimLeft(text, ": "))
 		return 2
 	default:
 		fmt.Fprintf(p.stderr, "yjet %s: %v\n", name, err)
@@ -97,5 +98,5 @@ func printCommands(w io.Writer) {
 	for _, c := range commands() {
 		fmt.Fprintf(w, "  %-9s %s\n", c.name, c.brief)
 	}
-	fmt.Fprint(w, "\n'yjet COMMAND --help' tells a command's flags, with examples.\n\nBegin with:\n  yjet dev\n")
+	fmt.Fprint(w, "\n'yjet COMMAND --help' shows a command's flags, with examples.\n\nTo try it:\n  yjet dev\n")
 }

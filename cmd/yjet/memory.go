@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// limitMemory tells the Go runtime what the process may use, where its container or service has a limit and GOMEMLIMIT is not set: nine
-// tenths of it, and less of a small one, since not all of a process is the runtime's, which is also late by what a few large messages
-// take. The server then refuses to open more documents before the kernel kills it.
+// limitMemory sets the Go runtime's memory limit where the container or service has one and GOMEMLIMIT is not set: nine tenths of it, and less
+// of a small one, since not all memory of a process is the runtime's, and the runtime is late by a few large messages. The server then
+// refuses to open more documents before the kernel kills it.
 func limitMemory(log *slog.Logger) {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return
@@ -33,7 +33,7 @@ func limitMemory(log *slog.Logger) {
 	}
 }
 
-// cgroupLimit is the smallest memory limit of a process's control groups, in bytes. groups is /proc/self/cgroup, read answers a file below
+// cgroupLimit is the smallest memory limit of a process's control groups, in bytes. groups is /proc/self/cgroup; read returns a file below
 // the mount point of the groups, "" if there is none.
 func cgroupLimit(groups string, read func(name string) string) (least int64, ok bool) {
 	note := func(s string) {

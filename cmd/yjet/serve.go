@@ -30,8 +30,8 @@ import (
 const serveUsage = `
 Usage: yjet serve [flags]
 
-Runs the server for production. With --nats it keeps nothing itself and any number of processes may run in front of one cluster; without,
-NATS runs inside and --data is the store.
+Runs the server for production. With --nats the documents are in a NATS cluster, and any number of yjet processes may run in front of it.
+Without, NATS runs inside this process and keeps them in --data.
 
 Examples:
   yjet serve --data /var/lib/yjet --supabase-url https://abc.supabase.co --origins https://app.example.com
@@ -56,7 +56,7 @@ func runServe(ctx context.Context, p process, args []string) error {
 	return serve(ctx, p, &c, false)
 }
 
-// serve brings everything up in order, tells the ready line, and takes it down in reverse when ctx ends.
+// serve brings everything up in order, prints the ready line, and takes everything down in reverse when ctx ends.
 func serve(ctx context.Context, p process, c *config, dev bool) error {
 	log, err := newLogger(p.stderr, c.logFormat, c.logLevel)
 	if err != nil {
@@ -66,61 +66,20 @@ func serve(ctx context.Context, p process, c *config, dev bool) error {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
-	var down stack // what to undo, last first
+	var down stack
 	defer down.run()
 
-	// Ports first: a busy one must be told before a store is opened.
+	// Ports first: a busy one is reported before a store is opened.
 	listeners, err := listen(c, dev)
 	if err != nil {
 		return err
 	}
 	down.add(func() { closeAll(listeners) })
-
-	nc, bulk, store, err := connectNATS(c, dev, log, &down)
+	docs, store, err := openLog(ctx, c, dev, log, metrics, &down)
 	if err != nil {
 		return err
 	}
-	docs, err := stream.Open(ctx, nc, bulk, stream.Config{
-		Shards: c.shards, Replicas: c.replicas, Embedded: store != nil, Durability: durabilityInForce(c),
-		OnErase: noteErased(store), Log: log, Metrics: metrics,
-	})
-	if err != nil {
-		return err
-	}
-	down.add(func() { docs.Close() })
-	if store != nil {
-		watching, stopWatching := context.WithCancel(context.Background())
-		var watcher sync.WaitGroup
-		watcher.Go(func() {
-			store.Watch(watching, func(ctx context.Context) error { return docs.Health(ctx).Err }, docs.Refuse)
-		})
-		down.add(func() { stopWatching(); watcher.Wait() })
-	}
-
-	authority, err := newAuth(c, dev, log, metrics)
-	if err != nil {
-		return err
-	}
-	down.add(authority.Close)
-
-	folds := snapshot.New(docs, snapshot.Options{History: c.history, CompactAfter: c.compactAfter, SweepEvery: 24 * time.Hour, Log: log, Metrics: metrics})
-	down.add(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		if err := folds.Close(ctx); err != nil {
-			log.Warn("folds under way were left", "err", err)
-		}
-	})
-
-	o, err := doorOptions(c, dev)
-	if err != nil {
-		return err
-	}
-	o.Log, o.Snapshots, o.Auth, o.Logger, o.Metrics = docs, folds, authority, log, metrics
-	if dev && c.adminAddr == "" {
-		o.Admin = adminHandler(metrics, c.pprof)
-	}
-	door, err := ingest.New(o)
+	door, err := openDoor(c, dev, docs, log, metrics, &down)
 	if err != nil {
 		return err
 	}
@@ -137,7 +96,6 @@ func serve(ctx context.Context, p process, c *config, dev bool) error {
 		go func() { failed <- server.Serve(l) }()
 	}
 	down.add(func() { server.Close() })
-
 	if err := startAdmin(c, metrics, log, &down, failed); err != nil {
 		return err
 	}
@@ -171,7 +129,60 @@ func serve(ctx context.Context, p process, c *config, dev bool) error {
 	return err
 }
 
-// stack runs functions last in, first out.
+// openLog connects to NATS, starting it inside where there is no cluster, and opens the log on it. store is nil with a cluster.
+func openLog(ctx context.Context, c *config, dev bool, log *slog.Logger, metrics prometheus.Registerer, down *stack) (docs *stream.Log, store *natsd.Server, err error) {
+	nc, bulk, store, err := connectNATS(c, dev, log, down)
+	if err != nil {
+		return nil, nil, err
+	}
+	docs, err = stream.Open(ctx, nc, bulk, stream.Config{
+		Shards: c.shards, Replicas: c.replicas, Embedded: store != nil, Durability: durabilityInForce(c),
+		OnErase: noteErased(store), Log: log, Metrics: metrics,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	down.add(func() { docs.Close() })
+	if store != nil {
+		watching, stopWatching := context.WithCancel(context.Background())
+		var watcher sync.WaitGroup
+		watcher.Go(func() {
+			store.Watch(watching, func(ctx context.Context) error { return docs.Health(ctx).Err }, docs.Refuse)
+		})
+		down.add(func() { stopWatching(); watcher.Wait() })
+	}
+	return docs, store, nil
+}
+
+// openDoor opens what stands on the log: rights, folds, and the server that clients talk to.
+func openDoor(c *config, dev bool, docs *stream.Log, log *slog.Logger, metrics *prometheus.Registry, down *stack) (*ingest.Server, error) {
+	authority, err := newAuth(c, dev, log, metrics)
+	if err != nil {
+		return nil, err
+	}
+	down.add(authority.Close)
+
+	folds := snapshot.New(docs, snapshot.Options{History: c.history, CompactAfter: c.compactAfter, SweepEvery: 24 * time.Hour, Log: log, Metrics: metrics})
+	down.add(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := folds.Close(ctx); err != nil {
+			log.Warn("folds under way were left", "err", err)
+		}
+	})
+
+	o, err := doorOptions(c, dev)
+	if err != nil {
+		return nil, err
+	}
+	o.Log, o.Snapshots, o.Auth, o.Logger, o.Metrics = docs, folds, authority, log, metrics
+	if dev && c.adminAddr == "" {
+		o.Admin = adminHandler(metrics, c.pprof)
+	}
+	return ingest.New(o)
+}
+
+// stack holds what to undo, and runs it last in, first out.
 type stack []func()
 
 func (s *stack) add(f func()) { *s = append(*s, f) }
@@ -239,7 +250,7 @@ func redactURLs(urls string) string {
 	return strings.Join(list, ",")
 }
 
-// durabilityInForce is what can be promised: of a cluster's own fsync setting we see nothing.
+// durabilityInForce is the durability that can be promised. A cluster's own fsync setting cannot be seen from here.
 func durabilityInForce(c *config) string {
 	if c.nats != "" && c.durability == "disk" {
 		return "unknown"
@@ -247,7 +258,7 @@ func durabilityInForce(c *config) string {
 	return c.durability
 }
 
-// listen opens --addr; in dev the IPv6 loopback as well, since browsers may resolve localhost to either.
+// listen opens --addr, and in dev the IPv6 loopback as well, since browsers may resolve localhost to either.
 func listen(c *config, dev bool) ([]net.Listener, error) {
 	l, err := net.Listen("tcp", c.addr)
 	if err != nil {
@@ -305,7 +316,7 @@ func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
 	return slog.New(slog.NewJSONHandler(w, opts)), nil
 }
 
-// logAttr is the last net under all that keeps tokens out of the log, and writes durations as people read them.
+// logAttr keeps tokens out of the log where all else failed, and writes durations as people read them.
 func logAttr(groups []string, a slog.Attr) slog.Attr {
 	if a.Value.Kind() == slog.KindDuration {
 		d := a.Value.Duration()
@@ -322,7 +333,7 @@ func isTerminal(f *os.File) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// doorOptions are the part of ingest.Options that settings decide.
+// doorOptions is the part of ingest.Options that the settings decide.
 func doorOptions(c *config, dev bool) (ingest.Options, error) {
 	proxies, err := c.proxies()
 	if err != nil {

@@ -23,14 +23,14 @@ type settings struct {
 	secret map[string]bool     // shown as *** by --print-config
 	source map[string]string   // where each value came from
 
-	sharesFile bool // --config is a server's file: what this command has no use for is passed over
+	sharesFile bool // --config is a server's file: settings that this command does not have are skipped
 
 	configFile  string
 	envFile     string
 	printConfig bool
 }
 
-// errPrinted ends a command that had only to print something about itself: --help, --print-config.
+// errPrinted ends a command that only prints something about itself: --help, --print-config.
 var errPrinted = errors.New("printed")
 
 // usageError is a mistake in how the program was called; it ends with exit code 2.
@@ -52,7 +52,7 @@ func newSettings(command string) *settings {
 // files adds the flags by which settings come from files.
 func (s *settings) files() {
 	s.StringVar(&s.configFile, "config", "", "`file` of settings, one \"name: value\" a line, names as the flags here")
-	s.StringVar(&s.envFile, "env-file", "", "`file` of environment variables, one NAME=value a line; what the environment has wins")
+	s.StringVar(&s.envFile, "env-file", "", "`file` of environment variables, one NAME=value a line; the environment itself wins")
 	s.BoolVar(&s.printConfig, "print-config", false, "print every setting, its value and where it came from, and stop; secrets are masked")
 }
 
@@ -137,7 +137,7 @@ func (s *settings) load(args, environ []string, stdout io.Writer, usage string) 
 	return nil
 }
 
-// isServerSetting tells whether dev or serve have a setting of that name.
+// isServerSetting reports whether dev or serve have a setting of that name.
 func isServerSetting(name string) bool {
 	s := newSettings("serve")
 	configFlags(s, &config{}, false)
@@ -223,7 +223,7 @@ func lines(b []byte) func(yield func(int, string) bool) {
 	}
 }
 
-// value reads what stands behind a name: quoted or as it is, and what follows a blank and # is a comment.
+// value reads the text after a name, with or without quotes. A comment begins with a # that follows a blank.
 func value(v string) string {
 	if text := strings.TrimSpace(v); text != "" && (text[0] == '"' || text[0] == '\'') {
 		if inner, rest, ok := strings.Cut(text[1:], text[:1]); ok && (rest == "" || isComment(rest)) {
@@ -239,7 +239,7 @@ func value(v string) string {
 	return strings.TrimSpace(v)
 }
 
-// isComment tells whether s is blanks and then a comment.
+// isComment reports whether s is blanks and then a comment.
 func isComment(s string) bool {
 	rest := strings.TrimLeft(s, " \t")
 	return len(rest) < len(s) && strings.HasPrefix(rest, "#")
@@ -272,7 +272,7 @@ func (s *settings) printUsage(w io.Writer, usage string) {
 	for _, name := range names {
 		f := s.Lookup(name)
 		if base, ok := strings.CutSuffix(name, "-file"); ok && s.secret[base] {
-			continue // told with its secret
+			continue // listed with its secret
 		}
 		arg, help := flag.UnquoteUsage(f)
 		if s.secret[name] {

@@ -148,7 +148,7 @@ func TestMistakesEndWithCode2AndSayWhatToDo(t *testing.T) {
 		{nil, "yjet dev"},
 		{[]string{"sreve"}, "no command"},
 		{[]string{"serve"}, "--data"},
-		{[]string{"serve", "--data", t.TempDir()}, "say who may come in"},
+		{[]string{"serve", "--data", t.TempDir()}, "say how users are checked"},
 		{[]string{"serve", "--data", t.TempDir(), "--auth", "jwt"}, "needs a key"},
 		{[]string{"serve", "--data", t.TempDir(), "--auth", "none"}, "loopback"},
 		{[]string{"serve", "--data", t.TempDir(), "--auth", "none", "--addr", "0.0.0.0:0"}, "loopback"},

@@ -16,12 +16,12 @@ import (
 const tokenUsage = `
 Usage: yjet token [flags]
 
-Mints a token with the configured secret and prints it: a user's token, or with --doc a ticket for that document alone. Tickets are what
-belongs in a URL. --admin makes an administrator's token, for scripts: it may do everything, and end other people's sessions.
+Makes a token with the configured secret and prints it: a user's token, or with --doc a ticket for that document alone. Put tickets, not users'
+tokens, into URLs. --admin makes an administrator's token for scripts: it may do everything, and end other users' sessions.
 
---explain TOKEN reads the settings of the server and tells every check of a token, passed or failed, and what to do; with --doc, also
-its rights on that document. It prints nothing of the token's signature. --explain - reads the token from standard input. The exit
-code is 0 where the token is accepted, 1 where it is not.
+--explain TOKEN lists every check that a server with the same settings makes of a token, whether it passed, and what to do where it did not;
+with --doc, also the rights on that document. It never prints the signature. --explain - reads the token from stdin. The exit code is 0 if the
+token is accepted, 1 if not.
 
 Examples:
   yjet token --jwt-secret-file secret --user alice
@@ -48,10 +48,10 @@ func runToken(ctx context.Context, p process, args []string) error {
 	authFlags(s, &c, "jwt")
 	s.StringVar(&w.user, "user", "", "`id` of the user: the token's sub")
 	s.StringVar(&w.doc, "doc", "", "`document` of a ticket; without it a user's token is made")
-	s.StringVar(&w.access, "access", "rw", "rights of a ticket: r, rw, or rwd (also delete)")
+	s.StringVar(&w.access, "access", "rw", "`rights` of a ticket: r, rw, or rwd (also delete)")
 	s.BoolVar(&w.admin, "admin", false, "make an administrator's token")
-	s.DurationVar(&w.ttl, "ttl", time.Hour, "how long it is good")
-	s.StringVar(&w.explain, "explain", "", "tell what a server with these settings makes of `TOKEN`; - reads it from standard input")
+	s.DurationVar(&w.ttl, "ttl", time.Hour, "`time` for which it is valid")
+	s.StringVar(&w.explain, "explain", "", "explain how a server with these settings judges `TOKEN`; - reads it from stdin")
 	if err := s.load(args, p.environ, p.stdout, tokenUsage); err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func (w *tokenWish) check() error {
 	case w.admin && w.doc != "":
 		return usagef("token: --admin is for all documents, --doc for one")
 	case w.user == "" && w.doc == "" && !w.admin:
-		return usagef("token: --user is needed, or --doc for a ticket, or --admin")
+		return usagef("token: name the user with --user, or a document with --doc for a ticket, or give --admin")
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"yjet/internal/natsd"
@@ -15,12 +16,12 @@ import (
 const verifyUsage = `
 Usage: yjet verify [flags]
 
-Holds every stored document against the law: replay from zero = snapshot + history + tail, in what shows, state vector and delete set;
-checksums and the writers' counters. Prints counts; exit code 1 with the first fault.
+Checks every stored document: replaying its records from zero must give the same values, state vector and delete set as snapshot, history and
+tail together, and all checksums and writers' counters must hold. Prints counts. Exits with code 1 and the first fault if there is one.
 
-Offline it opens the data directory itself (--data); while a server runs, give it the address of NATS (--nats). Offline it compares every
-message of the store with its checksum first. Where one is damaged it stops there, since NATS drops what follows in some cases;
---repair puts single flipped bits right and goes on.
+With the server stopped it opens the data directory itself (--data), and first compares every message in the store's files with its checksum.
+Where one is damaged it stops there, since NATS may drop everything after it; --repair mends single flipped bits and goes on. While a
+server runs, give verify the address of NATS (--nats).
 
 Examples:
   yjet verify
@@ -87,6 +88,11 @@ func runVerify(ctx context.Context, p process, args []string) error {
 		lostEnds = errors.Join(lostEnds, fmt.Errorf("records are missing at the end of the log: %s", note))
 	}
 
+	return verifyAll(ctx, p, folds, prefix, asJSON, all, lostEnds)
+}
+
+// verifyAll checks the documents below prefix and prints what it found. It returns the first fault, and lostEnds where there is none.
+func verifyAll(ctx context.Context, p process, folds *snapshot.Store, prefix string, asJSON, all bool, lostEnds error) error {
 	began := time.Now()
 	out := json.NewEncoder(p.stdout)
 	v, fault := folds.Verify(ctx, prefix, func(doc stream.Doc, one snapshot.Verified, err error) {
@@ -113,6 +119,14 @@ func runVerify(ctx context.Context, p process, args []string) error {
 		out.Encode(map[string]any{"counts": v, "ok": fault == nil, "seconds": time.Since(began).Seconds()})
 		return fault
 	}
+	printCounts(p.stdout, v)
+	if fault == nil {
+		fmt.Fprintf(p.stdout, "ok: replay from zero = snapshot + history + tail (%.1f s)\n", time.Since(began).Seconds())
+	}
+	return fault
+}
+
+func printCounts(w io.Writer, v snapshot.Verified) {
 	for _, n := range []struct {
 		name string
 		n    int64
@@ -122,12 +136,8 @@ func runVerify(ctx context.Context, p process, args []string) error {
 		{"snapshots", int64(v.Snapshots)}, {"history segments", int64(v.Segments)}, {"other folds", int64(v.Folds)}, {"orphans", int64(v.Orphans)},
 		{"known holes", int64(v.KnownHoles)}, {"bytes of updates", v.UpdateBytes}, {"bytes of snapshots", v.StateBytes}, {"damaged documents", int64(v.Damaged)},
 	} {
-		fmt.Fprintf(p.stdout, "%-20s %d\n", n.name, n.n)
+		fmt.Fprintf(w, "%-20s %d\n", n.name, n.n)
 	}
-	if fault == nil {
-		fmt.Fprintf(p.stdout, "ok: replay from zero = snapshot + history + tail (%.1f s)\n", time.Since(began).Seconds())
-	}
-	return fault
 }
 
 // checkFiles compares the messages in the store's files with their checksums before NATS opens them. Without repair, damage ends the
