@@ -242,7 +242,8 @@ func jsonOf(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
-// appendAny appends a value as lib0's writeAny does. Keys of objects go in ascending order.
+// appendAny appends a value as lib0's writeAny does. Keys of objects go in ascending order. It is longer than 80 lines because it
+// is one table: a case for each type of Go.
 func appendAny(dst []byte, v any, depth int) ([]byte, error) {
 	if depth > maxNewDepth {
 		return nil, fmt.Errorf("%w: values nest deeper than %d", ErrKind, maxNewDepth)

@@ -74,7 +74,14 @@ func FuzzUpdate(f *testing.F) {
 			v[r.Client] = max(v[r.Client], r.End())
 		}
 		var all, left State
+		if err := all.Admit(&u, DocumentLimits{}); err != nil && !errors.Is(err, ErrLimit) {
+			t.Fatalf("admitted by an empty document: %v", err)
+		}
 		all.Add(&u)
+		all.Planted(&u)
+		if err := all.Admit(&u, DocumentLimits{Depth: -1, Clients: -1, RootWork: -1, SubDocs: -1, Conflicts: -1}); err != nil {
+			t.Fatalf("without limits: %v", err)
+		}
 		d := parsed(t, must2(t)(Diff(b, v)))
 		left.Add(d)
 		if a, b := left.Deletes().Append(nil), all.Deletes().Append(nil); d.Structs() != 0 || !bytes.Equal(a, b) {

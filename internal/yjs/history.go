@@ -200,7 +200,8 @@ func (r *restore) eachPiece(it *docItem, f func(then *docItem, from, to uint64))
 	}
 }
 
-// list makes a list what it was.
+// list makes a list what it was. It is longer than 80 lines because what goes and what comes back are decided by the same pieces,
+// and the second half leans on what the first has cut.
 func (r *restore) list(now, then *docType) {
 	d := r.tx.d
 	// What came since goes. Ranges are taken down first, since deleting cuts items.

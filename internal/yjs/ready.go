@@ -217,6 +217,12 @@ func (s *State) sift(u *Update) (Readiness, error) {
 		}
 	}
 
+	return u.split(clients, order, known, cut), nil
+}
+
+// split writes what sift found: of each client the spans before next are ready. known is how far a client's clocks are there
+// then; cut says that what is ready is not all of u as it is.
+func (u *Update) split(clients map[uint64]*waiting, order []uint64, known func(uint64) uint64, cut bool) Readiness {
 	var ready, rest encoder
 	var missing []ID
 	var held IDSet // ids that the rest brings itself
@@ -252,14 +258,14 @@ func (s *State) sift(u *Update) (Readiness, error) {
 		}
 	}
 	if rest.sections == 0 && restDels.Empty() && !cut {
-		return Readiness{Ready: u.Bytes}, nil
+		return Readiness{Ready: u.Bytes}
 	}
 	var out Readiness
 	if ready.sections > 0 || !readyDels.Empty() {
 		out.Ready = ready.finish(nil, readyDels.Append(nil))
 	}
 	if rest.sections == 0 && restDels.Empty() {
-		return out, nil
+		return out
 	}
 	out.Rest = rest.finish(nil, restDels.Append(nil))
 	slices.SortFunc(missing, func(a, b ID) int {
@@ -273,7 +279,7 @@ func (s *State) sift(u *Update) (Readiness, error) {
 		// Items that wait for each other in a circle. Nothing will ever free them; they do no harm either.
 		out.Missing = append(out.Missing, first)
 	}
-	return out, nil
+	return out
 }
 
 // firstMissing is the first id that a struct of b waits for, with own the contiguous end of its own client; false if there

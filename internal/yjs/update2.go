@@ -394,7 +394,8 @@ func (w *v1Writer) convert(update []byte, lim *Limits) error {
 	return c.err
 }
 
-// structV2 reads one struct, sets its length, and writes it.
+// structV2 reads one struct, sets its length, and writes it. It is longer than 80 lines because it is one table: a case for each
+// content number, in the order in which V2 has its columns.
 func (w *v1Writer) structV2(r *readerV2, s *Struct) {
 	c := &r.rest
 	s.Info = check[byte](r, colInfo)(r.info.read())
