@@ -148,7 +148,7 @@ func (a *api) withDoc(w http.ResponseWriter, r *http.Request, name string, need 
 		return
 	}
 	if r.Method != http.MethodDelete && a.memory.tight() { // what answers holds a document or two in memory
-		refuse(w, causeOverloaded)
+		refuse(w, causeNoMemory)
 		return
 	}
 	f(w, r, doc, grant)

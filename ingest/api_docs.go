@@ -51,6 +51,21 @@ func (a *api) serveDocs(w http.ResponseWriter, r *http.Request, segments []strin
 	}
 }
 
+// countNew counts a new document of the caller, and waits where they begin them faster than the rate.
+func (a *api) countNew(r *http.Request, grant auth.Grant) error {
+	if grant.Admin {
+		return nil
+	}
+	hold, ok := a.gate.mayBegin(a.srv.clientIP(r), grant.User, time.Now())
+	if !ok {
+		return causeNewDocuments
+	}
+	if hold > 0 {
+		wait(r.Context(), a.srv.ctx, hold)
+	}
+	return nil
+}
+
 // postDoc appends an update.
 func (a *api) postDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, grant auth.Grant) {
 	if a.srv.draining.Load() {
@@ -63,7 +78,7 @@ func (a *api) postDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, gr
 	}
 	if size > largeMessage {
 		if ok, _ := a.inbound.take(r, size); !ok {
-			refuse(w, causeOverloaded)
+			refuse(w, causeInboundFull)
 			return
 		}
 		defer a.inbound.give(r, size)
@@ -96,8 +111,7 @@ func (a *api) postDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, gr
 	var seq stream.Seq
 	switch match := r.Header.Get("If-None-Match"); match {
 	case "*":
-		if !grant.Admin && !a.gate.mayBegin(a.srv.clientIP(r), time.Now()) {
-			err = causeTooMany
+		if err = a.countNew(r, grant); err != nil {
 			break
 		}
 		if seq, err = a.srv.seed(ctx, doc, grant, conn, body); err == nil {
@@ -105,13 +119,16 @@ func (a *api) postDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, gr
 		}
 	case "":
 		var room *room
-		if room, err = a.rooms.open(ctx, doc); err == nil && !grant.Admin && room.fresh() && !a.gate.mayBegin(a.srv.clientIP(r), time.Now()) {
-			err = causeTooMany
-			a.rooms.release(room)
-		} else if err == nil {
-			seq, err = room.write(ctx, grant, conn, body)
-			a.rooms.release(room)
+		if room, err = a.rooms.open(ctx, doc); err != nil {
+			break
 		}
+		if room.fresh() {
+			err = a.countNew(r, grant)
+		}
+		if err == nil {
+			seq, err = room.write(ctx, grant, conn, body)
+		}
+		a.rooms.release(room)
 	default:
 		writeError(w, http.StatusBadRequest, "bad-condition", "If-None-Match here is * or nothing")
 		return

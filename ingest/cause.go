@@ -31,37 +31,44 @@ func (c *cause) Error() string { return c.reason }
 // above 4499 are retried by all of them, so a refusal that a retry cannot cure
 // is a 44xx wherever one is understood.
 var (
-	causeNoToken      = &cause{reason: "token-required", http: http.StatusUnauthorized, party: 1008, yws: 4401}
-	causeToken        = &cause{reason: "token-invalid", http: http.StatusUnauthorized, party: 1008, yws: 4401}
-	causeExpired      = &cause{reason: "token-expired", http: http.StatusUnauthorized, party: 1008, yws: 4401}
-	causeNotYet       = &cause{reason: "token-not-valid-yet", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
-	causeForbidden    = &cause{reason: "forbidden", http: http.StatusForbidden, party: 1008, yws: 4403}
-	causeRevoked      = &cause{reason: "revoked", http: http.StatusForbidden, party: 1008, yws: 4403}
-	causeOrigin       = &cause{reason: "origin-refused", http: http.StatusForbidden, party: 1008, yws: 4403, hp: 4403}
-	causeMalformed    = &cause{reason: "malformed", http: http.StatusBadRequest, party: 1008, yws: 4400, hp: 4400}
-	causeRoomRequired = &cause{reason: "room-required", http: http.StatusBadRequest, party: 1008, yws: 4400, hp: 4400}
-	causeName         = &cause{reason: "bad-document-name", http: http.StatusBadRequest, party: 1008, yws: 4400}
-	causeTooLarge     = &cause{reason: "message-too-large", http: http.StatusRequestEntityTooLarge, party: 1009, yws: 4413, hp: 1009}
-	causeInternal     = &cause{reason: "internal-error", http: http.StatusInternalServerError, party: 1011, yws: 1011, hp: 1011}
-	causeOverloaded   = &cause{reason: "overloaded", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
-	causeTooMany      = &cause{reason: "too-many-connections", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
-	causeManyDocs     = &cause{reason: "too-many-documents", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
-	causeUnavailable  = &cause{reason: "auth-unavailable", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
-	causeDraining     = &cause{reason: "draining", http: http.StatusServiceUnavailable, party: 1012, yws: 1012, hp: 1012}
-	causeSlow         = &cause{reason: "slow-consumer", http: http.StatusServiceUnavailable, party: 4513, yws: 4513, hp: 4513}
-	causeDeleted      = &cause{reason: "document-deleted", http: http.StatusNotFound, party: 1008, yws: 4404}
-	causeDamaged      = &cause{reason: "document-damaged", http: http.StatusConflict, party: 1011, yws: 4409, hp: 4409}
-	causeFull         = &cause{reason: "document-full", http: http.StatusRequestEntityTooLarge, party: 1009, yws: 4413}
-	causeRender       = &cause{reason: "too-large-to-render", http: http.StatusUnprocessableEntity}
-	causeNoType       = &cause{reason: "no-such-type", http: http.StatusNotFound}
-	causeTaken        = &cause{reason: "edits-overtaken", http: http.StatusConflict}
-	causeReadOnly     = &cause{reason: "read-only", http: http.StatusForbidden}
-	causeNoDelete     = &cause{reason: "may-not-delete", http: http.StatusForbidden}
-	causeStorage      = &cause{reason: "storage-unavailable", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
-	causeTooFast      = &cause{reason: "sends-too-fast", http: http.StatusTooManyRequests, party: 1013, yws: 1013, hp: 1013}
-	causeNeverAuth    = &cause{reason: "authentication-timeout", http: http.StatusRequestTimeout, party: 4508, yws: 4508, hp: 4408}
-	causeNotLoaded    = &cause{reason: "load-unavailable", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
-	causeQueueFull    = &cause{reason: "too-much-before-authentication", http: http.StatusRequestEntityTooLarge, party: 4413, yws: 4413, hp: 4205}
+	causeNoToken         = &cause{reason: "token-required", http: http.StatusUnauthorized, party: 1008, yws: 4401}
+	causeToken           = &cause{reason: "token-invalid", http: http.StatusUnauthorized, party: 1008, yws: 4401}
+	causeExpired         = &cause{reason: "token-expired", http: http.StatusUnauthorized, party: 1008, yws: 4401}
+	causeNotYet          = &cause{reason: "token-not-valid-yet", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
+	causeForbidden       = &cause{reason: "forbidden", http: http.StatusForbidden, party: 1008, yws: 4403}
+	causeRevoked         = &cause{reason: "revoked", http: http.StatusForbidden, party: 1008, yws: 4403}
+	causeOrigin          = &cause{reason: "origin-refused", http: http.StatusForbidden, party: 1008, yws: 4403, hp: 4403}
+	causeMalformed       = &cause{reason: "malformed", http: http.StatusBadRequest, party: 1008, yws: 4400, hp: 4400}
+	causeRoomRequired    = &cause{reason: "room-required", http: http.StatusBadRequest, party: 1008, yws: 4400, hp: 4400}
+	causeName            = &cause{reason: "bad-document-name", http: http.StatusBadRequest, party: 1008, yws: 4400}
+	causeTooLarge        = &cause{reason: "message-too-large", http: http.StatusRequestEntityTooLarge, party: 1009, yws: 4413, hp: 1009}
+	causeInternal        = &cause{reason: "internal-error", http: http.StatusInternalServerError, party: 1011, yws: 1011, hp: 1011}
+	causeServerFull      = &cause{reason: "too-many-connections", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
+	causeAddressFull     = &cause{reason: "too-many-connections-of-address", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
+	causeAddressRate     = &cause{reason: "too-many-new-connections-of-address", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
+	causeUserFull        = &cause{reason: "too-many-connections-of-user", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
+	causeUserDocuments   = &cause{reason: "too-many-documents-of-user", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
+	causeNewDocuments    = &cause{reason: "too-many-new-documents", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
+	causeDocumentCrowded = &cause{reason: "too-many-clients-in-document", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
+	causeTooManyOpen     = &cause{reason: "too-many-open-documents", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
+	causeNoMemory        = &cause{reason: "memory-limit", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
+	causeInboundFull     = &cause{reason: "too-many-large-messages", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
+	causeLoadQueue       = &cause{reason: "too-many-documents-loading", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
+	causeUnavailable     = &cause{reason: "auth-unavailable", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
+	causeDraining        = &cause{reason: "draining", http: http.StatusServiceUnavailable, party: 1012, yws: 1012, hp: 1012}
+	causeSlow            = &cause{reason: "slow-consumer", http: http.StatusServiceUnavailable, party: 4513, yws: 4513, hp: 4513}
+	causeDeleted         = &cause{reason: "document-deleted", http: http.StatusNotFound, party: 1008, yws: 4404}
+	causeDamaged         = &cause{reason: "document-damaged", http: http.StatusConflict, party: 1011, yws: 4409, hp: 4409}
+	causeFull            = &cause{reason: "document-full", http: http.StatusRequestEntityTooLarge, party: 1009, yws: 4413}
+	causeTaken           = &cause{reason: "edits-overtaken", http: http.StatusConflict}
+	causeReadOnly        = &cause{reason: "read-only", http: http.StatusForbidden}
+	causeNoDelete        = &cause{reason: "may-not-delete", http: http.StatusForbidden}
+	causeStorage         = &cause{reason: "storage-unavailable", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
+	causeNeverAuth       = &cause{reason: "authentication-timeout", http: http.StatusRequestTimeout, party: 4508, yws: 4508, hp: 4408}
+	causeNotLoaded       = &cause{reason: "load-unavailable", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
+	causeQueueFull       = &cause{reason: "too-much-before-authentication", http: http.StatusRequestEntityTooLarge, party: 4413, yws: 4413, hp: 4205}
+	causeRender          = &cause{reason: "too-large-to-render", http: http.StatusUnprocessableEntity}
+	causeNoType          = &cause{reason: "no-such-type", http: http.StatusNotFound}
 
 	// How a client's own going looks. Clean: its close frame came.
 	causeLeft = &cause{reason: "left", party: 1000, yws: 1000, hp: 1000}
@@ -119,34 +126,41 @@ func (c *cause) message() string {
 }
 
 var sentences = map[*cause]string{
-	causeNoToken:      "a token is required: send it as ?token=, as Authorization: Bearer, or as the subprotocol bearer.<token>",
-	causeToken:        "the token is not valid here",
-	causeExpired:      "the token has expired: get a new one and connect again",
-	causeNotYet:       "the token is not valid yet, or this server's clock is behind: come again soon",
-	causeNoDelete:     "deleting takes the right rwd, which rw does not contain",
-	causeForbidden:    "this token has no right to the document",
-	causeRevoked:      "the right to the document was taken back",
-	causeOrigin:       "pages of this origin may not connect: the server's --origins lists who may",
-	causeMalformed:    "the message is not one of Yjs's protocols, or its update is damaged",
-	causeRoomRequired: "the path names no document",
-	causeName:         "document names have 1 to 255 bytes of UTF-8, no control characters and no . or .. segment",
-	causeTooLarge:     "the message or update is larger than the server takes",
-	causeOverloaded:   "the server has all it can take: try again later",
-	causeTooMany:      "too many connections: try again later",
-	causeManyDocs:     "too many documents are open at once: close some, or try again later",
-	causeUnavailable:  "rights cannot be asked for at the moment: try again later",
-	causeDraining:     "this server is about to stop: connect again",
-	causeSlow:         "the connection did not read what was sent",
-	causeDeleted:      "the document was deleted",
-	causeDamaged:      "the document's log is damaged",
-	causeFull:         "the document has reached its largest size: it can be read, not written",
-	causeRender:       "written out in this form, the document is larger or nests deeper than the server takes: ask for the update itself",
-	causeNoType:       "the document has no type of this name",
-	causeTaken:        "somebody else used up the ids of these edits: they are not stored; insert the text again",
-	causeReadOnly:     "the document may be read, not written, with this token",
-	causeStorage:      "updates cannot be stored at the moment: try again later",
-	causeTooFast:      "the connection sends faster than the server takes",
-	causeNeverAuth:    "nothing came that says who connects, or to what",
+	causeNoToken:         "a token is required: send it as ?token=, as Authorization: Bearer, or as the subprotocol bearer.<token>",
+	causeToken:           "the token is not valid here",
+	causeExpired:         "the token has expired: get a new one and connect again",
+	causeNotYet:          "the token is not valid yet, or this server's clock is behind: come again soon",
+	causeNoDelete:        "deleting takes the right rwd, which rw does not contain",
+	causeForbidden:       "this token has no right to the document",
+	causeRevoked:         "the right to the document was taken back",
+	causeOrigin:          "pages of this origin may not connect: the server's --origins lists who may",
+	causeMalformed:       "the message is not one of Yjs's protocols, or its update is damaged",
+	causeRoomRequired:    "the path names no document",
+	causeName:            "document names have 1 to 255 bytes of UTF-8, no control characters and no . or .. segment",
+	causeTooLarge:        "the message or update is larger than the server takes",
+	causeServerFull:      "this server has as many connections as --max-connections allows: try again later",
+	causeAddressFull:     "too many connections from this address without a signed-in user: try again later",
+	causeAddressRate:     "too many new connections from this address at once: try again later",
+	causeUserFull:        "this user has too many connections: close some, or try again later",
+	causeUserDocuments:   "this user has too many documents open: close some, or try again later",
+	causeNewDocuments:    "too many new documents in the last minute: try again later",
+	causeDocumentCrowded: "the document has as many clients as this server allows: try again later",
+	causeTooManyOpen:     "this server has as many open documents as it allows: try again later",
+	causeNoMemory:        "this server is near its memory limit: try again later",
+	causeInboundFull:     "the server is storing as many large messages as its memory allows: try again later",
+	causeLoadQueue:       "too many documents wait to be loaded: try again later",
+	causeUnavailable:     "rights cannot be asked for at the moment: try again later",
+	causeDraining:        "this server is about to stop: connect again",
+	causeSlow:            "the connection did not read what was sent",
+	causeDeleted:         "the document was deleted",
+	causeDamaged:         "the document's log is damaged",
+	causeFull:            "the document has reached its largest size: it can be read, not written",
+	causeTaken:           "somebody else used up the ids of these edits: they are not stored; insert the text again",
+	causeReadOnly:        "the document may be read, not written, with this token",
+	causeStorage:         "updates cannot be stored at the moment: try again later",
+	causeNeverAuth:       "nothing came that says who connects, or to what",
+	causeRender:          "written out in this form, the document is larger or nests deeper than the server takes: ask for the update itself",
+	causeNoType:          "the document has no type of this name",
 }
 
 // quote is for messages that hold what a stranger sent.

@@ -34,14 +34,17 @@ type conn struct {
 	lastPing atomic.Int64
 	waiting  atomic.Int32 // the reader waits for us: its silence is not the client's
 	limit    atomic.Int64 // bytes a message may have
+	laned    atomic.Bool  // holds a slot of the lane
+	update   atomic.Bool  // the message under way brings an update: it does not count as a message
 
 	// Owned by the reader.
 	messages, bytes bucket
-	slowSince       time.Time // since when it is read slowly
-	exempt          bool      // the message under way does not count as bytes
-	mayWait         bool      // it was let in before it sent anything: it may go on listening
+	bulk            bucket // in debt: the connection sends in bulk, and its messages go through the lane
+	exempt          bool   // the message under way is an answer that we asked for: its bytes do not count
+	mayWait         bool   // it was let in before it sent anything: it may go on listening
 
 	mu       sync.Mutex
+	user     string // whom the gate counts the connection for; "": its address
 	speaks   dialect
 	sessions []*session
 	q        [][]byte // whole frames, or the parts of one next to each other; shared, never changed

@@ -44,7 +44,27 @@ func (c *conn) authorize(room, token string) (stream.Doc, auth.Grant, error) {
 		return "", auth.Grant{}, err
 	}
 	grant, err := c.srv.o.Auth.Grant(c.ctx, auth.Request{Doc: string(doc), Token: token, IP: c.ip, Origin: c.origin})
+	if err == nil {
+		err = c.signIn(grant.User)
+	}
 	return doc, grant, err
+}
+
+// signIn has the connection count for its user, the first that a token of it names.
+func (c *conn) signIn(user string) error {
+	if user == "" {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.user != "" {
+		return nil
+	}
+	if !c.srv.gate.signIn(c.ip, user, time.Now()) {
+		return causeUserFull
+	}
+	c.user = user
+	return nil
 }
 
 // hold keeps a refused socket for a while before it is closed: providers that

@@ -176,23 +176,6 @@ func TestOversizedMessages(t *testing.T) {
 	}
 }
 
-func TestSenderAboveTheRateIsReadSlowlyThenClosed(t *testing.T) {
-	w := start(t, limits(func(l *Limits) { l.MessageRate, l.MessageBurst, l.RateWait = 200, 10, 300*time.Millisecond }))
-	c, other := w.open("/fast"), w.open("/fast")
-	go func() {
-		for i := range 2000 {
-			if c.ws.WriteMessage(websocket.BinaryMessage, aware(1, uint64(i+1), "{}")) != nil {
-				return
-			}
-		}
-	}()
-	if got := c.code(); got != 1013 {
-		t.Errorf("close code: got %d, want 1013", got)
-	}
-	other.send(edit(insert(2, 0, "still here")))
-	other.has(2, 10)
-}
-
 func TestUpdateAboveLimitsIsRefused(t *testing.T) {
 	w := start(t, quick, limits(func(l *Limits) { l.Update.Structs = 3 }))
 	c := w.open("/structs")

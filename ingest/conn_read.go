@@ -60,14 +60,22 @@ func (c *conn) read() error {
 		d := c.dialect()
 		c.srv.metrics.received(d.name(), len(b))
 		c.exempt = false
+		c.update.Store(false)
 		err = func() error {
 			defer c.srv.inbound.give(c, held)
+			if c.bulk.take(1, time.Now()) > 0 {
+				c.bulk.have = max(c.bulk.have, -c.bulk.burst)
+				if err := c.enterLane(); err != nil {
+					return err
+				}
+				defer c.leaveLane()
+			}
 			if err := d.message(c, kind == websocket.TextMessage, b); err != nil || held == 0 || c.srv.memory.limit() == 0 {
 				return err
 			}
 			return c.settled()
 		}()
-		n := float64(len(b))
+		messages, n := 1.0, float64(len(b))
 		if cap(b) <= 64<<10 {
 			*bp = b
 			messagePool.Put(bp)
@@ -75,10 +83,13 @@ func (c *conn) read() error {
 		if err != nil {
 			return err
 		}
+		if c.update.Load() {
+			messages = 0
+		}
 		if c.exempt {
 			n = 0
 		}
-		if err := c.pace(1, n); err != nil {
+		if err := c.pace(messages, n); err != nil {
 			return err
 		}
 	}
@@ -157,7 +168,7 @@ func (c *conn) reserve(n int) error {
 			return err
 		}
 		if overdue {
-			return causeOverloaded
+			return causeInboundFull
 		}
 	}
 }
@@ -235,23 +246,14 @@ func (c *conn) readBy(t time.Time) {
 	}
 }
 
-// pace makes a client that sends too fast wait, and ends it when that does not
-// help for long.
+// pace reads a connection that sends too fast later. Updates count by their bytes alone: they merge in the log, and their cost
+// is shared out in the lane. All other messages count one by one, since each goes out to everybody in the document.
 func (c *conn) pace(messages, bytes float64) error {
 	now := time.Now()
-	wait := max(c.messages.take(messages, now), c.bytes.take(bytes, now))
-	if wait == 0 {
-		if !c.slowSince.IsZero() && c.messages.have > c.messages.burst/4 && c.bytes.have > c.bytes.burst/4 {
-			c.slowSince = time.Time{}
-		}
-		return nil
+	if wait := max(c.messages.take(messages, now), c.bytes.take(bytes, now)); wait > 0 {
+		return c.sleep(wait)
 	}
-	if c.slowSince.IsZero() {
-		c.slowSince = now
-	} else if now.Sub(c.slowSince) > c.srv.limits.RateWait {
-		return causeTooFast
-	}
-	return c.sleep(wait)
+	return nil
 }
 
 // sleep waits in the reader without letting the client look dead.
@@ -268,6 +270,7 @@ func (c *conn) sleep(d time.Duration) error {
 
 // await runs f, which may block until done, in the reader's goroutine.
 func (c *conn) await(f func(done <-chan struct{})) error {
+	c.leaveLane()
 	c.waiting.Add(1)
 	f(c.ctx.Done())
 	c.heard()

@@ -57,15 +57,20 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 		turnAway(causeNoToken)
 		return
 	}
-	if cs := s.gate.enter(ip, now); cs != nil {
+	hold, cs := s.gate.enter(ip, now)
+	if cs != nil {
 		turnAway(cs)
 		return
+	}
+	if hold > 0 { // somebody opens many sockets at once: the later ones wait for their turn
+		wait(r.Context(), s.ctx, hold)
+		now = time.Now()
 	}
 	if err := s.stillRefused(r, ip, token, route.room); err != nil {
 		// Told at once, providers would knock four times in the first three seconds: they back off from a fifth of
 		// a second on. The wait counts as a connection, so that it cannot be piled up.
 		wait(r.Context(), s.ctx, jitter(s.limits.RefusalHold))
-		s.gate.leave(ip)
+		s.gate.leave(ip, "")
 		turnAway(causeOf(err))
 		return
 	}
@@ -76,7 +81,7 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 	h := &hijacker{ResponseWriter: w}
 	ws, err := upgrader.Upgrade(h, r, header)
 	if err != nil {
-		s.gate.leave(ip)
+		s.gate.leave(ip, "")
 		return
 	}
 	h.wire.upgraded.Store(true)
@@ -84,6 +89,7 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 		srv: s, id: s.node + "." + strconv.FormatUint(s.number.Add(1), 36), ip: ip, origin: r.Header.Get("Origin"), token: token,
 		route: route, ws: ws, wire: h.wire, opened: now, log: s.log,
 		messages: newBucket(s.limits.MessageRate, s.limits.MessageBurst, now), bytes: newBucket(s.limits.ByteRate, s.limits.ByteBurst, now),
+		bulk: newBucket(s.limits.BulkRate, s.limits.BulkBurst, now),
 	}
 	c.ctx, c.cancel = context.WithCancelCause(s.ctx)
 	c.limit.Store(int64(s.limits.FirstMessage))

@@ -127,7 +127,7 @@ func (d *hocuspocus) one(c *conn, m yjs.Message, unread error, b []byte) error {
 		return nil
 	}
 	if doc == nil {
-		cs := causeManyDocs
+		cs := causeUserDocuments
 		switch {
 		case m.Type == yjs.MsgClose, m.Type == yjs.MsgAwareness, m.Type == yjs.MsgQueryAwareness: // of a document that was left; a new one begins otherwise
 			d.mu.Unlock()
@@ -219,7 +219,11 @@ func (d *hocuspocus) empty(doc *hpDoc) [][]byte {
 
 // passes reports whether a cause goes away by itself: all clients of the y-websocket family try again after its close code.
 func (c *cause) passes() bool {
-	return c.yws > 0 && c.yws < 4400 && c != causeTooMany && c != causeManyDocs
+	switch c {
+	case causeUserDocuments, causeUserFull, causeDocumentCrowded, causeNewDocuments: // somebody has to close something first
+		return false
+	}
+	return c.yws > 0 && c.yws < 4400
 }
 
 // failed judges an error that a message of a document brought about: it answers one that ends the socket, and refuses the document

@@ -14,11 +14,12 @@ type Limits struct {
 	FirstWait       time.Duration // from open to the first message, default 10 s
 	SilentWait      time.Duration // a client that has sent nothing for so long is sent our step 1, default 1 s
 	MessageWait     time.Duration // to finish a message once begun, default 10 s without a byte
-	MessageRate     float64       // messages a second, default 1,000: a script that edits at full speed is slowed, not sent away
+	MessageRate     float64       // messages other than updates that are read from a connection a second, default 1,000; the rest is read later
 	MessageBurst    float64       // default 5,000
-	ByteRate        float64       // bytes a second, answers to a step 1 exempt, default 2 MiB
-	ByteBurst       float64       // default 10 MiB
-	RateWait        time.Duration // how long a sender is read slowly before it is closed, default 10 s
+	BulkRate        float64       // messages a second from which on a connection's messages go through the lane, default 200
+	BulkBurst       float64       // default 500
+	ByteRate        float64       // bytes that are read from a connection a second, answers to a step 1 exempt, default 8 MiB; the rest is read later
+	ByteBurst       float64       // default 32 MiB
 	QueueFrames     int           // frames waiting for one connection before it has to catch up, default 256
 	QueueSoft       int           // bytes likewise, default 1 MiB
 	QueueHard       int           // bytes at which a connection is closed, default 8 MiB
@@ -37,13 +38,14 @@ type Limits struct {
 	AppendWait      time.Duration // how long a commit is tried before its writers are sent away, default 30 s
 	Document        int           // bytes of a document, default 50 MiB; above it writes are refused
 	PerDocument     int           // sessions in one document, default 5,000
-	PerIP           int           // connections from one address, default 200
+	PerIP           int           // connections from one address whose user is not known, default 200
+	PerUser         int           // connections of one signed-in user, default 200
 	Connections     int           // in all, default 20,000
 	NewPerIP        float64       // new connections a second from one address, default 20
 	NewPerIPBurst   float64       // default 100
-	NewDocuments    float64       // documents begun from one address a minute, default 20
+	NewDocuments    float64       // documents begun a minute by one user, or from one address without a user, default 120
 	Documents       int           // open documents, default 10,000
-	PerUser         int           // documents one user has open, default 100
+	UserDocuments   int           // documents one user has open, default 1,000
 	Loads           int           // documents loading at once, default 32
 	LoadWait        time.Duration // waiting for and loading a document, default 30 s
 	IdleUnload      time.Duration // a room without sessions is kept so long, default 30 s
@@ -69,9 +71,10 @@ func (l Limits) withDefaults() Limits {
 	set(&l.MessageWait, 10*time.Second)
 	set(&l.MessageRate, 1000)
 	set(&l.MessageBurst, 5000)
-	set(&l.ByteRate, 2<<20)
-	set(&l.ByteBurst, 10<<20)
-	set(&l.RateWait, 10*time.Second)
+	set(&l.BulkRate, 200)
+	set(&l.BulkBurst, 500)
+	set(&l.ByteRate, 8<<20)
+	set(&l.ByteBurst, 32<<20)
 	set(&l.QueueFrames, 256)
 	set(&l.QueueSoft, 1<<20)
 	set(&l.QueueHard, 8<<20)
@@ -94,9 +97,10 @@ func (l Limits) withDefaults() Limits {
 	set(&l.Connections, 20_000)
 	set(&l.NewPerIP, 20)
 	set(&l.NewPerIPBurst, 100)
-	set(&l.NewDocuments, 20)
+	set(&l.NewDocuments, 120)
 	set(&l.Documents, 10_000)
-	set(&l.PerUser, 100)
+	set(&l.PerUser, 200)
+	set(&l.UserDocuments, 1000)
 	set(&l.Loads, 32)
 	set(&l.LoadWait, 30*time.Second)
 	set(&l.IdleUnload, 30*time.Second)

@@ -146,8 +146,12 @@ func (r *room) enter(s *session, u *yjs.Update) (turn, *cause) {
 	}
 	at := turn{}
 	if v.Ready != nil {
-		if r.isNew() && !s.grant.Admin && !r.srv.gate.mayBegin(s.c.ip, time.Now()) {
-			return turn{}, causeTooMany
+		if r.isNew() && !s.grant.Admin {
+			pause, ok := r.srv.gate.mayBegin(s.c.ip, s.grant.User, time.Now())
+			if !ok {
+				return turn{}, causeNewDocuments
+			}
+			s.pause = pause
 		}
 		at.group = r.take(s, u, v.Ready)
 		s.group = max(s.group, at.group)

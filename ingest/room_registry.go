@@ -33,7 +33,7 @@ func (rs *rooms) open(ctx context.Context, doc stream.Doc) (*room, error) {
 	if r == nil {
 		if len(rs.byDoc) >= rs.srv.limits.Documents && !rs.evict() {
 			rs.mu.Unlock()
-			return nil, causeOverloaded
+			return nil, causeTooManyOpen
 		}
 		r = newRoom(rs.srv, doc)
 		rs.byDoc[doc] = r
@@ -93,7 +93,7 @@ func (rs *rooms) load(r *room) {
 		}
 		<-rs.loads
 	case <-ctx.Done():
-		r.err = causeOverloaded
+		r.err = causeLoadQueue
 	}
 	if r.err != nil {
 		if ctx.Err() != nil && causeOf(r.err) == causeInternal {
@@ -257,5 +257,5 @@ func (rs *rooms) roomFor(ctx context.Context, doc stream.Doc) (n int64, err erro
 	if m.reserve(n) {
 		return n, nil
 	}
-	return 0, causeOverloaded
+	return 0, causeNoMemory
 }

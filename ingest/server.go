@@ -65,6 +65,7 @@ type Server struct {
 	rooms   *rooms
 	memory  *memory
 	inbound *inbound
+	lane    lane
 	keeper  *presenceKeeper
 	gate    *gate
 	revoker *revoker
@@ -111,7 +112,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{o: o, limits: o.Limits.withDefaults(), log: o.Logger, started: time.Now(), node: o.Log.Node(), conns: map[*conn]struct{}{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.metrics = newMetrics(o.Metrics, s)
-	s.memory, s.inbound = newMemory(), newInbound()
+	s.memory, s.inbound, s.lane = newMemory(), newInbound(), newLane()
 	s.rooms = newRooms(s)
 	s.gate = newGate(s.limits)
 	if err := s.configureOutbound(); err != nil {
@@ -216,7 +217,7 @@ func (s *Server) forget(c *conn, d dialect) {
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
-	s.gate.leave(c.ip)
+	s.gate.leave(c.ip, c.user)
 	s.metrics.disconnected(d.name(), causeOf(c.err).reason)
 	s.wg.Done()
 }

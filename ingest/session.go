@@ -41,12 +41,13 @@ type session struct {
 	asked    bool   // for what is held, a step 1 has gone out
 	dropped  bool   // what was held is not any more, and the answer that contains it has not come
 	acks     []ack
-	group    uint64 // newest group that carries anything of it
-	steps    []bool // our step 1s under way, oldest first; true: the answer is acknowledged
-	here     owner  // its presence
-	refusals int    // writes not taken
-	durable  []byte // the last question after what is saved that was answered
-	updates  int    // taken from it
+	group    uint64        // newest group that carries anything of it
+	steps    []bool        // our step 1s under way, oldest first; true: the answer is acknowledged
+	here     owner         // its presence
+	refusals int           // writes not taken
+	pause    time.Duration // the reader waits so long before the next message: a new document was begun above the rate
+	durable  []byte        // the last question after what is saved that was answered
+	updates  int           // taken from it
 	left     bool
 }
 
@@ -58,7 +59,7 @@ func newSession(c *conn, r *room, d dialect, enc *encoder, grant auth.Grant) (*s
 	var err error
 	r.look(func() {
 		if err = r.failed; err == nil && len(r.sessions) >= c.srv.limits.PerDocument {
-			err = causeTooMany
+			err = causeDocumentCrowded
 		}
 	})
 	if err == nil {
@@ -74,7 +75,7 @@ func newSession(c *conn, r *room, d dialect, enc *encoder, grant auth.Grant) (*s
 	}
 	if !c.srv.gate.open(s.counted, r.doc) {
 		c.srv.rooms.release(r)
-		return nil, causeTooMany
+		return nil, causeUserDocuments
 	}
 	c.join(s)
 	c.srv.metrics.sessions.WithLabelValues(d.name()).Inc()

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -611,7 +610,7 @@ func TestStaleTokensInMessagesDoNotLockTheDoor(t *testing.T) {
 }
 
 func TestOneUserHasABoundedNumberOfDocumentsOpen(t *testing.T) {
-	w := start(t, logins, limits(func(l *Limits) { l.PerUser = 3 }))
+	w := start(t, logins, limits(func(l *Limits) { l.UserDocuments = 3 }))
 	ada := token("ada", time.Hour)
 	var open []*client
 	for i := range 3 {
@@ -647,34 +646,6 @@ func TestOneUserHasABoundedNumberOfDocumentsOpen(t *testing.T) {
 		}
 		return false
 	})
-}
-
-func TestOneAddressBeginsABoundedNumberOfDocuments(t *testing.T) {
-	proxied := func(o *Options, _ *auth.Options, _ *stream.Config) {
-		o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
-		o.Limits.NewDocuments = 3
-	}
-	w := start(t, logins, proxied)
-	from := func(ip, doc string, user string) *client {
-		ws, _, err := websocket.DefaultDialer.Dial(w.url("/"+doc+"?token="+token(user, time.Hour)), http.Header{"X-Forwarded-For": {ip}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := newClient(t, ws)
-		c.send(step1(nil), edit(insert(7, 0, "x")))
-		return c
-	}
-	for i := range 3 {
-		from("203.0.113.7", fmt.Sprint("d", i), "ada").has(7, 1)
-	}
-	if code := from("203.0.113.7", "d3", "bob").code(); code != 1013 {
-		t.Errorf("got close code %d, want 1013", code)
-	}
-	from("203.0.113.7", "d1", "bob").has(7, 1) // one that is there
-	from("203.0.113.8", "d3", "bob").has(7, 1) // from elsewhere
-	if n := len(w.records("d3")); n != 1 {
-		t.Errorf("got %d records of d3, want one", n)
-	}
 }
 
 // A request whose body takes its time is no way past a revocation.

@@ -3,6 +3,7 @@ package ingest
 import (
 	"bytes"
 	"runtime/debug"
+	"time"
 
 	"yjet/internal/yjs"
 )
@@ -10,6 +11,7 @@ import (
 // update takes one update of the client: the answer to a step 1 or an edit. b is
 // only lent. It returns when the room has space for more.
 func (s *session) update(step uint64, b []byte, kind ackKind) error {
+	s.c.update.Store(true)
 	u := updatePool.Get().(*yjs.Update)
 	defer updatePool.Put(u)
 	if err := s.c.srv.parse(u, b); err != nil {
@@ -18,13 +20,20 @@ func (s *session) update(step uint64, b []byte, kind ackKind) error {
 	}
 	var end error
 	var wait <-chan struct{}
+	var pause time.Duration
 	s.room.do(func() {
 		if !s.left && s.room.failed == nil {
 			end, wait = s.updateLocked(step, u, kind)
 		}
+		pause, s.pause = s.pause, 0
 	})
 	if end != nil {
 		return end
+	}
+	if pause > 0 {
+		if err := s.c.sleep(pause); err != nil {
+			return err
+		}
 	}
 	if wait != nil {
 		return s.c.await(func(done <-chan struct{}) {
