@@ -1,9 +1,11 @@
 package ingest
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -117,5 +119,23 @@ func TestNewDocumentsAreCountedByUser(t *testing.T) {
 	from("203.0.113.7", "d3", "bob").has(7, 1) // a neighbour behind the same address
 	if n := len(w.records("d3")); n != 1 {
 		t.Errorf("got %d records of d3, want one", n)
+	}
+}
+
+// The reasons are what operators look up.
+func TestReasonsOfLimitsAreInTheDocs(t *testing.T) {
+	page, err := os.ReadFile("../docs/operate.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cs := range []*cause{causeTooLarge, causeNeverAuth, causeFull, causeTooManyOpen, causeLoadQueue, causeDocumentCrowded, causeServerFull,
+		causeAddressFull, causeUserFull, causeUserDocuments, causeAddressRate, causeNewDocuments, causeSlow, causeExpired, causeToken,
+		causeInboundFull, causeNoMemory} {
+		if !bytes.Contains(page, []byte("`"+cs.reason+"`")) {
+			t.Errorf("docs/operate.md does not name the reason %q", cs.reason)
+		}
+		if _, ok := sentences[cs]; !ok {
+			t.Errorf("the reason %q has no sentence for people", cs.reason)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"yjet/ingest"
 	"yjet/internal/natsd"
 	"yjet/snapshot"
 )
@@ -33,14 +34,11 @@ type config struct {
 	trustedProxies   string
 	drainFor         time.Duration
 
-	auth             authConfig
-	origins          string
-	webhook          webhookConfig
-	loadURL          string
-	maxDocument      int
-	maxMessage       int
-	maxConnections   int
-	maxConnectionsIP int
+	auth    authConfig
+	origins string
+	webhook webhookConfig
+	loadURL string
+	limits  ingest.Limits // the fields that have no flag are zero, which means their default
 }
 
 // authConfig is the part of config that a command needs to read or mint tokens.
@@ -115,10 +113,7 @@ func configFlags(s *settings, c *config, dev bool) {
 	s.DurationVar(&c.webhook.timeout, "webhook-timeout", 5*time.Second, "`time` that a webhook call may take (PartyKit: timeout)")
 	s.StringVar(&c.loadURL, "load-url", "", "`URL` to ask once for the first state of a document that does not exist")
 
-	s.IntVar(&c.maxDocument, "max-document", 50<<20, "largest document, in `bytes` of its encoded state; above it writes are refused")
-	s.IntVar(&c.maxMessage, "max-message", 16<<20, "largest message, in `bytes`")
-	s.IntVar(&c.maxConnections, "max-connections", 20000, "largest `number` of sockets of this server")
-	s.IntVar(&c.maxConnectionsIP, "max-connections-per-ip", 200, "largest `number` of sockets from one address")
+	limitFlags(s, &c.limits)
 }
 
 // authFlags declares the settings that decide who a user is and what the user may do.

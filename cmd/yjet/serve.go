@@ -343,9 +343,8 @@ func doorOptions(c *config, dev bool) (ingest.Options, error) {
 	if err != nil {
 		return ingest.Options{}, err
 	}
-	limits := ingest.Limits{ // zero fields are the defaults
-		Message: c.maxMessage, Document: c.maxDocument, Connections: c.maxConnections, PerIP: c.maxConnectionsIP, IdleUnload: c.unloadAfter,
-	}
+	limits := c.limits
+	limits.IdleUnload = c.unloadAfter
 	return ingest.Options{
 		Limits: limits, Version: version, Dev: dev, Page: web.Handler(),
 		TrustedProxies: proxies, PublicURL: public, OnExpiry: c.auth.onExpiry, StampPresence: c.auth.stampPresence, LoadURL: c.loadURL,

@@ -1,0 +1,33 @@
+package main
+
+import (
+	"time"
+
+	"yjet/ingest"
+)
+
+// limitFlags declares the limits of the door. docs/operate.md has a line for each, with the reason that a refused client reads.
+func limitFlags(s *settings, l *ingest.Limits) {
+	s.IntVar(&l.Message, "max-message", 16<<20, "`bytes` of one message")
+	s.IntVar(&l.FirstMessage, "max-first-message", 1<<20, "`bytes` of a connection's first message, before its rights are known")
+	s.DurationVar(&l.FirstWait, "max-first-wait", 10*time.Second, "time a connection has to send its first message")
+	s.IntVar(&l.Document, "max-document", 50<<20, "`bytes` of a document's encoded state above which writes are refused")
+	s.IntVar(&l.Documents, "max-documents", 10_000, "documents open in this server")
+	s.IntVar(&l.Loads, "max-loads", 32, "documents that load at the same time; more wait their turn")
+	s.IntVar(&l.PerDocument, "max-clients-per-document", 5_000, "clients in one document on this server")
+	s.IntVar(&l.Connections, "max-connections", 20_000, "sockets of this server")
+	s.IntVar(&l.PerIP, "max-connections-per-ip", 200, "sockets of one address whose users are not known yet; loopback is not limited")
+	s.IntVar(&l.PerUser, "max-connections-per-user", 200, "sockets of one signed-in user")
+	s.IntVar(&l.UserDocuments, "max-documents-per-user", 1_000, "documents that one signed-in user has open")
+	s.Float64Var(&l.NewPerIP, "max-new-connections", 20, "new sockets a `second` of one address; a few above it wait, more are refused")
+	s.Float64Var(&l.NewPerIPBurst, "max-new-connections-burst", 100, "new sockets of one address at once")
+	s.Float64Var(&l.NewDocuments, "max-new-documents", 120, "documents begun a `minute` by one user, or by one address where nobody signs in; a few above it wait, more are refused")
+	s.Float64Var(&l.MessageRate, "max-message-rate", 1_000, "messages a `second` of one socket, updates excepted; faster senders are read later")
+	s.Float64Var(&l.ByteRate, "max-byte-rate", 8<<20, "`bytes` a second of one socket; faster senders are read later")
+	s.IntVar(&l.QueueHard, "max-unread", 8<<20, "`bytes` that wait for a client that does not read before it is closed")
+	s.IntVar(&l.AwarenessState, "max-presence", 16<<10, "`bytes` of one client's presence")
+	s.IntVar(&l.AwarenessOwn, "max-presence-ids", 4, "presence ids of one session")
+	s.IntVar(&l.AwarenessStates, "max-presence-per-document", 10_000, "presence ids in one document")
+	s.IntVar(&l.HeldBytes, "max-held", 16<<20, "`bytes` of one session's updates that wait for what they depend on")
+	s.DurationVar(&l.MaxSession, "max-session", 12*time.Hour, "time a session goes on after its token has expired, with --auth-on-expiry keep")
+}
