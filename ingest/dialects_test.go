@@ -207,7 +207,9 @@ func TestHocuspocusRefusesTheDocumentAboveTheLimit(t *testing.T) {
 	}
 	above := yjs.AppendAddress(nil, []byte(fmt.Sprintf("d%d", hpDocuments)))
 	c.waitFor(30*time.Second, "refusal of the last", func() bool {
-		return slices.ContainsFunc(c.frames, func(f frame) bool { return bytes.Equal(f.data, yjs.AppendAuthDenied(above, "too-many-documents-of-user")) })
+		return slices.ContainsFunc(c.frames, func(f frame) bool {
+			return bytes.Equal(f.data, yjs.AppendAuthDenied(above, "too-many-documents-of-user"))
+		})
 	})
 	c.send(hpSync("d0", yjs.SyncStep1, []byte{0}))
 	c.hpHas("the first", hpSync("d0", yjs.SyncStep2, emptyUpdate))
