@@ -21,7 +21,7 @@ func TestEveryKindOfSettingObeysTheOrderOfItsPlaces(t *testing.T) {
 		{"compact-after", "YJET_COMPACT_AFTER", "3s", "2s", "1s", func(c config) string { return c.compactAfter.String() }, "3s", "2s", "1s", (30 * time.Second).String()},
 		{"pprof", "YJET_PPROF", "false", "true", "true", func(c config) string { return fmt.Sprint(c.pprof) }, "false", "true", "true", "false"},
 		{"jwt-secret", "YJET_JWT_SECRET", "c", "b", "a", func(c config) string { return c.auth.jwtSecret }, "c", "b", "a", ""},
-		{"max-document", "YJET_MAX_DOCUMENT", "3", "2", "1", func(c config) string { return fmt.Sprint(c.maxDocument) }, "3", "2", "1", fmt.Sprint(50 << 20)},
+		{"max-document", "YJET_MAX_DOCUMENT", "3", "2", "1", func(c config) string { return fmt.Sprint(c.limits.Document) }, "3", "2", "1", fmt.Sprint(50 << 20)},
 	} {
 		file := writeFile(t, "yjet.conf", c.flag+": "+c.byFile+"\n")
 		for _, place := range []struct {
