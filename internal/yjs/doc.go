@@ -53,14 +53,18 @@
 // # Two degrees of strictness
 //
 // [Reader], and all that rewrites, takes what Yjs takes. [Update.Parse] is for what strangers send, before it enters a log
-// that can't forget: it also refuses what Yjs decodes and then breaks on, and holds limits. One more thing can't be judged
-// by the update alone: whether what it refers to is there. [State.Ready] says so, and splits it.
+// that can't forget: it also refuses what Yjs decodes and then breaks on, and holds limits. Three things can't be judged by
+// the update alone. [State.Ready] says whether what it refers to is there, and splits it. [State.Admit] holds the document to
+// the work that it may be for others, which many small updates do by turns as well as one. [State.Planted] says whether the
+// document has something else at the ids of the update.
 //
 // # From the socket to the log
 //
 //	m, rest, err := yjs.ReadMessage(frame)    // or ReadHocuspocus
 //	err = update.Parse(m.Payload, limits)     // refuse: it would break others
+//	_, lost := state.Planted(&update)         // its ids hold something else: never acknowledge it
 //	if state.Contains(&update) { return }     // nothing new, deletes included
+//	err = state.Admit(&update, shape)         // refuse: the document would be too much work for others
 //	r, err := state.Ready(&update)            // r.Ready goes into the log, r.Rest waits for r.Missing
 //	state.Add(&update)                        // once it is stored
 //
