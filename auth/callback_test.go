@@ -157,12 +157,14 @@ func TestCallbackThatFailsIsUnavailableNotForbidden(t *testing.T) {
 	release := make(chan struct{})
 	defer close(release)
 	for name, f := range map[string]http.HandlerFunc{
-		"500":               func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500) },
-		"401":               func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(401) },
-		"403":               func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(403) },
-		"404":               http.NotFound,
-		"204":               func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) },
-		"redirect":          func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL, 307) },
+		"500": func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500) },
+		"401": func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(401) },
+		"403": func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(403) },
+		"404": http.NotFound,
+		"204": func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) },
+		"redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
+		},
 		"empty":             text(j, ""),
 		"not JSON":          text(j, "access granted"),
 		"another kind":      text("text/html", `{"access":"rw"}`),

@@ -241,12 +241,14 @@ func TestHostileKeySetsChangeNothing(t *testing.T) {
 		serve http.HandlerFunc
 		keys  int // 0: an error
 	}{
-		{"redirect to another host", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL, 302) }, 0},
-		{"redirect to a file", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "file:///etc/passwd", 302) }, 0},
-		{"redirect without end", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path+"x", 302) }, 0},
+		{"redirect to another host", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL, http.StatusFound) }, 0},
+		{"redirect to a file", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "file:///etc/passwd", http.StatusFound)
+		}, 0},
+		{"redirect without end", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path+"x", http.StatusFound) }, 0},
 		{"redirect within the host", func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/moved" {
-				http.Redirect(w, r, "/moved", 302)
+				http.Redirect(w, r, "/moved", http.StatusFound)
 				return
 			}
 			w.Write([]byte(many(2)))

@@ -155,12 +155,6 @@ func (a *author) try(entries ...stream.Entry) (all []stream.Seq, err error) {
 	return all, nil
 }
 
-// deletes removes n of the author's own characters from clock on.
-func (a *author) deletes(clock, n uint64) stream.Seq {
-	a.h.t.Helper()
-	return a.append(stream.Entry{User: a.user, Conn: a.user + "-conn", Update: deletion(a.client, clock, n)})[0]
-}
-
 // insertion is the update of one run of ASCII text in the root type "text", after the client's own former character.
 func insertion(client, clock uint64, text string) []byte {
 	b := []byte{1, 1}

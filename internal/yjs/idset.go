@@ -161,7 +161,7 @@ func (s *IDSet) All() iter.Seq2[uint64, []Range] {
 	}
 }
 
-// Empty: no id is in the set.
+// Empty reports whether no id is in the set.
 func (s *IDSet) Empty() bool {
 	for _, l := range s.clients {
 		if len(*l) > 0 {

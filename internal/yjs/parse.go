@@ -240,7 +240,7 @@ func (u *Update) hasRoot(name []byte, seen map[string]struct{}) bool {
 	return false
 }
 
-// Empty: no structs and no deletes.
+// Empty reports whether there are neither structs nor deletes.
 func (u *Update) Empty() bool { return len(u.runs) == 0 && len(u.dels) == 0 }
 
 // Runs are the clocks it has structs for, Skips left out, in the order of the wire. They belong to the update.

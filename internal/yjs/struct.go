@@ -78,22 +78,22 @@ func (s *Struct) End() uint64 { return s.Clock + s.Len }
 // LastID is the id of the last unit.
 func (s *Struct) LastID() ID { return ID{s.Client, s.Clock + s.Len - 1} }
 
-// IsItem: neither GC nor Skip.
+// IsItem reports whether the struct is neither GC nor Skip.
 func (s *Struct) IsItem() bool { r := s.Info & infoRef; return r != RefGC && r != RefSkip }
 
-// HasOrigin: Origin is meant.
+// HasOrigin reports whether Origin is set.
 func (s *Struct) HasOrigin() bool { return s.Info&infoOrigin != 0 }
 
-// HasRight: Right is meant.
+// HasRight reports whether Right is set.
 func (s *Struct) HasRight() bool { return s.Info&infoRight != 0 }
 
-// HasParent: Parent or Root is meant.
+// HasParent reports whether Parent or Root is set.
 func (s *Struct) HasParent() bool { return s.IsItem() && s.Info&(infoOrigin|infoRight) == 0 }
 
-// HasSub: Sub is meant.
+// HasSub reports whether Sub is set.
 func (s *Struct) HasSub() bool { return s.Info&(infoSub|infoOrigin|infoRight) == infoSub && s.IsItem() }
 
-// Countable: the content takes part in the length of its type. Deleted and Format do not.
+// Countable reports whether the content counts in the length of its type. Deleted and Format do not.
 func (s *Struct) Countable() bool {
 	r := s.Ref()
 	return r != RefDeleted && r != RefFormat && s.IsItem()
