@@ -76,9 +76,11 @@ func emitsStatus(kind string) bool { return yFamily(kind) && !isSweet(kind) }
 
 // matrix is what the cells share: servers and a driver, each started by the first cell that needs it.
 type matrix struct {
-	open   func() *server // no login
-	proxy  func() string  // host and path of a proxy before open
-	rights func() *server // tokens are checked
+	open   func() *server  // no login
+	proxy  func() string   // host and path of a proxy before open
+	rights func() *server  // tokens are checked
+	app    func() *backend // an app's backend that sometimes fails, before open
+	apps   func() *server  // asks app for rights and first states
 	driver func() *driver
 }
 
@@ -87,6 +89,10 @@ func newMatrix(t *testing.T) *matrix {
 	m.open = sync.OnceValue(func() *server { return startDev(t) })
 	m.rights = sync.OnceValue(func() *server { return startJWT(t, "--max-document", "20000") })
 	m.driver = sync.OnceValue(func() *driver { return newDriver(t) })
+	m.app = sync.OnceValue(func() *backend { return newBackend(t) })
+	m.apps = sync.OnceValue(func() *server {
+		return startDev(t, "--auth", "jwt", "--auth-callback", m.app().URL, "--load-url", m.app().URL)
+	})
 	m.proxy = sync.OnceValue(func() string { return pathProxy(t, m.open().host, "/collab") })
 	return m
 }
@@ -163,6 +169,13 @@ func TestMatrix(t *testing.T) {
 	t.Run("board", func(t *testing.T) {
 		for _, kind := range []string{"hp4", "hp3", "hp2"} {
 			t.Run(kind, func(t *testing.T) { t.Parallel(); m.board(t, kind) })
+		}
+	})
+	t.Run("neighbours", func(t *testing.T) {
+		for _, kind := range []string{"hp4", "hp3", "hp2"} {
+			for _, n := range neighbours {
+				t.Run(kind+"/"+n.name, func(t *testing.T) { t.Parallel(); m.neighbour(t, kind, n) })
+			}
 		}
 	})
 	t.Run("again", func(t *testing.T) { each(t, m.handshakesAgain) })

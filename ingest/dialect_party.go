@@ -70,8 +70,12 @@ func (d *party) open(c *conn) error {
 	case !d.maybeJSON:
 		return d.speakFirst(c)
 	}
+	if err := d.enter(c); err != nil {
+		return err
+	}
 	c.mayWait = true
-	return d.enter(c)
+	d.s.listen()
+	return nil
 }
 
 // silent greets a client that has not begun with JSON in the meantime.

@@ -78,6 +78,24 @@ func TestWebhookTellsOnceOfManyEdits(t *testing.T) {
 	}
 }
 
+func TestWebhookIsCalledWhenTheLastClientLeaves(t *testing.T) {
+	s := newService(t, func(int, http.ResponseWriter) {})
+	w := start(t, func(o *Options, _ *auth.Options, _ *stream.Config) {
+		o.Webhook = outbound.WebhookOptions{URL: s.URL, DebounceWait: time.Hour, DebounceMaxWait: time.Hour}
+	})
+	a, b := w.open("/last"), w.open("/last")
+	a.send(edit(insert(1, 0, "x")))
+	b.has(1, 1)
+	a.leave()
+	r := w.srv.rooms.find("last")
+	eventually(t, 5*time.Second, "one has left", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return len(r.sessions) == 1 })
+	if s.calls() != 0 {
+		t.Error("called while somebody is there")
+	}
+	b.leave()
+	eventually(t, 10*time.Second, "the call", func() bool { return s.calls() == 1 })
+}
+
 func TestWebhookDoesNotWaitForQuietForEver(t *testing.T) {
 	s := newService(t, func(int, http.ResponseWriter) {})
 	w := start(t, func(o *Options, _ *auth.Options, _ *stream.Config) {

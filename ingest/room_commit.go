@@ -353,6 +353,11 @@ func (r *room) committed(g *group, seqs []stream.Seq, err error) {
 	last := slices.Max(seqs)
 	if r.srv.hook != nil { // before the group counts as settled: Drain closes the hook when all are
 		r.srv.hook.Note(r.doc, last, g.edits())
+		var hurry bool
+		r.look(func() { hurry, r.deserted = r.deserted, false })
+		if hurry {
+			r.srv.hook.Hurry(r.doc)
+		}
 	}
 	var tail *stream.Tail
 	r.do(func() {

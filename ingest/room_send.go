@@ -138,9 +138,11 @@ func (r *room) fallBehind(s *session, last int) {
 // relay queues a custom message for every session but its sender's.
 func (r *room) relay(from *session, payload []byte, header map[string]string) {
 	r.do(func() {
-		for s := range r.sessions {
-			if s != from && s.lag == nil {
-				r.out.put(s, s.d.custom(s, payload, header))
+		for _, those := range []map[*session]struct{}{r.sessions, r.listeners} {
+			for s := range those {
+				if s != from && s.lag == nil {
+					r.out.put(s, s.d.custom(s, payload, header))
+				}
 			}
 		}
 	})

@@ -99,7 +99,8 @@ func (s *session) enter() {
 		r.sessions = map[*session]struct{}{}
 	}
 	r.sessions[s] = struct{}{}
-	r.idle = time.Time{}
+	delete(r.listeners, s)
+	r.idle, r.deserted = time.Time{}, false
 }
 
 // greet sends our own step 1, then all that is known of who is here. Callers hold the room's lock.
@@ -129,6 +130,20 @@ func (s *session) ask(earns bool) {
 	}
 	s.steps = append(s.steps, earns)
 	s.room.out.put(s, s.enc.sync(yjs.SyncStep1, s.room.stored.AppendVector(nil)))
+}
+
+// listen has a session that has not entered hear custom messages.
+func (s *session) listen() {
+	r := s.room
+	r.do(func() {
+		if s.entered || s.left {
+			return
+		}
+		if r.listeners == nil {
+			r.listeners = map[*session]struct{}{}
+		}
+		r.listeners[s] = struct{}{}
+	})
 }
 
 // speakFirst lets a session in before its client has sent anything, with a step 1
@@ -212,6 +227,7 @@ func (s *session) leaveFor(cs *cause, clean bool) {
 		}
 		s.left = true
 		delete(r.sessions, s)
+		delete(r.listeners, s)
 		delete(r.commit.ackers, s)
 		if len(s.held) > 0 {
 			r.holders--
@@ -220,6 +236,7 @@ func (s *session) leaveFor(cs *cause, clean bool) {
 		r.aware.leave(&s.here, clean, &r.srv.limits, time.Now(), r.perform)
 		if last = len(r.sessions) == 0; last {
 			r.idle = time.Now()
+			r.deserted = true
 		}
 		seq, since, updates = r.seq, r.growth.since, s.updates
 	})
@@ -232,6 +249,9 @@ func (s *session) leaveFor(cs *cause, clean bool) {
 	srv.metrics.sessions.WithLabelValues(s.d.name()).Dec()
 	srv.log.Info("left", "doc", string(r.doc), "user", s.user, "dialect", s.d.name(), "conn", s.c.id, "reason", cs.reason,
 		"took", time.Since(s.came).Round(time.Millisecond).String(), "updates", updates)
+	if last && srv.hook != nil {
+		srv.hook.Hurry(r.doc)
+	}
 	if last {
 		srv.o.Snapshots.Hint(r.doc, seq, since.bytes, since.records, true)
 	}

@@ -73,6 +73,7 @@ type change struct {
 	users       []string
 	updates     int
 	calling     bool // a call is under way: the next one tells of later edits
+	hurried     bool // it is not waited for quiet
 }
 
 const (
@@ -141,6 +142,15 @@ func (h *Webhook) Note(doc stream.Doc, seq stream.Seq, edits []Edit) {
 	}
 }
 
+// Hurry has the news of a document, if there is any, told without waiting for quiet: its last client has left.
+func (h *Webhook) Hurry(doc stream.Doc) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if c := h.docs[doc]; c != nil && c.updates > 0 {
+		c.hurried = true
+	}
+}
+
 // run hands due documents to the workers, until Close.
 func (h *Webhook) run() {
 	defer close(h.jobs)
@@ -167,7 +177,7 @@ func (h *Webhook) due(now time.Time, all bool) (list []stream.Doc) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for doc, c := range h.docs {
-		if c.updates > 0 && (!c.calling && (now.Sub(c.last) >= h.o.DebounceWait || now.Sub(c.first) >= h.o.DebounceMaxWait) || all) {
+		if c.updates > 0 && (!c.calling && (c.hurried || now.Sub(c.last) >= h.o.DebounceWait || now.Sub(c.first) >= h.o.DebounceMaxWait) || all) {
 			c.calling = true
 			list = append(list, doc)
 		}
@@ -181,7 +191,7 @@ func (h *Webhook) work() {
 		h.mu.Lock()
 		c := h.docs[doc]
 		body := webhookBody{Event: "document.updated", Document: doc, Seq: c.seq, Time: c.last.UTC(), Users: c.users, Updates: c.updates}
-		c.users, c.updates = nil, 0
+		c.users, c.updates, c.hurried = nil, 0, false
 		h.mu.Unlock()
 		if body.Users == nil {
 			body.Users = []string{}
