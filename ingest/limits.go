@@ -28,7 +28,7 @@ type Limits struct {
 	DeadAfter       time.Duration // nothing heard, default 45 s
 	SilenceMax      time.Duration // an application message goes out at least so often, default 15 s
 	AwarenessState  int           // bytes of one awareness state, default 16 KiB
-	AwarenessOwn    int           // ids a session may own, default 4
+	AwarenessOwn    int           // ids a session may own, default 32
 	AwarenessStates int           // ids in a document, default 10,000
 	AwarenessEvery  time.Duration // an id's states go out at most so often, default 40 ms
 	Held            int           // updates held for missing dependencies, a session, default 64
@@ -83,7 +83,7 @@ func (l Limits) withDefaults() Limits {
 	set(&l.DeadAfter, 45*time.Second)
 	set(&l.SilenceMax, 15*time.Second)
 	set(&l.AwarenessState, 16<<10)
-	set(&l.AwarenessOwn, 4)
+	set(&l.AwarenessOwn, 32)
 	set(&l.AwarenessStates, 10_000)
 	set(&l.AwarenessEvery, 40*time.Millisecond)
 	set(&l.Held, 64)

@@ -86,6 +86,11 @@ func (a *presences) take(o *owner, e yjs.AwarenessEntry, first bool, l *Limits, 
 	p := a.byID[e.Client]
 	switch {
 	case len(e.State) > l.AwarenessState:
+		if p != nil && p.owner == o && e.Clock > p.clock { // what it grew out of is not left standing, where peers would take it for the newest
+			out := a.remove(e.Client, e.Clock, now)
+			out.taken = true
+			return out
+		}
 		return outcome{}
 	case p == nil:
 		return a.appear(o, e, first, l, now)

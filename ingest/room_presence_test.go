@@ -150,7 +150,7 @@ func TestPresenceMovesToAnotherServer(t *testing.T) {
 }
 
 func TestAwarenessOverItsLimitsIsDropped(t *testing.T) {
-	w := start(t, limits(func(l *Limits) { l.AwarenessState = 100 }))
+	w := start(t, limits(func(l *Limits) { l.AwarenessState, l.AwarenessOwn = 100, 4 }))
 	a, b := w.open("/limits"), w.open("/limits")
 	a.send(aware(1, 1, `{"s":"`+strings.Repeat("x", 101)+`"}`))
 	for id := uint64(2); id <= 8; id++ {
@@ -168,6 +168,17 @@ func TestAwarenessOverItsLimitsIsDropped(t *testing.T) {
 	if p := b.present(); p[1] != "" || p[6] != "" {
 		t.Errorf("present: got %v, want the first four that fit", p)
 	}
+}
+
+func TestPresenceThatGrowsAboveItsLimitIsGone(t *testing.T) {
+	w := start(t, limits(func(l *Limits) { l.AwarenessState = 100 }))
+	a, b := w.open("/grows"), w.open("/grows")
+	a.send(aware(1, 1, `{"cursor":1}`))
+	b.wait("the state that fits", func() bool { return b.present()[1] != "" })
+	a.send(aware(1, 2, `{"s":"`+strings.Repeat("x", 101)+`"}`))
+	b.wait("the removal", func() bool { return b.present()[1] == "" })
+	a.send(aware(1, 3, `{"cursor":3}`))
+	b.wait("the next that fits", func() bool { return b.present()[1] == `{"cursor":3}` })
 }
 
 func TestFastCursorIsCoalescedToItsNewestState(t *testing.T) {

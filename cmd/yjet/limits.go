@@ -26,7 +26,7 @@ func limitFlags(s *settings, l *ingest.Limits) {
 	s.Float64Var(&l.ByteRate, "max-byte-rate", 8<<20, "`bytes` a second of one socket; faster senders are read later")
 	s.IntVar(&l.QueueHard, "max-unread", 8<<20, "`bytes` that wait for a client that does not read before it is closed")
 	s.IntVar(&l.AwarenessState, "max-presence", 16<<10, "`bytes` of one client's presence")
-	s.IntVar(&l.AwarenessOwn, "max-presence-ids", 4, "presence ids of one session")
+	s.IntVar(&l.AwarenessOwn, "max-presence-ids", 32, "presence ids of one session")
 	s.IntVar(&l.AwarenessStates, "max-presence-per-document", 10_000, "presence ids in one document")
 	s.IntVar(&l.HeldBytes, "max-held", 16<<20, "`bytes` of one session's updates that wait for what they depend on")
 	s.DurationVar(&l.MaxSession, "max-session", 12*time.Hour, "time a session goes on after its token has expired, with --auth-on-expiry keep")
