@@ -288,3 +288,31 @@ func BenchmarkCheck(b *testing.B) {
 	}
 	b.SetBytes(size)
 }
+
+// TestFirstSequenceOfABlockIsFencedAndFoundAgain: there is none before it to compare with.
+func TestFirstSequenceOfABlockIsFencedAndFoundAgain(t *testing.T) {
+	dir, path := store(t)
+	whole := read(t, path)
+	b := bytes.Clone(whole)
+	b[4+5] ^= 1 << 3
+	write(t, path, b)
+	var found []blockfile.Finding
+	if _, err := blockfile.Fence(t.Context(), dir, func(f blockfile.Finding) { found = append(found, f) }); err != nil || len(found) != 1 || found[0].Kind != blockfile.Fenced {
+		t.Fatalf("Fence found %+v, %v; want the first record fenced", found, err)
+	}
+	if seq := binary.LittleEndian.Uint64(read(t, path)[4:]); seq != 0 {
+		t.Errorf("the sequence is %d, want 0", seq)
+	}
+	if _, found := check(t, dir); len(found) != 1 || found[0].Kind != blockfile.Mended {
+		t.Errorf("Check found %+v, want one mended", found)
+	}
+	if !bytes.Equal(read(t, path), whole) {
+		t.Error("the file is not what it was")
+	}
+	b = bytes.Clone(whole)
+	b[len(b)/2] ^= 1 // anywhere else
+	write(t, path, b)
+	if _, err := blockfile.Fence(t.Context(), dir, func(blockfile.Finding) {}); err != nil || !bytes.Equal(read(t, path), b) {
+		t.Errorf("Fence changed what does not fill memory: %v", err)
+	}
+}

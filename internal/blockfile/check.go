@@ -230,12 +230,12 @@ func (b *block) fence(buf []byte, rep *Report, found func(Finding)) error {
 		case rec == nil:
 			find(Broken, at)
 			return nil
-		case tooFar(rec, last):
+		case tooFar(rec, last), last == 0 && ahead(rec, buf[at+len(rec):]):
 			s, err := newSummer(b.stream, b.index)
 			if err != nil {
 				return err
 			}
-			if s.intact(rec) != nil {
+			if s.intact(rec) != nil || last == 0 && !s.seqFlipped(rec) {
 				last = next(rec, last)
 				break
 			}
@@ -258,6 +258,27 @@ func tooFar(rec []byte, last uint64) bool {
 	return seq&isTombstone == 0 && last > 0 && seq&^isErased > last+maxGap
 }
 
+// ahead tells a sequence at the beginning of a block that may be too far: that of the next record is lower, or there is none.
+func ahead(rec, rest []byte) bool {
+	seq := binary.LittleEndian.Uint64(rec[4:])
+	following := shaped(rest)
+	return seq&isTombstone == 0 && (following == nil || binary.LittleEndian.Uint64(following[4:])&^(isErased|isTombstone) < seq&^isErased)
+}
+
+// seqFlipped tells whether one bit of its sequence is all that is wrong with a record.
+func (s *summer) seqFlipped(rec []byte) bool {
+	for i := range 64 {
+		at, bit := 4+i/8, byte(1)<<(i%8)
+		rec[at] ^= bit
+		found := s.intact(rec) != nil
+		rec[at] ^= bit
+		if found {
+			return true
+		}
+	}
+	return false
+}
+
 // next is the highest sequence up to a record.
 func next(rec []byte, last uint64) uint64 {
 	if seq := binary.LittleEndian.Uint64(rec[4:]); seq&isTombstone == 0 {
@@ -266,7 +287,8 @@ func next(rec []byte, last uint64) uint64 {
 	return last
 }
 
-// takeOut gives a record the sequence of the one before: the server passes over what it had already.
+// takeOut gives a record the sequence of the one before, 0 where there is none: the server passes over what it had already. Check finds
+// the right sequence again.
 func (b *block) takeOut(at int, rec []byte, last uint64) error {
 	binary.LittleEndian.PutUint64(rec[4:], last)
 	return b.write(at+4, rec[4:12])

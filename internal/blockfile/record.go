@@ -95,12 +95,16 @@ func (s *summer) mend(b []byte, last uint64) (at, n int) {
 		return 0, 0
 	}
 	was := binary.LittleEndian.Uint64(rec[4:])
-	for seq := last + 1; seq <= last+nextTries; seq++ {
-		binary.LittleEndian.PutUint64(rec[4:], seq)
+	from := last + 1
+	if following := shaped(b[len(rec):]); last == 0 && following != nil { // the first of its block
+		from = max(binary.LittleEndian.Uint64(following[4:])&^(isErased|isTombstone), nextTries) - nextTries
+	}
+	for i := range uint64(nextTries) {
+		binary.LittleEndian.PutUint64(rec[4:], from+i)
 		if s.intact(b) != nil {
 			return 4, 8
 		}
-		if len(rec)*int(seq-last) > mendWork {
+		if len(rec)*int(i) > mendWork {
 			break
 		}
 	}

@@ -10,14 +10,14 @@ import (
 )
 
 const (
-	// fenceTime is how long a start after a kill looks for what would fill the server's memory, the last written file first: 1 GB or
-	// more where the files are in the page cache, which the server reads next anyway.
+	// fenceTime is how long a start looks for what would fill the server's memory, the last written file first: 1 GB or more where the
+	// files are in the page cache.
 	fenceTime = time.Second
 	// fenceAll is the number of kills in a row after which a start looks through everything: something kills the process again and again.
 	fenceAll = 3
 )
 
-// fence looks into the files after the process that had them open was killed. The lock file says so: it is empty after a clean stop, and
+// fence looks for damage that would fill the server's memory, which kills the process. The lock file is empty after a clean stop, and
 // counts the starts since then otherwise.
 func (s *Server) fence() error {
 	content, err := io.ReadAll(io.NewSectionReader(s.lock, 0, 100))
@@ -31,9 +31,6 @@ func (s *Server) fence() error {
 	}
 	if _, err := s.lock.WriteAt(fmt.Appendf(nil, "running %d\n", kills+1), 0); err != nil {
 		s.log.Warn("mark the store as open", "err", err) // a full disk can be read all the same
-	}
-	if kills == 0 {
-		return nil
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	if kills < fenceAll {
@@ -55,7 +52,11 @@ func (s *Server) fence() error {
 	if err != nil {
 		return fmt.Errorf("look into the store: %w", err)
 	}
-	s.log.Info("the store was not closed by its last process; looked for damage that fills memory", "kills", kills, "files", rep.Files, "left", rep.Left,
+	log := s.log.Debug
+	if kills > 0 {
+		log = s.log.Info
+	}
+	log("looked for damage that fills memory", "unclean stops", kills, "files", rep.Files, "left", rep.Left,
 		"messages", rep.Records, "bytes", rep.Bytes, "took", time.Since(start))
 	return nil
 }

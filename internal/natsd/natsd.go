@@ -1,7 +1,7 @@
 // Package natsd runs a nats-server inside the process, on a data directory that no second process may use.
 //
 // The server reads and writes its files alone while it runs. Before it opens them, and only then, this package works on them: it
-// overwrites what was erased (erase.go), and looks after a kill for damage that would keep the server from starting (check.go).
+// overwrites what was erased (erase.go), and looks for damage that would keep the server from starting (check.go).
 package natsd
 
 import (
