@@ -2,7 +2,6 @@ package snapshot
 
 import (
 	"context"
-	"fmt"
 	"time"
 	"unicode/utf8"
 
@@ -22,9 +21,14 @@ type AuthorRun struct {
 
 const authorGap = 5 * time.Minute
 
+// people answers who wrote which text, and who changed what between two moments.
+type people struct {
+	*history
+}
+
 // Authors tells who brought which run of the text in a root, at a moment. The zero name means all roots that hold text. Its work is of the
 // order of the document's records and of its text, and it ends with ctx.
-func (s *Store) Authors(ctx context.Context, doc stream.Doc, root string, m Moment) (State, map[string][]AuthorRun, error) {
+func (s *people) Authors(ctx context.Context, doc stream.Doc, root string, m Moment) (State, map[string][]AuthorRun, error) {
 	st, d, err := s.document(ctx, doc, m)
 	if err != nil {
 		return State{}, nil, err
@@ -99,19 +103,6 @@ func cutUnits(s string, n uint64) (head, rest string) {
 		n--
 	}
 	return s[:i], s[i:]
-}
-
-// document opens the document as it was at a moment, what was deleted by then included.
-func (s *Store) document(ctx context.Context, doc stream.Doc, m Moment) (State, *yjs.Document, error) {
-	st, err := s.At(ctx, doc, m)
-	if err != nil {
-		return State{}, nil, err
-	}
-	d, err := yjs.OpenDocument(yjs.DocumentOptions{KeepDeleted: true}, st.Update)
-	if err != nil {
-		return State{}, nil, fmt.Errorf("open %q at %d: %w", doc, st.Seq, err)
-	}
-	return st, d, nil
 }
 
 // textRoots names the roots of d that may hold text, nested in lists too, or the one that was asked for.

@@ -10,8 +10,13 @@ import (
 	"yjet/stream/name"
 )
 
+// blobs reads and writes what lies in YSNAP and YHIST: chunks of states, segments and heads, all checked.
+type blobs struct {
+	*core
+}
+
 // putState stores state as chunks ysnap.NN.part.<attempt>.<i>.<doc>, counting i from first.
-func (s *Store) putState(ctx context.Context, doc stream.Doc, attempt string, first int, state []byte) ([]blobRef, error) {
+func (s *blobs) putState(ctx context.Context, doc stream.Doc, attempt string, first int, state []byte) ([]blobRef, error) {
 	size := min(inlineMax, s.log.MaxUpdate())
 	parts := make([]blobRef, 0, len(state)/size+1)
 	for i := first; len(state) > 0 || i == first; i++ {
@@ -27,7 +32,7 @@ func (s *Store) putState(ctx context.Context, doc stream.Doc, attempt string, fi
 }
 
 // getBlob reads a blob and checks it. A blob that is not there or not whole is errDamaged.
-func (s *Store) getBlob(ctx context.Context, ref blobRef) ([]byte, error) {
+func (s *blobs) getBlob(ctx context.Context, ref blobRef) ([]byte, error) {
 	b, ok, err := s.log.Blobs().Get(ctx, ref.Subject)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", ref.Subject, err)
@@ -42,7 +47,7 @@ func (s *Store) getBlob(ctx context.Context, ref blobRef) ([]byte, error) {
 }
 
 // getState reads the chunks of a state, a few at a time, each to its place, and checks the whole.
-func (s *Store) getState(ctx context.Context, parts []blobRef, size int, sum string) ([]byte, error) {
+func (s *blobs) getState(ctx context.Context, parts []blobRef, size int, sum string) ([]byte, error) {
 	total := 0
 	for _, p := range parts {
 		total += p.Bytes
@@ -76,7 +81,7 @@ func (s *Store) getState(ctx context.Context, parts []blobRef, size int, sum str
 }
 
 // state reads the state of a head.
-func (s *Store) state(ctx context.Context, h *head) ([]byte, error) {
+func (s *blobs) state(ctx context.Context, h *head) ([]byte, error) {
 	if len(h.info.Parts) == 0 {
 		return h.inline, nil
 	}
@@ -85,7 +90,7 @@ func (s *Store) state(ctx context.Context, h *head) ([]byte, error) {
 
 // snapHead reads the head from the leader. Nil: there is none. A head that does not decode is errDamaged, and its revision
 // is told so that a new one can take its place.
-func (s *Store) snapHead(ctx context.Context, doc stream.Doc) (h *head, rev stream.Seq, err error) {
+func (s *blobs) snapHead(ctx context.Context, doc stream.Doc) (h *head, rev stream.Seq, err error) {
 	b, ok, err := s.log.Blobs().Head(ctx, doc)
 	if errors.Is(err, stream.ErrDamaged) {
 		return nil, 0, fmt.Errorf("%w: read snapshot head of %q: %w", errDamaged, doc, err) // NATS takes its revision for 0, too
@@ -104,4 +109,30 @@ func (s *Store) snapHead(ctx context.Context, doc stream.Doc) (h *head, rev stre
 func attemptOf(subject string) string {
 	b, _ := name.ParseBlob(subject)
 	return b.Attempt
+}
+
+// segment reads one packed run of records.
+func (s *blobs) segment(ctx context.Context, ref segmentRef) ([]stream.Record, error) {
+	recs, _, err := s.readSegment(ctx, ref, true)
+	return recs, err
+}
+
+// segmentTable reads who wrote what when in one packed run, and how many bytes, but not the updates.
+func (s *blobs) segmentTable(ctx context.Context, ref segmentRef) (recs []stream.Record, sizes []int, err error) {
+	return s.readSegment(ctx, ref, false)
+}
+
+func (s *blobs) readSegment(ctx context.Context, ref segmentRef, bodies bool) ([]stream.Record, []int, error) {
+	b, err := s.getBlob(ctx, ref.blobRef)
+	if err != nil {
+		return nil, nil, err
+	}
+	recs, sizes, err := s.codec.unpack(b, bodies)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", ref.Subject, err)
+	}
+	if n := len(recs); n != ref.Records || recs[0].Seq != ref.From || recs[n-1].Seq != ref.To {
+		return nil, nil, fmt.Errorf("%w: %s has %d records, %d to %d, want %d, %d to %d", errDamaged, ref.Subject, n, recs[0].Seq, recs[n-1].Seq, ref.Records, ref.From, ref.To)
+	}
+	return recs, sizes, nil
 }

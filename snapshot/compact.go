@@ -22,11 +22,20 @@ const (
 	always                    // somebody asked
 )
 
-// errEnough: the tail is too short for a fold.
-var errEnough = errors.New("snapshot: nothing to fold")
+// compactor folds documents.
+type compactor struct {
+	*core
+	*blobs
+	*damages
+	*tombs
+	*headKeeper
+	*queue
+	*reader
+	*versionList
+}
 
 // Fold folds the document now. The fold covers the returned sequence; 0: the document has no record.
-func (s *Store) Fold(ctx context.Context, doc stream.Doc) (stream.Seq, error) {
+func (s *compactor) Fold(ctx context.Context, doc stream.Doc) (stream.Seq, error) {
 	for range 4 {
 		n, err := s.fold(ctx, doc, always)
 		if !errors.Is(err, ErrRaced) {
@@ -38,7 +47,7 @@ func (s *Store) Fold(ctx context.Context, doc stream.Doc) (stream.Seq, error) {
 
 // compaction is one fold of one document by this process.
 type compaction struct {
-	s    *Store
+	s    *compactor
 	doc  stream.Doc
 	mode foldMode
 	lg   *slog.Logger
@@ -53,8 +62,9 @@ type compaction struct {
 	stands  bool     // our head is stored, or may be: nothing of the attempt is taken back
 }
 
-// fold does the six steps. A crash between any two leaves more data, never less; whoever folds next goes on from there.
-func (s *Store) fold(ctx context.Context, doc stream.Doc, mode foldMode) (stream.Seq, error) {
+// fold does the six steps, unless the first finds that they would not pay. A crash between any two leaves more data, never less; the next
+// fold goes on from there. It answers what the snapshot covers.
+func (s *compactor) fold(ctx context.Context, doc stream.Doc, mode foldMode) (stream.Seq, error) {
 	if s.isPaused(doc) {
 		return 0, ErrPaused
 	}
@@ -64,11 +74,15 @@ func (s *Store) fold(ctx context.Context, doc stream.Doc, mode foldMode) (stream
 	defer s.work.Done()
 	start := time.Now()
 	c := &compaction{s: s, doc: doc, mode: mode, lg: s.lg.With("doc", doc), attempt: s.log.Blobs().NewAttempt()}
+	pays := true
 	for _, step := range []struct {
 		name string
 		do   func(context.Context) error
 	}{
-		{"read", c.read},            // 1. the state at N, complete
+		{"read", func(ctx context.Context) (err error) { // 1. the state at N, complete
+			pays, err = c.read(ctx)
+			return err
+		}},
 		{"history", c.writeHistory}, // 2. the records up to N, packed, if history is kept
 		{"chunks", c.writeChunks},   // 3. the state, then the head that makes all of it current,
 		{"head", c.writeHead},       //    guarded by the revision that was read
@@ -80,13 +94,14 @@ func (s *Store) fold(ctx context.Context, doc stream.Doc, mode foldMode) (stream
 		if err == nil {
 			err = step.do(ctx)
 		}
-		switch {
-		case errors.Is(err, errEnough):
-			return c.view.covered(), nil
-		case err != nil:
+		if err != nil {
 			c.takeBack(err)
 			s.metrics.folds.WithLabelValues(outcome(err)).Inc()
 			return 0, fmt.Errorf("fold %q, step %s: %w", doc, step.name, err)
+		}
+		if !pays {
+			c.trimLate()
+			return c.view.covered(), nil
 		}
 	}
 	s.metrics.folds.WithLabelValues("done").Inc()
@@ -98,22 +113,15 @@ func (s *Store) fold(ctx context.Context, doc stream.Doc, mode foldMode) (stream
 	return c.next.upto, nil
 }
 
-// begin counts a fold under way, unless the Store is closing.
-func (s *Store) begin() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return false
+// trimLate trims what the fold before should have trimmed, and did not because its process ended between head and trim.
+func (c *compaction) trimLate() {
+	v := c.view
+	if v.trimmed || v.head == nil || v.target > v.covered() {
+		return
 	}
-	s.work.Add(1)
-	return true
-}
-
-func (s *Store) fail(doc stream.Doc, step string) error {
-	if s.failpoint == nil {
-		return nil
+	if err := c.trimTo(context.WithoutCancel(c.s.ctx), v.covered()); err != nil {
+		c.lg.Warn("log not trimmed; the next fold does it", "err", err)
 	}
-	return s.failpoint(doc, step)
 }
 
 func outcome(err error) string {
@@ -134,20 +142,21 @@ func (v *view) covered() stream.Seq {
 	return v.head.upto
 }
 
-// read is step 1: state and records through N, where N is the leader's head; then the state of the new fold, proven.
-func (c *compaction) read(ctx context.Context) (err error) {
+// read is step 1: state and records through N, where N is the leader's head; then the state of the new fold, proven. pays is false where
+// there is nothing to fold, or not enough.
+func (c *compaction) read(ctx context.Context) (pays bool, err error) {
 	if c.erased, err = c.s.erasedAt(ctx, c.doc); err != nil {
-		return err
+		return false, err
 	}
-	if err = c.readAllowed(ctx); err != nil {
-		return err
+	if pays, err = c.readAllowed(ctx); err != nil || !pays {
+		return false, err
 	}
 	v := c.view
 	if v.target <= v.covered() && !v.rebuilt {
-		return errEnough
+		return false, nil
 	}
 	// Whatever else was known of the document is written again: the head is replaced as a whole.
-	c.next = &head{upto: max(v.target, v.covered()), epoch: c.s.epoch(c.doc)}
+	c.next = &head{upto: max(v.target, v.covered()), epoch: c.s.log.Epoch(c.doc)}
 	if v.head != nil {
 		c.next.info = v.head.info
 		c.next.info.History = slices.Clone(v.head.info.History)
@@ -172,22 +181,28 @@ func (c *compaction) read(ctx context.Context) (err error) {
 	good, bad := decodable(v.records)
 	i.Quarantined += bad
 	if c.state, err = compacted(v.base, good); err != nil {
-		return err
+		return false, err
 	}
 	i.Bytes, i.Sum = len(c.state), sumOf(c.state)
-	return prove(c.state, v.base, good)
+	return true, prove(c.state, v.base, good)
 }
 
-// readAllowed reads, and removes what stale clients of an erased document brought into the new one past every check: neither
-// the state nor the history may take it in.
-func (c *compaction) readAllowed(ctx context.Context) (err error) {
+// readAllowed reads where a fold pays, and removes what stale clients of an erased document brought into the new one past every check:
+// neither the state nor the history may take it in.
+func (c *compaction) readAllowed(ctx context.Context) (pays bool, err error) {
 	for range fillTries {
-		if c.view, err = c.s.read(ctx, c.doc, 0, c.worth); err != nil || c.erased.IsZero() {
-			return err
+		if c.view, err = c.s.readIf(ctx, c.doc, 0, c.worth); err != nil {
+			return false, err
+		}
+		if c.view.head != nil {
+			c.s.learned(c.doc, c.view.head.info.Bytes)
+		}
+		if !c.view.loaded || c.erased.IsZero() {
+			return c.view.loaded, nil
 		}
 		erased, err := c.s.erasedNow(ctx, c.doc)
 		if err != nil {
-			return err
+			return false, err
 		}
 		var stale []stream.Seq
 		var u yjs.Update
@@ -198,52 +213,36 @@ func (c *compaction) readAllowed(ctx context.Context) (err error) {
 		}
 		switch {
 		case len(stale) == 0:
-			return nil
+			return true, nil
 		case len(stale) == len(c.view.records) && c.view.base == nil:
-			return errEnough // nothing but them: the second look at what was erased removes it all
+			return false, nil // nothing but them: the second look at what was erased removes it all
 		}
 		if err := c.s.removeStale(ctx, c.doc, stale); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return ErrRaced
+	return false, ErrRaced
 }
 
-// worth stops the reading where a fold would not pay, before a large state is fetched for nothing.
-func (c *compaction) worth(v *view) error {
+// worth tells whether a fold pays, before a large state is fetched for it.
+func (c *compaction) worth(v *view) bool {
+	if v.target == 0 || v.target <= v.covered() {
+		return false
+	}
 	snap := 0
 	if v.head != nil {
 		snap = v.head.info.Bytes
 	}
-	if v.target == 0 || v.target <= v.covered() {
-		if !v.trimmed && v.head != nil { // somebody crashed between head and trim
-			c.view = v
-			if err := c.trimTo(context.WithoutCancel(c.s.ctx), v.head.upto); err != nil {
-				c.lg.Warn("log not trimmed; the next fold does it", "err", err)
-			}
-		}
-		c.view = v
-		return errEnough
-	}
-	var old bool
-	if len(v.records) > 0 {
-		old = time.Since(v.records[0].Stored) > staleAfter
-	}
-	enough := true
+	old := len(v.records) > 0 && time.Since(v.records[0].Stored) > staleAfter
 	switch c.mode {
 	case whenOpen:
-		enough = v.bytes > max(openBytes, snap/2) || len(v.records) > openRecords
+		return v.bytes > max(openBytes, snap/2) || len(v.records) > openRecords
 	case whenQuiet:
-		enough = v.head == nil || v.bytes > snap/16 || old
+		return v.head == nil || v.bytes > snap/16 || old
 	case whenStale:
-		enough = old
+		return old
 	}
-	c.s.learned(c.doc, snap)
-	if !enough {
-		c.view = v
-		return errEnough
-	}
-	return nil
+	return true
 }
 
 // writeHistory is step 2: what compaction takes out of the log goes into segments first.
@@ -281,7 +280,7 @@ func (c *compaction) writeChunks(ctx context.Context) error {
 
 // writeHead is the second half of step 3, the moment at which the fold becomes current.
 func (c *compaction) writeHead(ctx context.Context) error {
-	if err := c.s.markShard(ctx, c.doc, c.next.upto); err != nil {
+	if err := c.s.log.MarkShard(ctx, c.doc, c.next.upto); err != nil {
 		return err
 	}
 	if err := c.stillThere(ctx); err != nil {
@@ -319,7 +318,7 @@ func (c *compaction) stillThere(ctx context.Context) error {
 }
 
 // putHead stores h where the head has revision expect. ErrRaced: it has another by now, and it is not ours.
-func (s *Store) putHead(ctx context.Context, doc stream.Doc, h *head, expect stream.Seq) (stream.Seq, error) {
+func (s *compactor) putHead(ctx context.Context, doc stream.Doc, h *head, expect stream.Seq) (stream.Seq, error) {
 	b, err := h.encode()
 	if err != nil {
 		return 0, err
@@ -438,56 +437,34 @@ func (c *compaction) wroteParts(parts []blobRef) {
 // errCrash is what a failpoint returns to end a fold as a crash would.
 var errCrash = errors.New("snapshot: crash of a test")
 
-// stored is the limit for what is in the log already: only its form is checked, its size was the door's business.
-var stored = yjs.Limits{Structs: -1, DeleteRanges: -1, Stored: true}
-
-// decodable picks the updates that decode. The others were appended by other programs past every check; they are kept in
-// the history and left out of every state, here as in the rooms, which read the log with the same limits.
-func decodable(recs []stream.Record) (updates [][]byte, bad int) {
-	var u yjs.Update
-	updates = make([][]byte, 0, len(recs))
-	for i := range recs {
-		if err := u.Parse(recs[i].Update, stored); err != nil {
-			bad++
-			continue
-		}
-		updates = append(updates, recs[i].Update)
+// amend writes the head again with another list beside the same state, where change answers that it made one.
+func (s *compactor) amend(ctx context.Context, doc stream.Doc, h *head, change func(*compaction) (changed bool, err error)) (changed bool, err error) {
+	if !s.begin() {
+		return false, ErrClosed
 	}
-	return updates, bad
-}
-
-// compacted folds base and updates: merged, joined, deleted content dropped. That is what joiners are served.
-func compacted(base []byte, updates [][]byte) ([]byte, error) {
-	return yjs.Compact(withBase(base, updates)...)
-}
-
-// joined folds without losing anything but the borders between runs.
-func joined(base []byte, updates [][]byte) ([]byte, error) {
-	return yjs.Join(withBase(base, updates)...)
-}
-
-func withBase(base []byte, updates [][]byte) [][]byte {
-	if base == nil {
-		return updates
+	defer s.work.Done()
+	erased, err := s.erasedAt(ctx, doc)
+	if err != nil {
+		return false, err
 	}
-	return append([][]byte{base}, updates...)
-}
-
-// prove compares a fold with what went into it: every struct and every delete of every part must be in the result.
-func prove(result, base []byte, updates [][]byte) error {
-	var u yjs.Update
-	var have yjs.State
-	if err := u.Parse(result, stored); err != nil {
-		return fmt.Errorf("snapshot: the fold does not decode: %w", err)
+	next := *h
+	next.info.Attempt = s.log.Blobs().NewAttempt()
+	next.info.History, next.info.Folds = slices.Clone(h.info.History), slices.Clone(h.info.Folds)
+	c := &compaction{s: s, doc: doc, mode: always, lg: s.lg.With("doc", doc), attempt: next.info.Attempt, erased: erased, view: &view{head: h, rev: h.rev}, next: &next}
+	if changed, err = change(c); err == nil && !changed {
+		return false, nil
 	}
-	have.Know(&u)
-	for i, part := range withBase(base, updates) {
-		if err := u.Parse(part, stored); err != nil {
-			return fmt.Errorf("snapshot: part %d of the fold does not decode: %w", i, err)
-		}
-		if !have.Contains(&u) {
-			return fmt.Errorf("snapshot: part %d of %d is missing in the fold; the log is kept as it is", i, len(updates))
-		}
+	if err == nil && len(next.info.Parts) == 0 {
+		// The state is inline; a list that has outgrown the header moves it into chunks.
+		c.state = next.inline
+		err = c.writeChunks(ctx)
 	}
-	return nil
+	if err == nil {
+		err = c.writeHead(ctx)
+	}
+	if err != nil {
+		c.takeBack(err)
+		return false, err
+	}
+	return true, c.removeUnnamed(ctx)
 }

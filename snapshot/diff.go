@@ -25,7 +25,7 @@ type Diff struct {
 }
 
 // Diff compares two moments; where from is the later one, what came since reads as deleted.
-func (s *Store) Diff(ctx context.Context, doc stream.Doc, from, to Moment) (Diff, error) {
+func (s *people) Diff(ctx context.Context, doc stream.Doc, from, to Moment) (Diff, error) {
 	a, old, err := s.document(ctx, doc, from)
 	if err != nil {
 		return Diff{}, err

@@ -5,15 +5,124 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"time"
 
 	"yjet/internal/yjs"
 	"yjet/stream"
 )
 
+// ErrNoChange: the document shows already what it is to show. Nothing was appended.
+var ErrNoChange = errors.New("snapshot: the document is as it was at that moment")
+
+// ErrBusy: others wrote to the document each time before an edit that was computed from it could be stored. Nothing was appended.
+var ErrBusy = errors.New("snapshot: the document changes faster than the edit can be computed")
+
+// editTries bounds how often an edit is computed; each try takes as long as reading the document. editStrict is how often it is computed
+// again whatever was stored meanwhile. After that only another edit counts, and what people type does not.
+const (
+	editTries  = 64
+	editStrict = 8
+)
+
+// editor appends edits that are computed from the whole of a document.
+type editor struct {
+	*core
+	*appender
+	*tombs
+	*reader
+	*history
+}
+
+// Edit appends one update that change computes from the document as it is stored, deleted content included: where something was stored
+// since, by whichever server, change is asked again. Where people type without a pause their keys may come between, as they may between
+// the edits of two people, but never another Edit. Change owns the document it is given, and answers nil for no update. The update may be
+// stored in several records, all or none. Edit answers the last sequence. ErrNoChange: change had no update. ErrBusy: others were faster
+// every time. A document that has no records reads as an empty one.
+func (s *editor) Edit(ctx context.Context, doc stream.Doc, user, conn string, change func(now *yjs.Document) ([]byte, error)) (stream.Seq, error) {
+	erased, err := s.erasedAt(ctx, doc)
+	if err != nil {
+		return 0, err
+	}
+	return s.edit(ctx, doc, erased, user, conn, change)
+}
+
+// edit is Edit where change knows what was there when the document had last been erased at a time: what was erased since must not come back.
+func (s *editor) edit(ctx context.Context, doc stream.Doc, erased time.Time, user, conn string, change func(now *yjs.Document) ([]byte, error)) (stream.Seq, error) {
+	var parts [][]byte // all that is stored through head
+	var head stream.Seq
+	for try := range editTries {
+		v, err := s.read(ctx, doc, head)
+		if err != nil {
+			return 0, err
+		}
+		good, _ := decodable(v.records)
+		parts = append(parts, withBase(v.base, good)...)
+		head = v.target
+		now, err := yjs.OpenDocument(yjs.DocumentOptions{KeepDeleted: true}, parts...)
+		if err != nil {
+			return 0, fmt.Errorf("open %q at %d: %w", doc, head, err)
+		}
+		update, err := change(now)
+		if err != nil {
+			return 0, err
+		} else if update == nil {
+			return 0, ErrNoChange
+		}
+		if err := s.fail(doc, "append"); err != nil {
+			return 0, err
+		}
+		// An erasure writes its tombstone before it removes the log, and a log that was removed has another head: one of the two sees
+		// the other.
+		if at, err := s.erasedAt(ctx, doc); err != nil {
+			return 0, err
+		} else if !at.Equal(erased) {
+			return 0, errErased
+		}
+		entries, err := Entries(stream.Entry{User: user, Conn: conn, Update: update}, s.log.MaxUpdate())
+		if err != nil {
+			return 0, fmt.Errorf("%w: %w", stream.ErrTooLarge, err)
+		}
+		seq, err := s.log.AppendAt(ctx, doc, head, entries...)
+		if try >= editStrict && errors.Is(err, stream.ErrConflict) {
+			seq, err = s.appendAmong(ctx, doc, head, entries)
+		}
+		if !errors.Is(err, stream.ErrConflict) {
+			return seq, err
+		}
+	}
+	return 0, fmt.Errorf("%w: %q", ErrBusy, doc)
+}
+
+// appendAmong appends what was computed from the document through head among the records that were stored since. stream.ErrConflict: an
+// edit may be among them. Each edit is a writer of its own, whose first record counts 1; those of a room count on, and records of other
+// programs do not count.
+func (s *editor) appendAmong(ctx context.Context, doc stream.Doc, head stream.Seq, entries []stream.Entry) (stream.Seq, error) {
+	for {
+		v, err := s.survey(ctx, doc, head)
+		if errors.Is(err, errShort) {
+			return 0, stream.ErrConflict
+		} else if err != nil {
+			return 0, err
+		}
+		if v.covered() > head || v.target < head { // what a fold took in may be an edit, and an erasure took everything
+			return 0, stream.ErrConflict
+		}
+		for i := range v.records {
+			if v.records[i].Sum.N <= 1 {
+				return 0, stream.ErrConflict
+			}
+		}
+		head = v.target
+		if seq, err := s.log.AppendAt(ctx, doc, head, entries...); !errors.Is(err, stream.ErrConflict) {
+			return seq, err
+		}
+	}
+}
+
 // Restore makes the document show what it showed at a moment, by a forward edit that is computed against the present and
 // appended in the name of user: editors that have the document open take it in once, like any edit. Of several at once, by whichever
 // server, each is computed from what the others have stored. ErrNoChange: the document shows it already. ErrBusy: see Edit.
-func (s *Store) Restore(ctx context.Context, doc stream.Doc, m Moment, user, conn string) (stream.Seq, error) {
+func (s *editor) Restore(ctx context.Context, doc stream.Doc, m Moment, user, conn string) (stream.Seq, error) {
 	erased, err := s.erasedAt(ctx, doc)
 	if err != nil {
 		return 0, err
@@ -34,19 +143,8 @@ func (s *Store) Restore(ctx context.Context, doc stream.Doc, m Moment, user, con
 	})
 }
 
-// newClient draws a client id that the document does not know, from the range that every Yjs takes.
-func newClient(d *yjs.Document) uint64 {
-	known := d.Vector()
-	for {
-		id := uint64(rand.Uint32())
-		if _, taken := known[id]; !taken && id > 0 {
-			return id
-		}
-	}
-}
-
 // Copy begins a new document as another one was at a moment, and returns the new one's last sequence. ErrNotNew: it exists.
-func (s *Store) Copy(ctx context.Context, doc stream.Doc, m Moment, to stream.Doc, user, conn string) (stream.Seq, error) {
+func (s *editor) Copy(ctx context.Context, doc stream.Doc, m Moment, to stream.Doc, user, conn string) (stream.Seq, error) {
 	st, err := s.At(ctx, doc, m)
 	if err != nil {
 		return 0, err
@@ -72,3 +170,14 @@ func (s *Store) Copy(ctx context.Context, doc stream.Doc, m Moment, to stream.Do
 
 // ErrErased: the update holds what was erased under that name.
 var ErrErased = errors.New("snapshot: erased content")
+
+// newClient draws a client id that the document does not know, from the range that every Yjs takes.
+func newClient(d *yjs.Document) uint64 {
+	known := d.Vector()
+	for {
+		id := uint64(rand.Uint32())
+		if _, taken := known[id]; !taken && id > 0 {
+			return id
+		}
+	}
+}

@@ -68,7 +68,7 @@ type HistoryPage struct {
 }
 
 // History lists what happened, newest first. It reads no more than the page needs. stream.ErrLost: a segment that it needs is damaged.
-func (s *Store) History(ctx context.Context, doc stream.Doc, q HistoryQuery) (page HistoryPage, err error) {
+func (s *history) History(ctx context.Context, doc stream.Doc, q HistoryQuery) (page HistoryPage, err error) {
 	err = s.withHistory(ctx, doc, func(h *head, tail []stream.Record) (err error) {
 		page, err = s.page(ctx, h, tail, q)
 		return err
@@ -77,7 +77,7 @@ func (s *Store) History(ctx context.Context, doc stream.Doc, q HistoryQuery) (pa
 }
 
 // page makes one page out of the segments that h lists and the records after them.
-func (s *Store) page(ctx context.Context, h *head, tail []stream.Record, q HistoryQuery) (HistoryPage, error) {
+func (s *history) page(ctx context.Context, h *head, tail []stream.Record, q HistoryQuery) (HistoryPage, error) {
 	page := HistoryPage{Entries: []Entry{}}
 	var after stream.Seq
 	if h != nil && h.info.Horizon > 0 {

@@ -3,7 +3,6 @@ package snapshot
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"yjet/internal/yjs"
@@ -13,42 +12,49 @@ import (
 // What is done about an erased document after the erasure: what was on its way then, what stale clients stored, and what NATS has back.
 
 // eraseLater looks again when no append from before can be under way any more.
-func (s *Store) eraseLater(doc stream.Doc) {
+func (s *eraser) eraseLater(doc stream.Doc) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if t := s.late[doc]; t != nil && t.Stop() {
+		s.work.Done()
+	}
+	delete(s.late, doc)
+	if !s.begin() {
 		return
 	}
-	s.work.Add(1)
-	s.late[doc] = time.AfterFunc(s.opt.EraseWait, func() {
+	var t *time.Timer
+	t = time.AfterFunc(s.opt.EraseWait, func() {
 		defer s.work.Done()
 		s.mu.Lock()
-		delete(s.late, doc)
-		closed := s.closed
-		s.mu.Unlock()
-		if closed {
-			return
+		if s.late[doc] == t {
+			delete(s.late, doc)
 		}
-		ctx, cancel := context.WithTimeout(s.ctx, time.Minute)
+		s.mu.Unlock()
+		ctx, cancel := context.WithTimeout(s.closing, time.Minute)
 		defer cancel()
-		if err := s.sweepErased(ctx, doc); err != nil && s.ctx.Err() == nil {
+		if err := s.sweepErased(ctx, doc); err != nil && s.closing.Err() == nil {
 			s.lg.Warn("erased document not looked at again; the sweep will", "doc", doc, "err", err)
 		}
 	})
+	s.late[doc] = t
 }
 
-// amendTombstone writes what was done since. If the document was erased again meanwhile, that tombstone wins.
-func (s *Store) amendTombstone(ctx context.Context, t *tombstone, rev uint64) error {
-	if err := s.putTombstone(ctx, t, rev); !errors.Is(err, stream.ErrConflict) {
-		return err
+// stopTimers leaves the second looks that are not under way to the sweep.
+func (s *eraser) stopTimers() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for doc, t := range s.late {
+		if t.Stop() {
+			s.work.Done()
+		}
+		delete(s.late, doc)
 	}
-	return nil
 }
 
 // settled tells whether nothing of an erased document is left to look for. A nats-server that lost its index, by a power cut or by a stop
 // while something is stored, can have back what it had deleted (2.15: PurgeEx writes no tombstones for a block that it empties,
 // and keeps the block where it holds those of others). So the log below the tombstone's end is looked at each time.
-func (s *Store) settled(ctx context.Context, t *tombstone) bool {
+func (s *eraser) settled(ctx context.Context, t *tombstone) bool {
 	if !t.Swept {
 		return false
 	}
@@ -57,7 +63,7 @@ func (s *Store) settled(ctx context.Context, t *tombstone) bool {
 }
 
 // sweepErased removes what stale clients managed to store in an erased document after all, and what came back of it. New content stays.
-func (s *Store) sweepErased(ctx context.Context, doc stream.Doc) error {
+func (s *eraser) sweepErased(ctx context.Context, doc stream.Doc) error {
 	t, rev, err := s.tombstone(ctx, doc)
 	if err != nil || t == nil || time.Since(t.At) < s.opt.EraseWait || s.settled(ctx, t) {
 		return err
@@ -117,25 +123,9 @@ func (s *Store) sweepErased(ctx context.Context, doc stream.Doc) error {
 	return s.amendTombstone(ctx, t, rev)
 }
 
-// removeStale removes single records of stale clients: they hold nothing that the new content needs, for their clients are
-// refused. Where the newest is among them an empty one follows it first: the log must not end before what was folded of it, and
-// a document that is there has a record.
-func (s *Store) removeStale(ctx context.Context, doc stream.Doc, stale []stream.Seq) error {
-	head, err := s.log.Head(ctx, doc)
-	if err != nil {
-		return err
-	}
-	if slices.Contains(stale, head) {
-		if _, err := s.Append(ctx, doc, "", "erase", empty); err != nil {
-			return err
-		}
-	}
-	return s.log.EraseRecords(ctx, doc, stale...)
-}
-
 // removeStaleHead removes the snapshot of an erased document that a fold under way at the time left behind, because it ended
 // before it could look again. Its blobs go with it.
-func (s *Store) removeStaleHead(ctx context.Context, doc stream.Doc, erased *Erased) error {
+func (s *eraser) removeStaleHead(ctx context.Context, doc stream.Doc, erased *Erased) error {
 	h, rev, err := s.snapHead(ctx, doc)
 	if errors.Is(err, errDamaged) || err == nil && h == nil {
 		return nil

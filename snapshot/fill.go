@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"yjet/internal/yjs"
 	"yjet/stream"
 )
 
@@ -18,6 +19,7 @@ type view struct {
 	records []stream.Record // after that place and after base, through target, in order
 	bytes   int             // of the records' updates
 	trimmed bool            // no record below head.upto is left in the log
+	loaded  bool            // base was read, where there is one, and the records are counted
 	rebuilt bool            // base was not readable and was made again from the history
 	check   stream.Checker  // has counted base's writers and all records
 	holes   []Hole          // faults the check found
@@ -34,16 +36,25 @@ func (v *view) reach() stream.Seq {
 	return 0
 }
 
+// reader reads documents as they are stored, in the order that cannot miss anything.
+type reader struct {
+	*core
+	*blobs
+	*damages
+	*tombs
+	*queue
+}
+
 // Fill implements stream.Filler: what storage holds of doc past have. It reads the log's head from the leader, then the log
 // after have, then the snapshot head, which is stored before the log is trimmed, and begins again until the head is reached.
 // stream.ErrLost: something was there and cannot be had; the caller must not begin a new document in its place.
-func (s *Store) Fill(ctx context.Context, doc stream.Doc, have stream.Seq) (stream.Filled, error) {
+func (s *reader) Fill(ctx context.Context, doc stream.Doc, have stream.Seq) (stream.Filled, error) {
 	start := time.Now()
-	v, err := s.read(ctx, doc, have, nil)
+	v, err := s.read(ctx, doc, have)
 	if errors.Is(err, stream.ErrLost) {
 		// A server that has it open has been told, and may be storing it again this moment.
 		if sleep(ctx, healWait) == nil {
-			v, err = s.read(ctx, doc, have, nil)
+			v, err = s.read(ctx, doc, have)
 		}
 	}
 	if err != nil {
@@ -68,8 +79,13 @@ const healWait = time.Second
 // never reached is a hole.
 const fillTries = 12
 
-// read gathers a view of everything after have. wanted, when given, may stop the reading before the state is fetched, by an error.
-func (s *Store) read(ctx context.Context, doc stream.Doc, have stream.Seq, wanted func(*view) error) (*view, error) {
+// read gathers a view of everything after have.
+func (s *reader) read(ctx context.Context, doc stream.Doc, have stream.Seq) (*view, error) {
+	return s.readIf(ctx, doc, have, func(*view) bool { return true })
+}
+
+// readIf is read, but leaves the state out where wanted, which is shown the survey, has no use for it: the view is not loaded then.
+func (s *reader) readIf(ctx context.Context, doc stream.Doc, have stream.Seq, wanted func(*view) bool) (*view, error) {
 	var last error
 	wait := time.Millisecond
 	for try := range fillTries {
@@ -80,7 +96,12 @@ func (s *Store) read(ctx context.Context, doc stream.Doc, have stream.Seq, wante
 			}
 			wait = min(2*wait, 500*time.Millisecond)
 		}
-		v, err := s.readOnce(ctx, doc, have, wanted)
+		v, err := s.survey(ctx, doc, have)
+		if err == nil && !wanted(v) {
+			return v, nil
+		} else if err == nil {
+			err = s.load(ctx, v, have)
+		}
 		switch {
 		case err == nil && len(v.holes) > 0 && try < 3:
 			// Read again: another replica may have what this one lacks.
@@ -112,64 +133,56 @@ func (s *Store) read(ctx context.Context, doc stream.Doc, have stream.Seq, wante
 // errShort: what was read ends before the head. A replica lags, a fold ran past us, or records are lost.
 var errShort = errors.New("snapshot: read ends before the head")
 
-func (s *Store) readOnce(ctx context.Context, doc stream.Doc, have stream.Seq, wanted func(*view) error) (*view, error) {
+// survey reads once what there is after have: the log, then the head of the snapshot, but not its state.
+func (s *reader) survey(ctx context.Context, doc stream.Doc, have stream.Seq) (*view, error) {
 	target, err := s.log.Head(ctx, doc)
-	err0, unreadable := err, errors.Is(err, stream.ErrDamaged)
-	if err != nil && !unreadable {
+	damage := err
+	if err != nil && !errors.Is(err, stream.ErrDamaged) {
 		return nil, fmt.Errorf("head of %q: %w", doc, err)
 	}
-	v := &view{target: target}
-	var log []stream.Record
+	v := &view{target: target, trimmed: true}
 	if target > have {
 		for r, err := range s.log.Replay(ctx, doc, have, target) {
 			if err != nil {
 				return nil, fmt.Errorf("replay %q after %d: %w", doc, have, err)
 			}
-			log = append(log, r)
+			v.records = append(v.records, r)
 		}
 	}
 	if v.head, v.rev, err = s.snapHead(ctx, doc); err != nil {
 		return nil, err
 	}
-	if unreadable {
+	if damage != nil {
 		// The log has records of the document and none can be read. What was folded is still there.
-		s.markDamaged(doc, "log", err0)
+		s.markDamaged(doc, "log", damage)
 		if v.head == nil || have > 0 {
-			return nil, fmt.Errorf("%w: %q: %w", stream.ErrLost, doc, err0)
+			return nil, fmt.Errorf("%w: %q: %w", stream.ErrLost, doc, damage)
 		}
 	}
-	from := have
-	if v.head != nil && v.head.upto > have {
-		from = v.head.upto
+	from := max(have, v.covered())
+	for len(v.records) > 0 && v.records[0].Seq <= from {
+		v.trimmed = v.trimmed && v.records[0].Seq == from
+		v.records = v.records[1:]
 	}
-	v.trimmed = true
-	for len(log) > 0 && log[0].Seq <= from {
-		v.trimmed = v.trimmed && log[0].Seq == from
-		log = log[1:]
-	}
-	v.records = log
-	for i := range log {
-		v.bytes += len(log[i].Update)
-	}
-	if from > have && wanted != nil {
-		if err := wanted(v); err != nil {
-			return nil, err
-		}
-	}
-	if from > have {
-		if v.base, err = s.state(ctx, v.head); err != nil {
-			return nil, err
-		}
-	} else if wanted != nil {
-		if err := wanted(v); err != nil {
-			return nil, err
-		}
+	for i := range v.records {
+		v.bytes += len(v.records[i].Update)
 	}
 	if target > have && max(v.reach(), from) < target {
-		return nil, fmt.Errorf("%w: head is %d, have %d records through %d", errShort, target, len(log), max(v.reach(), from))
+		return nil, fmt.Errorf("%w: head is %d, have %d records through %d", errShort, target, len(v.records), max(v.reach(), from))
+	}
+	return v, nil
+}
+
+// load reads the state of a survey after have, where its snapshot goes beyond that, and counts the records.
+func (s *reader) load(ctx context.Context, v *view, have stream.Seq) (err error) {
+	if v.covered() > have {
+		if v.base, err = s.state(ctx, v.head); err != nil {
+			return err
+		}
 	}
 	v.count(have)
-	return v, nil
+	v.loaded = true
+	return nil
 }
 
 // count checks each record's bytes and follows the writers' counters. A record whose bytes changed is left out.
@@ -201,4 +214,49 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// foundShort: record N stays in the log when a fold covers N, so a log that ends before has lost its end. What an erasure
+// removes at this moment is no damage.
+func (s *reader) foundShort(ctx context.Context, doc stream.Doc, v *view) {
+	if e, err := s.erasedNow(ctx, doc); err == nil && e != nil && time.Since(e.At) < time.Minute {
+		return
+	}
+	s.markDamaged(doc, "log", fmt.Errorf("%w: the snapshot covers sequence %d and the log ends at %d", stream.ErrLost, v.covered(), v.target))
+}
+
+// holds adds to have all that storage holds of a document.
+func (s *reader) holds(ctx context.Context, doc stream.Doc, have *yjs.State) error {
+	v, err := s.read(ctx, doc, 0)
+	if err != nil {
+		return err
+	}
+	good, _ := decodable(v.records)
+	var u yjs.Update
+	for _, part := range withBase(v.base, good) {
+		if err := u.Parse(part, stored); err != nil {
+			return err
+		}
+		have.Add(&u)
+	}
+	return nil
+}
+
+func lastOf(h *head, tail []stream.Record) stream.Seq {
+	if n := len(tail); n > 0 {
+		return tail[n-1].Seq
+	}
+	if h != nil {
+		return h.upto
+	}
+	return 0
+}
+
+// logTail reads the head and the records of the log past it, without the state.
+func (s *reader) logTail(ctx context.Context, doc stream.Doc) (*head, []stream.Record, error) {
+	v, err := s.readIf(ctx, doc, 0, func(*view) bool { return false })
+	if err != nil {
+		return nil, nil, err
+	}
+	return v.head, v.records, nil
 }

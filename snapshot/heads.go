@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"sync"
 	"time"
 
 	"yjet/stream"
@@ -14,7 +15,7 @@ import (
 // A fold tells how far its document's log must reach at least: record N stays in the log. Of the records after N nobody would miss
 // the last ones if a block of the log's file lost them: counters only find what lies before something else. So each server
 // writes down every minute, and when it stops, how far the documents have come that are not folded through their end: key
-// heads.<node> of ymeta. Who starts compares.
+// heads.<node> of ymeta. A server that starts compares.
 type headsMark struct {
 	At    time.Time                 `json:"at"`
 	Heads map[stream.Doc]stream.Seq `json:"heads"`
@@ -29,8 +30,34 @@ const (
 	headsStale = 10 * headsEvery
 )
 
+// headKeeper knows how far the documents have come that are not folded through their end, and compares what gone servers knew.
+type headKeeper struct {
+	*core
+	*damages
+	*tombs
+
+	mu       sync.Mutex                // guards what follows
+	heads    map[stream.Doc]stream.Seq // of documents that are not folded through their end
+	upto     map[stream.Doc]stream.Seq // what open documents are folded through
+	headsNew bool                      // heads is not as it was written last
+}
+
 // saw notes how far a document has come.
-func (s *Store) sawLocked(doc stream.Doc, head stream.Seq) {
+func (s *headKeeper) saw(doc stream.Doc, head stream.Seq) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sawLocked(doc, head)
+}
+
+// forget drops what is known of a document that was erased.
+func (s *headKeeper) forget(doc stream.Doc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.heads, doc)
+	delete(s.upto, doc)
+}
+
+func (s *headKeeper) sawLocked(doc stream.Doc, head stream.Seq) {
 	if head > s.heads[doc] && (len(s.heads) < headsMost || s.heads[doc] > 0) {
 		s.heads[doc] = head
 		s.headsNew = true
@@ -38,7 +65,7 @@ func (s *Store) sawLocked(doc stream.Doc, head stream.Seq) {
 }
 
 // foldedThrough takes a document off the mark that is folded through its end.
-func (s *Store) foldedThrough(doc stream.Doc, upto stream.Seq) {
+func (s *headKeeper) foldedThrough(doc stream.Doc, upto stream.Seq) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.heads[doc] <= upto {
@@ -48,7 +75,7 @@ func (s *Store) foldedThrough(doc stream.Doc, upto stream.Seq) {
 }
 
 // markHeads writes the mark where it changed.
-func (s *Store) markHeads(ctx context.Context) error {
+func (s *headKeeper) markHeads(ctx context.Context) error {
 	open := s.log.OpenHeads()
 	s.mu.Lock()
 	for doc, head := range open {
@@ -81,7 +108,7 @@ func (s *Store) markHeads(ctx context.Context) error {
 }
 
 // checkHeads compares the marks of servers that are gone with the log, and removes them.
-func (s *Store) checkHeads(ctx context.Context) error {
+func (s *headKeeper) checkHeads(ctx context.Context) error {
 	marks, err := s.log.Meta().List(ctx, headsPrefix+">")
 	if err != nil {
 		return err
@@ -106,7 +133,7 @@ func (s *Store) checkHeads(ctx context.Context) error {
 	return nil
 }
 
-func (s *Store) checkHead(ctx context.Context, doc stream.Doc, seq stream.Seq, at time.Time) error {
+func (s *headKeeper) checkHead(ctx context.Context, doc stream.Doc, seq stream.Seq, at time.Time) error {
 	head, err := s.log.Head(ctx, doc)
 	if errors.Is(err, stream.ErrDamaged) || errors.Is(err, stream.ErrLost) {
 		s.markDamaged(doc, "log", err)
@@ -123,8 +150,8 @@ func (s *Store) checkHead(ctx context.Context, doc stream.Doc, seq stream.Seq, a
 	return nil
 }
 
-// keepHeads compares once, then marks until the Store closes, and once more then.
-func (s *Store) keepHeads() {
+// run compares once, then marks until the Store closes, and once more then.
+func (s *headKeeper) run() {
 	defer s.work.Done()
 	ctx, cancel := context.WithTimeout(s.closing, headsEvery)
 	if err := s.checkHeads(ctx); err != nil && s.closing.Err() == nil {

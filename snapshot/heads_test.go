@@ -23,11 +23,11 @@ func TestLostEndOfADocumentIsFoundAtTheNextStart(t *testing.T) {
 	if err := s.Erase(h.ctx, gone.doc, "ada"); err != nil {
 		t.Fatal(err)
 	}
-	s.mu.Lock()
+	s.headKeeper.mu.Lock()
 	if _, ok := s.heads[folded.doc]; ok || len(s.heads) != 1 {
 		t.Errorf("heads = %v, want those that are there and not folded through their end", s.heads)
 	}
-	s.mu.Unlock()
+	s.headKeeper.mu.Unlock()
 
 	next := h.store(Options{})
 	if err := next.checkHeads(h.ctx); err != nil || len(next.AllDamaged()) != 0 {

@@ -15,7 +15,8 @@ type metrics struct {
 	lost         prometheus.Counter
 }
 
-func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
+// newMetrics registers the metrics; damagedDocs and foldsWaiting are read when they are collected.
+func newMetrics(reg prometheus.Registerer, damagedDocs, foldsWaiting func() int) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: "yjet_" + name, Help: help})
 	}
@@ -37,18 +38,11 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 		lost:         counter("documents_lost_total", "Times a document could not be read from snapshot, history and log."),
 		rebuilt:      counter("snapshots_rebuilt_total", "Snapshots that could not be read and were made again from history and log."),
 	}
-	damaged := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "yjet_damaged_documents", Help: "Documents marked damaged by this process."},
-		func() float64 {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			return float64(len(s.damaged))
-		})
-	queued := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "yjet_folds_waiting", Help: "Documents waiting to be folded."},
-		func() float64 {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			return float64(len(s.queue))
-		})
+	gauge := func(name, help string, f func() int) prometheus.GaugeFunc {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "yjet_" + name, Help: help}, func() float64 { return float64(f()) })
+	}
+	damaged := gauge("damaged_documents", "Documents marked damaged by this process.", damagedDocs)
+	queued := gauge("folds_waiting", "Documents waiting to be folded.", foldsWaiting)
 	if reg != nil {
 		reg.MustRegister(m.folds, m.foldSeconds, m.opens, m.rereads, m.trims, m.segmentBytes, m.orphans, m.damage, m.rebuilt, m.lost, damaged, queued)
 	}

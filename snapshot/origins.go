@@ -174,7 +174,7 @@ func (o *origins) each(client, from, to uint64, f func(from, to uint64, rec *ori
 }
 
 // originsOf reads who brought what with the records after < Seq ≤ upto; deletes, when given, gets who deleted what.
-func (s *Store) originsOf(ctx context.Context, doc stream.Doc, after, upto stream.Seq, deletes *origins) (*origins, error) {
+func (s *people) originsOf(ctx context.Context, doc stream.Doc, after, upto stream.Seq, deletes *origins) (*origins, error) {
 	var o origins
 	var u yjs.Update
 	n := 0

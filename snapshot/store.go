@@ -5,12 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,10 +28,8 @@ type Options struct {
 	// OrphanAge is how old a blob that no head names must be before the sweep removes it; 0 means an hour. A fold that is
 	// under way names what it writes within minutes.
 	OrphanAge time.Duration
-	// OnDamage, when set, is told once for each document found damaged; it must not block.
-	OnDamage func(Damage)
-	Log      *slog.Logger          // nil: slog.Default
-	Metrics  prometheus.Registerer // nil: none
+	Log       *slog.Logger          // nil: slog.Default
+	Metrics   prometheus.Registerer // nil: none
 }
 
 var (
@@ -54,7 +49,33 @@ var (
 )
 
 // Store reads and writes folds; see the package comment. It is the stream.Filler of every Tail, and safe for concurrent use.
+//
+// Each subject has a type of its own, which owns its state and its lock, and embeds those it stands on: a type never reaches into one
+// that stands above it. A Store is all of them together. Locks are taken in the order of this list, and none is held while NATS is asked.
 type Store struct {
+	*core        // the log, the options, and the end of it all
+	*blobs       // chunks, segments and heads as they are stored
+	*appender    // updates on their way into the log
+	*damages     // the register of damaged documents
+	*tombs       // what was erased, and may not come back
+	*headKeeper  // how far documents have come
+	*queue       // which documents are to be folded, and when
+	*reader      // a document as it is stored: head, state, records
+	*history     // moments, records, and the list of what happened
+	*people      // who wrote what, and what changed
+	*versionList // the names of moments
+	*compactor   // folds
+	*versions    // naming moments
+	*editor      // edits that are computed from the whole document
+	*healer      // what rooms still hold of what storage has lost
+	*eraser      // removing documents for good
+	*verifier    // replay from zero = snapshot + history + tail
+	*sweeper     // looking at everything now and then
+	*transfer    // documents as files
+}
+
+// core is what every part of a Store has.
+type core struct {
 	// Set by New, then only read.
 	log     *stream.Log
 	opt     Options
@@ -71,44 +92,36 @@ type Store struct {
 	// then, as a crash would.
 	failpoint func(doc stream.Doc, step string) error
 
-	work     sync.WaitGroup // folds and timers under way
-	swept    atomic.Int64   // sweeps finished
-	mu       sync.Mutex
-	closed   bool
-	docs     map[stream.Doc]*known
-	queue    []stream.Doc
-	running  int
-	paused   map[stream.Doc]int
-	stopAll  int
-	heads    map[stream.Doc]stream.Seq // of documents that are not folded through their end; see heads.go
-	upto     map[stream.Doc]stream.Seq // what open documents are folded through
-	headsNew bool
-	damaged  map[stream.Doc]Damage
-	late     map[stream.Doc]*time.Timer // a second look at what was erased
+	work sync.WaitGroup // folds, timers and loops under way; added to by begin only
+
+	mu     sync.Mutex // guards closed: nothing begins once it is set
+	closed bool
 }
 
-// known is what the hints told of one document; guarded by Store.mu.
-type known struct {
-	snapBytes int // of the state last read or written
-	// The tail as the hints count it, and how much of it the last fold took.
-	head          stream.Seq
-	tailBytes     int
-	tailRecords   int
-	foldedBytes   int
-	foldedRecords int
-	idle, queued  bool
-	timer         *time.Timer
-}
-
-// workers is how many documents one process folds at a time: folding is CPU and disk beside people's keystrokes.
-const workers = 2
-
-// mostWorkers is workers, or less where memory is limited: a fold holds a document several times.
-func mostWorkers() int {
-	if l := debug.SetMemoryLimit(-1); l > 0 && l < math.MaxInt64 {
-		return int(min(max(l/(512<<20), 1), workers))
+// begin counts a piece of work, which owes work.Done, unless the Store is closing.
+func (s *core) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
 	}
-	return workers
+	s.work.Add(1)
+	return true
+}
+
+// close lets nothing begin any more.
+func (s *core) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	s.stop()
+}
+
+func (s *core) fail(doc stream.Doc, step string) error {
+	if s.failpoint == nil {
+		return nil
+	}
+	return s.failpoint(doc, step)
 }
 
 // New makes a Store. Options that cannot be read are refused by ParseHistory before; here they mean "all".
@@ -129,48 +142,52 @@ func New(log *stream.Log, o Options) *Store {
 	if err != nil {
 		o.Log.Error("history setting not understood, keeping everything", "history", o.History, "err", err)
 	}
-	codec, err := newCodec()
-	if err != nil {
+	c := &core{log: log, opt: o, keep: keep, lg: o.Log}
+	if c.codec, err = newCodec(); err != nil {
 		panic(fmt.Sprintf("snapshot: zstd refuses its constant options: %v", err))
 	}
-	s := &Store{
-		log: log, opt: o, keep: keep, lg: o.Log, codec: codec,
-		docs: make(map[stream.Doc]*known), paused: make(map[stream.Doc]int),
-		heads: make(map[stream.Doc]stream.Seq), upto: make(map[stream.Doc]stream.Seq),
-		damaged: make(map[stream.Doc]Damage), late: make(map[stream.Doc]*time.Timer),
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.closing, c.stop = context.WithCancel(c.ctx)
+	s := assemble(c)
+	c.metrics = newMetrics(o.Metrics, s.damages.count, s.queue.length)
+	if o.SweepEvery > 0 && c.begin() && c.begin() {
+		go s.sweeper.run(o.SweepEvery)
+		go s.headKeeper.run()
 	}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.closing, s.stop = context.WithCancel(s.ctx)
-	s.metrics = newMetrics(o.Metrics, s)
-	if o.SweepEvery > 0 {
-		s.work.Add(2)
-		go s.sweeper(o.SweepEvery)
-		go s.keepHeads()
-	}
+	return s
+}
+
+// assemble puts the parts of a Store together, each on those below it.
+func assemble(c *core) *Store {
+	s := &Store{core: c}
+	s.blobs = &blobs{core: c}
+	s.appender = &appender{core: c}
+	s.damages = &damages{core: c, damaged: make(map[stream.Doc]Damage)}
+	s.tombs = &tombs{core: c, appender: s.appender, damages: s.damages}
+	s.headKeeper = &headKeeper{core: c, damages: s.damages, tombs: s.tombs, heads: make(map[stream.Doc]stream.Seq), upto: make(map[stream.Doc]stream.Seq)}
+	s.queue = &queue{core: c, headKeeper: s.headKeeper, docs: make(map[stream.Doc]*known), paused: make(map[stream.Doc]int)}
+	s.reader = &reader{core: c, blobs: s.blobs, damages: s.damages, tombs: s.tombs, queue: s.queue}
+	s.history = &history{core: c, blobs: s.blobs, damages: s.damages, reader: s.reader}
+	s.people = &people{history: s.history}
+	s.versionList = &versionList{core: c}
+	s.compactor = &compactor{core: c, blobs: s.blobs, damages: s.damages, tombs: s.tombs, headKeeper: s.headKeeper, queue: s.queue, reader: s.reader, versionList: s.versionList}
+	s.queue.foldOne = s.compactor.fold
+	s.versions = &versions{core: c, blobs: s.blobs, history: s.history, versionList: s.versionList, compactor: s.compactor}
+	s.editor = &editor{core: c, appender: s.appender, tombs: s.tombs, reader: s.reader, history: s.history}
+	s.healer = &healer{core: c, blobs: s.blobs, appender: s.appender, damages: s.damages, tombs: s.tombs, reader: s.reader, compactor: s.compactor}
+	s.eraser = &eraser{core: c, blobs: s.blobs, damages: s.damages, tombs: s.tombs, headKeeper: s.headKeeper, queue: s.queue, reader: s.reader, history: s.history, late: make(map[stream.Doc]*time.Timer)}
+	s.verifier = &verifier{core: c, blobs: s.blobs, tombs: s.tombs}
+	s.sweeper = &sweeper{core: c, blobs: s.blobs, damages: s.damages, compactor: s.compactor, verifier: s.verifier, eraser: s.eraser}
+	s.transfer = &transfer{core: c, tombs: s.tombs, reader: s.reader, history: s.history, versions: s.versions, compactor: s.compactor, eraser: s.eraser, appender: s.appender}
 	return s
 }
 
 // Close stops scheduling, waits for folds under way until ctx ends, and then cancels them: a fold cut short leaves more
 // data, never less.
 func (s *Store) Close(ctx context.Context) error {
-	s.mu.Lock()
-	if !s.closed {
-		s.closed = true
-		s.stop()
-		s.queue = nil
-		for _, k := range s.docs {
-			if k.timer != nil && k.timer.Stop() {
-				s.work.Done()
-			}
-			k.timer = nil
-		}
-		for _, t := range s.late {
-			if t.Stop() {
-				s.work.Done()
-			}
-		}
-	}
-	s.mu.Unlock()
+	s.core.close()
+	s.queue.stopTimers()
+	s.eraser.stopTimers()
 	done := make(chan struct{})
 	go func() { s.work.Wait(); close(done) }()
 	var err error

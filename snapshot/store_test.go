@@ -385,9 +385,9 @@ func TestLongTailOfAnOpenDocumentIsFoldedOnce(t *testing.T) {
 	// The room goes on counting from where it was opened; the store knows what of that is folded.
 	seqs = a.types("y")
 	s.Hint(a.doc, seqs[0], 70<<10+30, 2, false)
-	s.mu.Lock()
+	s.queue.mu.Lock()
 	queued := s.docs[a.doc].queued
-	s.mu.Unlock()
+	s.queue.mu.Unlock()
 	if queued {
 		t.Error("a tail of 30 bytes after a fold is queued for another")
 	}

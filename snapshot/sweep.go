@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"yjet/stream"
@@ -22,8 +23,20 @@ type Swept struct {
 // firstSweep is how long after its start a server begins the first: the busy minutes are over by then.
 const firstSweep = 10 * time.Minute
 
-// sweeper runs a sweep now and then, until the Store closes.
-func (s *Store) sweeper(every time.Duration) {
+// sweeper looks at every document now and then.
+type sweeper struct {
+	*core
+	*blobs
+	*damages
+	*compactor
+	*verifier
+	*eraser
+
+	swept atomic.Int64 // sweeps finished
+}
+
+// run sweeps now and then, until the Store closes.
+func (s *sweeper) run(every time.Duration) {
 	defer s.work.Done()
 	// Of several servers that start together not all should sweep together.
 	wait := min(firstSweep, every) + rand.N(min(firstSweep, every))
@@ -50,7 +63,7 @@ func (s *Store) sweeper(every time.Duration) {
 // Sweep looks at every document once: checks the bytes and counters of all that is stored, removes what no head names, folds tails
 // older than a day, drops history past its age, and looks for what stale clients brought into erased documents. It takes its
 // time: it works no more than one fifth of it.
-func (s *Store) Sweep(ctx context.Context) (Swept, error) {
+func (s *sweeper) Sweep(ctx context.Context) (Swept, error) {
 	var did Swept
 	erased, err := s.log.Meta().List(ctx, "erased.>")
 	if err != nil {
@@ -101,7 +114,7 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 }
 
 // foldStale folds a document whose tail is older than a day, or whose history holds what is past its age.
-func (s *Store) foldStale(ctx context.Context, d stream.DocInfo) (folded int, err error) {
+func (s *sweeper) foldStale(ctx context.Context, d stream.DocInfo) (folded int, err error) {
 	h, _, err := s.snapHead(ctx, d.Doc)
 	if err != nil {
 		return 0, err
@@ -120,27 +133,25 @@ func (s *Store) foldStale(ctx context.Context, d stream.DocInfo) (folded int, er
 		return 0, nil
 	}
 	horizon := h.info.Horizon
-	err = s.amend(ctx, d.Doc, h, func(c *compaction) error {
-		if err := c.retain(ctx); err != nil {
-			return err
-		}
-		if c.next.info.Horizon == horizon {
-			return errEnough
+	changed, err := s.amend(ctx, d.Doc, h, func(c *compaction) (bool, error) {
+		if err := c.retain(ctx); err != nil || c.next.info.Horizon == horizon {
+			return false, err
 		}
 		versions, err := s.versionSeqs(ctx, d.Doc)
-		if err == nil {
-			c.next.dropFolds(versions)
+		if err != nil {
+			return false, err
 		}
-		return err
+		c.next.dropFolds(versions)
+		return true, nil
 	})
-	if errors.Is(err, errEnough) {
-		return 0, nil
+	if err != nil || !changed {
+		return 0, err
 	}
-	return 1, err
+	return 1, nil
 }
 
 // scrub reads all that is stored of a document, so that damage is found while there is still something to heal it from.
-func (s *Store) scrub(ctx context.Context, doc stream.Doc) (damaged int, err error) {
+func (s *sweeper) scrub(ctx context.Context, doc stream.Doc) (damaged int, err error) {
 	for try := 0; ; try++ {
 		_, h, err := s.verifyOnce(ctx, doc, false)
 		if err == nil || !errors.Is(err, ErrVerify) {
@@ -154,7 +165,7 @@ func (s *Store) scrub(ctx context.Context, doc stream.Doc) (damaged int, err err
 	}
 }
 
-func (s *Store) sweepDoc(ctx context.Context, doc stream.Doc, minAge time.Duration) (did Swept, err error) {
+func (s *sweeper) sweepDoc(ctx context.Context, doc stream.Doc, minAge time.Duration) (did Swept, err error) {
 	// The list before the head: what is written in between is not in it.
 	blobs, err := s.log.Blobs().List(ctx, doc)
 	if err != nil {

@@ -44,8 +44,20 @@ type transferLine struct {
 	Update  []byte     `json:"update,omitempty"`
 }
 
+// transfer writes documents into files and reads them from there.
+type transfer struct {
+	*core
+	*tombs
+	*reader
+	*history
+	*versions
+	*compactor
+	*eraser
+	*appender
+}
+
 // Export writes the document with its whole history, as far as it is kept.
-func (s *Store) Export(ctx context.Context, doc stream.Doc, w io.Writer) error {
+func (s *transfer) Export(ctx context.Context, doc stream.Doc, w io.Writer) error {
 	h, tail, err := s.logTail(ctx, doc)
 	if err != nil {
 		return err
@@ -61,7 +73,7 @@ func (s *Store) Export(ctx context.Context, doc stream.Doc, w io.Writer) error {
 	if err := enc.Encode(transferLine{Yjet: "document", Format: transferVersion, Doc: string(doc), Exported: &now}); err != nil {
 		return err
 	}
-	versions, err := s.Versions(ctx, doc)
+	versions, err := s.versions.Versions(ctx, doc)
 	if err != nil {
 		return err
 	}
@@ -98,7 +110,7 @@ func (s *Store) Export(ctx context.Context, doc stream.Doc, w io.Writer) error {
 }
 
 // exportBases writes what stands for the history before the horizon: the moments that versions keep, and the horizon itself.
-func (s *Store) exportBases(ctx context.Context, doc stream.Doc, horizon stream.Seq, versions []Version, enc *json.Encoder) (after stream.Seq, err error) {
+func (s *transfer) exportBases(ctx context.Context, doc stream.Doc, horizon stream.Seq, versions []Version, enc *json.Encoder) (after stream.Seq, err error) {
 	moments := []stream.Seq{horizon}
 	for _, v := range versions {
 		if v.Seq < horizon {
@@ -166,7 +178,7 @@ const (
 // Import appends the records of a file that Export wrote, each with its original time, and names its versions again. ErrNotNew:
 // the document exists, and Merge was not asked for. A new document that could not be imported whole is taken away again, unless
 // somebody else has written to it by then.
-func (s *Store) Import(ctx context.Context, doc stream.Doc, r io.Reader, o ImportOptions) (Imported, error) {
+func (s *transfer) Import(ctx context.Context, doc stream.Doc, r io.Reader, o ImportOptions) (Imported, error) {
 	im := importer{s: s, ctx: ctx, doc: doc, o: o, w: s.log.Writer(doc), seqs: make(map[stream.Seq]stream.Seq)}
 	done, err := im.run(r)
 	if err != nil && im.begun {
@@ -309,7 +321,7 @@ func (im *importer) run(r io.Reader) (Imported, error) {
 }
 
 type importer struct {
-	s       *Store
+	s       *transfer
 	ctx     context.Context
 	doc     stream.Doc
 	o       ImportOptions

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"yjet/internal/yjs"
 	"yjet/stream"
 )
 
@@ -64,9 +65,17 @@ func (e *GoneError) Unwrap() error { return ErrGone }
 // empty is the update that holds nothing.
 var empty = []byte{0, 0}
 
+// history answers what a document was at a moment, and what happened to it.
+type history struct {
+	*core
+	*blobs
+	*damages
+	*reader
+}
+
 // At is the document at a moment: exactly the fold of its records up to there. Moments after the last record are the present.
 // ErrNotFound: the document has no record. ErrGone: retention dropped that moment.
-func (s *Store) At(ctx context.Context, doc stream.Doc, m Moment) (st State, err error) {
+func (s *history) At(ctx context.Context, doc stream.Doc, m Moment) (st State, err error) {
 	err = s.withHistory(ctx, doc, func(h *head, tail []stream.Record) (err error) {
 		st, err = s.at(ctx, doc, h, tail, m)
 		return err
@@ -76,7 +85,7 @@ func (s *Store) At(ctx context.Context, doc stream.Doc, m Moment) (st State, err
 
 // withHistory calls f with the head of doc (nil: never folded) and the records of the log after it, and again where a fold took away what f
 // was reading. ErrNotFound: the document has no record. stream.ErrLost: f met damage, which is marked.
-func (s *Store) withHistory(ctx context.Context, doc stream.Doc, f func(h *head, tail []stream.Record) error) error {
+func (s *history) withHistory(ctx context.Context, doc stream.Doc, f func(h *head, tail []stream.Record) error) error {
 	for {
 		h, tail, err := s.logTail(ctx, doc)
 		if err != nil {
@@ -98,7 +107,7 @@ func (s *Store) withHistory(ctx context.Context, doc stream.Doc, f func(h *head,
 }
 
 // resolve turns a moment into the sequence of the last record that belongs to it; 0: before the first.
-func (s *Store) resolve(ctx context.Context, h *head, tail []stream.Record, m Moment) (stream.Seq, error) {
+func (s *history) resolve(ctx context.Context, h *head, tail []stream.Record, m Moment) (stream.Seq, error) {
 	last := lastOf(h, tail)
 	switch {
 	case m.Now() || m.Seq >= last:
@@ -148,7 +157,7 @@ func (s *Store) resolve(ctx context.Context, h *head, tail []stream.Record, m Mo
 	return n, nil
 }
 
-func (s *Store) at(ctx context.Context, doc stream.Doc, h *head, tail []stream.Record, m Moment) (State, error) {
+func (s *history) at(ctx context.Context, doc stream.Doc, h *head, tail []stream.Record, m Moment) (State, error) {
 	n, err := s.resolve(ctx, h, tail, m)
 	if err != nil {
 		return State{}, err
@@ -190,7 +199,7 @@ func (s *Store) at(ctx context.Context, doc stream.Doc, h *head, tail []stream.R
 }
 
 // below gathers what makes the state at n, a sequence before the snapshot: the nearest fold at or below it, and the records between.
-func (s *Store) below(ctx context.Context, h *head, n stream.Seq, st *State) (base []byte, recs []stream.Record, err error) {
+func (s *history) below(ctx context.Context, h *head, n stream.Seq, st *State) (base []byte, recs []stream.Record, err error) {
 	var from stream.Seq
 	var near *foldRef
 	for k := range h.info.Folds {
@@ -224,4 +233,17 @@ func (s *Store) below(ctx context.Context, h *head, n stream.Seq, st *State) (ba
 		}
 	}
 	return base, recs, nil
+}
+
+// document opens the document as it was at a moment, what was deleted by then included.
+func (s *history) document(ctx context.Context, doc stream.Doc, m Moment) (State, *yjs.Document, error) {
+	st, err := s.At(ctx, doc, m)
+	if err != nil {
+		return State{}, nil, err
+	}
+	d, err := yjs.OpenDocument(yjs.DocumentOptions{KeepDeleted: true}, st.Update)
+	if err != nil {
+		return State{}, nil, fmt.Errorf("open %q at %d: %w", doc, st.Seq, err)
+	}
+	return st, d, nil
 }

@@ -51,10 +51,17 @@ func (v *Verified) add(o Verified) {
 // ErrVerify: what is stored is not what it must be. The text names the document and both sides.
 var ErrVerify = errors.New("snapshot: verification failed")
 
+// verifier compares what is stored with what it must be.
+type verifier struct {
+	*core
+	*blobs
+	*tombs
+}
+
 // Verify holds every document (with the prefix) against the law: replay from zero = snapshot + history + tail, in visible JSON,
 // state vector and delete set; checksums and counters. It goes on after a fault; each, when given, is told of every document.
 // The error is the first fault.
-func (s *Store) Verify(ctx context.Context, prefix string, each func(doc stream.Doc, v Verified, fault error)) (Verified, error) {
+func (s *verifier) Verify(ctx context.Context, prefix string, each func(doc stream.Doc, v Verified, fault error)) (Verified, error) {
 	var all Verified
 	var first error
 	for after := ""; ; {
@@ -83,7 +90,7 @@ func (s *Store) Verify(ctx context.Context, prefix string, each func(doc stream.
 }
 
 // VerifyDoc verifies one document.
-func (s *Store) VerifyDoc(ctx context.Context, doc stream.Doc) (Verified, error) {
+func (s *verifier) VerifyDoc(ctx context.Context, doc stream.Doc) (Verified, error) {
 	for try := 0; ; try++ {
 		v, h, err := s.verifyOnce(ctx, doc, true)
 		if err == nil || !errors.Is(err, ErrVerify) {
@@ -100,7 +107,7 @@ func (s *Store) VerifyDoc(ctx context.Context, doc stream.Doc) (Verified, error)
 }
 
 // verifyOnce returns the head it looked at. Without replay the bytes and counters are checked and the states are not compared.
-func (s *Store) verifyOnce(ctx context.Context, doc stream.Doc, replay bool) (v Verified, h *head, err error) {
+func (s *verifier) verifyOnce(ctx context.Context, doc stream.Doc, replay bool) (v Verified, h *head, err error) {
 	fault := func(format string, args ...any) error {
 		return fmt.Errorf("%w: document %q: %w", ErrVerify, doc, fmt.Errorf(format, args...))
 	}
@@ -143,8 +150,8 @@ func (s *Store) verifyOnce(ctx context.Context, doc stream.Doc, replay bool) (v 
 		if upto > target {
 			return v, h, fault("the snapshot covers %d and the log ends at %d", upto, target)
 		}
-		if h.epoch > s.epoch(doc) {
-			return v, h, fault("the snapshot's epoch is %d, the shard's %d", h.epoch, s.epoch(doc))
+		if h.epoch > s.log.Epoch(doc) {
+			return v, h, fault("the snapshot's epoch is %d, the shard's %d", h.epoch, s.log.Epoch(doc))
 		}
 		if state, err = s.state(ctx, h); err != nil {
 			return v, h, fault("snapshot: %w", err)
@@ -269,7 +276,7 @@ func decodable2(updates [][]byte) (good [][]byte, bad int) {
 }
 
 // sameAfter compares snapshot + tail with replay + tail.
-func (s *Store) sameAfter(ctx context.Context, doc stream.Doc, state []byte, replay, tail [][]byte) error {
+func (s *verifier) sameAfter(ctx context.Context, doc stream.Doc, state []byte, replay, tail [][]byte) error {
 	erased, err := s.erasedNow(ctx, doc)
 	if err != nil {
 		return err
@@ -285,81 +292,4 @@ func (s *Store) sameAfter(ctx context.Context, doc stream.Doc, state []byte, rep
 		replay = kept
 	}
 	return sameDocument(state, replay, tail...)
-}
-
-// sameDocument compares a state with the replay of updates, each followed by the tail: what shows, state vector, delete set.
-func sameDocument(state []byte, replay [][]byte, tail ...[]byte) error {
-	all, err := joined(nil, append(replay[:len(replay):len(replay)], tail...))
-	if err != nil {
-		return err
-	}
-	short, err := joined(state, tail)
-	if err != nil {
-		return err
-	}
-	want, err := yjs.OpenDocument(yjs.DocumentOptions{}, all)
-	if err != nil {
-		return err
-	}
-	got, err := yjs.OpenDocument(yjs.DocumentOptions{}, short)
-	if err != nil {
-		return err
-	}
-	if g, w := got.Vector().Append(nil), want.Vector().Append(nil); !bytes.Equal(g, w) {
-		return fmt.Errorf("state vector %x, want %x", g, w)
-	}
-	gd, wd := got.Deletes(), want.Deletes()
-	if g, w := gd.Append(nil), wd.Append(nil); !bytes.Equal(g, w) {
-		return fmt.Errorf("delete sets of %d and %d bytes differ", len(g), len(w))
-	}
-	if err := sameLook(got, want); !errors.Is(err, yjs.ErrOutput) {
-		return err
-	}
-	return nil // too large to be written out: its ids and deletes were compared
-}
-
-// sameLook compares what two documents show.
-func sameLook(got, want *yjs.Document) error {
-	look := &yjs.Budget{Bytes: 256 << 20}
-	kinds := make(map[string]yjs.Kind) // one guess for both
-	for _, d := range []*yjs.Document{got, want} {
-		for _, r := range d.Roots() {
-			kinds[r.Name] = r.Kind
-		}
-	}
-	g, err := got.JSON(kinds, look)
-	if err != nil {
-		return err
-	}
-	w, err := want.JSON(kinds, look)
-	if err != nil {
-		return err
-	}
-	if !bytes.Equal(g, w) {
-		return fmt.Errorf("what shows differs: %s, want %s", around(g, w), around(w, g))
-	}
-	for name, kind := range kinds {
-		if kind != yjs.KindText {
-			continue
-		}
-		if g, err = got.Delta(name, look); err != nil {
-			return err
-		}
-		if w, err = want.Delta(name, look); err != nil {
-			return err
-		}
-		if !bytes.Equal(g, w) {
-			return fmt.Errorf("marks of text %q differ: %s, want %s", name, around(g, w), around(w, g))
-		}
-	}
-	return nil
-}
-
-// around is where a begins to differ from b.
-func around(a, b []byte) string {
-	i := 0
-	for i < len(a) && i < len(b) && a[i] == b[i] {
-		i++
-	}
-	return fmt.Sprintf("%q at %d of %d", a[max(0, i-20):min(len(a), i+20)], i, len(a))
 }

@@ -40,8 +40,13 @@ func versionKey(doc stream.Doc, version string) (string, error) {
 	return "version." + name.Token(version) + "." + doc.Path(), nil
 }
 
+// versionList reads the names of moments; they are keys of ymeta.
+type versionList struct {
+	*core
+}
+
 // Versions lists the named moments of doc, newest moment first.
-func (s *Store) Versions(ctx context.Context, doc stream.Doc) ([]Version, error) {
+func (s *versionList) Versions(ctx context.Context, doc stream.Doc) ([]Version, error) {
 	entries, err := s.log.Meta().List(ctx, versionsOf(doc))
 	if err != nil {
 		return nil, err
@@ -65,7 +70,7 @@ func (s *Store) Versions(ctx context.Context, doc stream.Doc) ([]Version, error)
 }
 
 // Version is the named moment. ErrNotFound: there is none of that name.
-func (s *Store) Version(ctx context.Context, doc stream.Doc, name string) (Version, error) {
+func (s *versionList) Version(ctx context.Context, doc stream.Doc, name string) (Version, error) {
 	key, err := versionKey(doc, name)
 	if err != nil {
 		return Version{}, err
@@ -81,9 +86,18 @@ func (s *Store) Version(ctx context.Context, doc stream.Doc, name string) (Versi
 	return v, json.Unmarshal(e.Value, &v)
 }
 
+// versions names moments and keeps their states.
+type versions struct {
+	*core
+	*blobs
+	*history
+	*versionList
+	*compactor
+}
+
 // PutVersion names a moment of doc. The name is taken first and the fold stored after it, so that a fold by another server
 // that finds the one also finds the other.
-func (s *Store) PutVersion(ctx context.Context, doc stream.Doc, name string, m Moment, user string) (Version, error) {
+func (s *versions) PutVersion(ctx context.Context, doc stream.Doc, name string, m Moment, user string) (Version, error) {
 	key, err := versionKey(doc, name)
 	if err != nil {
 		return Version{}, err
@@ -113,7 +127,7 @@ func (s *Store) PutVersion(ctx context.Context, doc stream.Doc, name string, m M
 }
 
 // DeleteVersion takes the name away; the fold goes with the next one that replaces the head.
-func (s *Store) DeleteVersion(ctx context.Context, doc stream.Doc, name string) error {
+func (s *versions) DeleteVersion(ctx context.Context, doc stream.Doc, name string) error {
 	if _, err := s.Version(ctx, doc, name); err != nil {
 		return err
 	}
@@ -125,7 +139,7 @@ func (s *Store) DeleteVersion(ctx context.Context, doc stream.Doc, name string) 
 }
 
 // pin lists the state in the head as a fold of its own.
-func (s *Store) pin(ctx context.Context, doc stream.Doc, st State) error {
+func (s *versions) pin(ctx context.Context, doc stream.Doc, st State) error {
 	for range 5 {
 		h, _, err := s.snapHead(ctx, doc)
 		if err != nil {
@@ -141,8 +155,8 @@ func (s *Store) pin(ctx context.Context, doc stream.Doc, st State) error {
 		if h.fold(st.Seq) != nil {
 			return nil
 		}
-		err = s.amend(ctx, doc, h, func(c *compaction) error {
-			return c.addFold(ctx, st.Seq, st.Time.UnixMilli(), st.Update)
+		_, err = s.amend(ctx, doc, h, func(c *compaction) (bool, error) {
+			return true, c.addFold(ctx, st.Seq, st.Time.UnixMilli(), st.Update)
 		})
 		if !errors.Is(err, ErrRaced) {
 			return err
@@ -151,38 +165,8 @@ func (s *Store) pin(ctx context.Context, doc stream.Doc, st State) error {
 	return ErrRaced
 }
 
-// amend writes the head again with another list beside the same state.
-func (s *Store) amend(ctx context.Context, doc stream.Doc, h *head, change func(*compaction) error) error {
-	if !s.begin() {
-		return ErrClosed
-	}
-	defer s.work.Done()
-	erased, err := s.erasedAt(ctx, doc)
-	if err != nil {
-		return err
-	}
-	next := *h
-	next.info.Attempt = s.log.Blobs().NewAttempt()
-	next.info.History, next.info.Folds = slices.Clone(h.info.History), slices.Clone(h.info.Folds)
-	c := &compaction{s: s, doc: doc, mode: always, lg: s.lg.With("doc", doc), attempt: next.info.Attempt, erased: erased, view: &view{head: h, rev: h.rev}, next: &next}
-	err = change(c)
-	if err == nil && len(next.info.Parts) == 0 {
-		// The state is inline; a list that has outgrown the header moves it into chunks.
-		c.state = next.inline
-		err = c.writeChunks(ctx)
-	}
-	if err == nil {
-		err = c.writeHead(ctx)
-	}
-	if err != nil {
-		c.takeBack(err)
-		return err
-	}
-	return c.removeUnnamed(ctx)
-}
-
 // versionSeqs are the sequences that versions of doc stand for.
-func (s *Store) versionSeqs(ctx context.Context, doc stream.Doc) (map[stream.Seq]bool, error) {
+func (s *versionList) versionSeqs(ctx context.Context, doc stream.Doc) (map[stream.Seq]bool, error) {
 	list, err := s.Versions(ctx, doc)
 	if err != nil {
 		return nil, err

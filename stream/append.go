@@ -144,7 +144,7 @@ func (l *Log) AppendIfNew(ctx context.Context, doc Doc, entries ...Entry) (Seq, 
 
 // AppendAt stores the entries, all of them or none, only where head is the document's last record (0: it has none). They are parts of one
 // update: at most 1,000, and not above 64 MiB. It returns the sequence of the last one. ErrConflict: another record is the last. It retries
-// until ctx ends (ErrGaveUp: they may be stored nevertheless).
+// until ctx ends (ErrGaveUp: they may be stored nevertheless). Each call is a writer of its own: its first record counts 1.
 func (l *Log) AppendAt(ctx context.Context, doc Doc, head Seq, entries ...Entry) (Seq, error) {
 	entries = slices.Clone(entries)
 	for i := range entries {
@@ -158,11 +158,13 @@ func (l *Log) AppendAt(ctx context.Context, doc Doc, head Seq, entries ...Entry)
 	}
 	path := doc.Path()
 	s := l.shardOf(path)
-	// A document whose last record is damaged is not new; NATS's own comparison takes it for new.
-	if now, err := l.Head(ctx, doc); err != nil {
-		return 0, err
-	} else if now != head {
-		return 0, conflict(doc, head)
+	if head == 0 {
+		// A document whose last record is damaged is not new; NATS's own comparison takes it for new.
+		if now, err := l.Head(ctx, doc); err != nil {
+			return 0, err
+		} else if now > 0 {
+			return 0, conflict(doc, 0)
+		}
 	}
 	msgs := make([]*nats.Msg, len(entries))
 	writer, size := randomWriter(), 0

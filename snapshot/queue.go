@@ -3,7 +3,9 @@ package snapshot
 import (
 	"context"
 	"errors"
+	"math"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"yjet/stream"
@@ -17,12 +19,70 @@ const (
 	staleAfter  = 24 * time.Hour
 )
 
-// Hint tells the store what a room knows: called when a document's tail grows and when its last session goes (idle true). The
-// tail is counted from the state the room was opened with. It never blocks.
-func (s *Store) Hint(doc stream.Doc, head stream.Seq, tailBytes, tailRecords int, idle bool) {
+// queue knows which documents are open and how long their tails are, and has those folded for which that pays.
+type queue struct {
+	*core
+	*headKeeper
+	foldOne func(ctx context.Context, doc stream.Doc, mode foldMode) (stream.Seq, error) // set by assemble
+
+	mu      sync.Mutex // guards what follows; held for moments only, and before headKeeper.mu
+	docs    map[stream.Doc]*known
+	waiting []stream.Doc // to be folded, in order
+	running int          // workers
+	paused  map[stream.Doc]int
+	stopAll int // pauses of everything
+}
+
+// known is what the hints told of one document; guarded by queue.mu.
+type known struct {
+	snapBytes int // of the state last read or written
+	// The tail as the hints count it, and how much of it the last fold took.
+	head          stream.Seq
+	tailBytes     int
+	tailRecords   int
+	foldedBytes   int
+	foldedRecords int
+	idle, queued  bool
+	timer         *time.Timer
+}
+
+// workers is how many documents one process folds at a time: folding is CPU and disk beside people's keystrokes.
+const workers = 2
+
+// mostWorkers is workers, or less where memory is limited: a fold holds a document several times.
+func mostWorkers() int {
+	if l := debug.SetMemoryLimit(-1); l > 0 && l < math.MaxInt64 {
+		return int(min(max(l/(512<<20), 1), workers))
+	}
+	return workers
+}
+
+// length is how many documents wait to be folded.
+func (s *queue) length() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	return len(s.waiting)
+}
+
+// stopTimers ends what is planned, once nothing begins any more.
+func (s *queue) stopTimers() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting = nil
+	for _, k := range s.docs {
+		if k.timer != nil && k.timer.Stop() {
+			s.work.Done()
+		}
+		k.timer = nil
+	}
+}
+
+// Hint tells the store what a room knows: called when a document's tail grows and when its last session goes (idle true). The
+// tail is counted from the state the room was opened with. It never blocks.
+func (s *queue) Hint(doc stream.Doc, head stream.Seq, tailBytes, tailRecords int, idle bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing.Err() != nil {
 		return
 	}
 	k := s.docs[doc]
@@ -34,7 +94,7 @@ func (s *Store) Hint(doc stream.Doc, head stream.Seq, tailBytes, tailRecords int
 		k.foldedBytes, k.foldedRecords = 0, 0
 	}
 	if tailRecords > k.foldedRecords {
-		s.sawLocked(doc, head)
+		s.saw(doc, head)
 	}
 	k.head, k.tailBytes, k.tailRecords, k.idle = head, tailBytes, tailRecords, idle
 	bytes, records := tailBytes-k.foldedBytes, tailRecords-k.foldedRecords
@@ -53,40 +113,47 @@ func (s *Store) Hint(doc stream.Doc, head stream.Seq, tailBytes, tailRecords int
 			s.work.Done()
 		}
 	}
-	s.work.Add(1)
-	k.timer = time.AfterFunc(s.opt.CompactAfter, func() {
+	k.timer = nil
+	if !s.begin() {
+		return
+	}
+	var t *time.Timer
+	t = time.AfterFunc(s.opt.CompactAfter, func() {
 		defer s.work.Done()
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if k.timer = nil; !s.closed && s.docs[doc] == k && k.idle {
+		if k.timer != t {
+			return // another one was set meanwhile
+		}
+		if k.timer = nil; s.docs[doc] == k && k.idle {
 			s.enqueueLocked(doc, k)
 		}
 	})
+	k.timer = t
 }
 
 // forgetLocked drops what is remembered of a document that nobody has open and nothing is planned for.
-func (s *Store) forgetLocked(doc stream.Doc, k *known) {
+func (s *queue) forgetLocked(doc stream.Doc, k *known) {
 	if k.idle && !k.queued && k.timer == nil {
 		delete(s.docs, doc)
 	}
 }
 
-func (s *Store) enqueueLocked(doc stream.Doc, k *known) {
-	if k.queued || s.closed {
+func (s *queue) enqueueLocked(doc stream.Doc, k *known) {
+	if k.queued || s.closing.Err() != nil {
 		return
 	}
 	k.queued = true
-	s.queue = append(s.queue, doc)
+	s.waiting = append(s.waiting, doc)
 	s.startLocked()
 }
 
 // startLocked adds a worker where there is work for it.
-func (s *Store) startLocked() {
-	if s.closed || s.stopAll > 0 || s.running >= mostWorkers() || s.running >= len(s.queue) {
+func (s *queue) startLocked() {
+	if s.stopAll > 0 || s.running >= mostWorkers() || s.running >= len(s.waiting) || !s.begin() {
 		return
 	}
 	s.running++
-	s.work.Add(1)
 	go func() {
 		defer s.work.Done()
 		for {
@@ -100,17 +167,17 @@ func (s *Store) startLocked() {
 }
 
 // next takes the first document in the queue that is not paused.
-func (s *Store) next() (doc stream.Doc, idle, ok bool) {
+func (s *queue) next() (doc stream.Doc, idle, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i, doc := range s.queue {
-		if s.closed || s.stopAll > 0 {
+	for i, doc := range s.waiting {
+		if s.closing.Err() != nil || s.stopAll > 0 {
 			break
 		}
 		if s.paused[doc] > 0 {
 			continue
 		}
-		s.queue = append(s.queue[:i], s.queue[i+1:]...)
+		s.waiting = append(s.waiting[:i], s.waiting[i+1:]...)
 		k := s.docs[doc]
 		if k == nil {
 			return doc, true, true
@@ -123,7 +190,7 @@ func (s *Store) next() (doc stream.Doc, idle, ok bool) {
 	return "", false, false
 }
 
-func (s *Store) foldQueued(doc stream.Doc, idle bool) {
+func (s *queue) foldQueued(doc stream.Doc, idle bool) {
 	defer func() {
 		if p := recover(); p != nil { // a document that breaks the fold must not take the process with it
 			s.metrics.folds.WithLabelValues("panic").Inc()
@@ -136,7 +203,7 @@ func (s *Store) foldQueued(doc stream.Doc, idle bool) {
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, 5*time.Minute)
 	defer cancel()
-	_, err := s.fold(ctx, doc, mode)
+	_, err := s.foldOne(ctx, doc, mode)
 	if err != nil && !errors.Is(err, ErrRaced) && !errors.Is(err, ErrPaused) && !errors.Is(err, errErased) && s.ctx.Err() == nil {
 		s.lg.Warn("document not folded; its log stays as it is", "doc", doc, "err", err)
 	}
@@ -148,7 +215,7 @@ func (s *Store) foldQueued(doc stream.Doc, idle bool) {
 }
 
 // Pause stops folding of doc, or of all documents when doc is "", until the returned function is called. A fold under way goes on.
-func (s *Store) Pause(doc stream.Doc) (resume func()) {
+func (s *queue) Pause(doc stream.Doc) (resume func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if doc == "" {
@@ -173,14 +240,14 @@ func (s *Store) Pause(doc stream.Doc) (resume func()) {
 	}
 }
 
-func (s *Store) isPaused(doc stream.Doc) bool {
+func (s *queue) isPaused(doc stream.Doc) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.stopAll > 0 || s.paused[doc] > 0
 }
 
 // learned remembers how large the snapshot of an open document is.
-func (s *Store) learned(doc stream.Doc, snapBytes int) {
+func (s *queue) learned(doc stream.Doc, snapBytes int) {
 	s.mu.Lock()
 	if k := s.docs[doc]; k != nil {
 		k.snapBytes = snapBytes

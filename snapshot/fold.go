@@ -1,0 +1,61 @@
+package snapshot
+
+import (
+	"fmt"
+	"yjet/internal/yjs"
+	"yjet/stream"
+)
+
+// stored is the limit for what is in the log already: only its form is checked, its size was the door's business.
+var stored = yjs.Limits{Structs: -1, DeleteRanges: -1, Stored: true}
+
+// decodable picks the updates that decode. The others were appended by other programs past every check; they are kept in
+// the history and left out of every state, here as in the rooms, which read the log with the same limits.
+func decodable(recs []stream.Record) (updates [][]byte, bad int) {
+	var u yjs.Update
+	updates = make([][]byte, 0, len(recs))
+	for i := range recs {
+		if err := u.Parse(recs[i].Update, stored); err != nil {
+			bad++
+			continue
+		}
+		updates = append(updates, recs[i].Update)
+	}
+	return updates, bad
+}
+
+// compacted folds base and updates: merged, joined, deleted content dropped. That is what joiners are served.
+func compacted(base []byte, updates [][]byte) ([]byte, error) {
+	return yjs.Compact(withBase(base, updates)...)
+}
+
+// joined folds without losing anything but the borders between runs.
+func joined(base []byte, updates [][]byte) ([]byte, error) {
+	return yjs.Join(withBase(base, updates)...)
+}
+
+func withBase(base []byte, updates [][]byte) [][]byte {
+	if base == nil {
+		return updates
+	}
+	return append([][]byte{base}, updates...)
+}
+
+// prove compares a fold with what went into it: every struct and every delete of every part must be in the result.
+func prove(result, base []byte, updates [][]byte) error {
+	var u yjs.Update
+	var have yjs.State
+	if err := u.Parse(result, stored); err != nil {
+		return fmt.Errorf("snapshot: the fold does not decode: %w", err)
+	}
+	have.Know(&u)
+	for i, part := range withBase(base, updates) {
+		if err := u.Parse(part, stored); err != nil {
+			return fmt.Errorf("snapshot: part %d of the fold does not decode: %w", i, err)
+		}
+		if !have.Contains(&u) {
+			return fmt.Errorf("snapshot: part %d of %d is missing in the fold; the log is kept as it is", i, len(updates))
+		}
+	}
+	return nil
+}
