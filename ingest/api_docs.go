@@ -149,7 +149,7 @@ func (a *api) hintClosed(doc stream.Doc, head stream.Seq, records int) {
 	}
 }
 
-// deleteTime is how long removing a document may take. Who asked may hang up meanwhile: half removed is what nobody wants.
+// deleteTime bounds the deletion of a document. It goes on when the caller hangs up: a document must not stay half deleted.
 const deleteTime = 2 * time.Minute
 
 // erasedNote is what DELETE answers in Yjet-Erased: what is gone, and what may lie on the disk yet.

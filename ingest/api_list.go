@@ -13,7 +13,7 @@ import (
 // A listed document.
 type listed struct {
 	ID       string    `json:"id"`
-	Bytes    int       `json:"bytes"`   // of its state: what is open here, else its snapshot, else what its records fold to
+	Bytes    int       `json:"bytes"`   // of its state: of its room if it is open here, else of its snapshot, else of its folded records
 	Updates  uint64    `json:"updates"` // ever made, packed ones included
 	LastEdit time.Time `json:"lastEdit"`
 	Sessions int       `json:"sessions"` // on this server
@@ -74,7 +74,7 @@ func (a *api) listDocs(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, body)
 }
 
-// listed is one line of the list: what the log says, what the snapshot says of what is no longer there, and who has it open here.
+// listed is one line of the list, from the log, from the snapshot that replaced records of it, and from the room if it is open here.
 func (a *api) listed(ctx context.Context, info stream.DocInfo) listed {
 	l := listed{ID: string(info.Doc), Updates: info.Records, LastEdit: info.LastAt.UTC(), Seq: uint64(info.Last), Subject: info.Subject}
 	if sum, err := a.o.Snapshots.Summary(ctx, info.Doc); err != nil {

@@ -26,7 +26,7 @@ func (v badMoment) Error() string {
 	return "moment " + quote(string(v)) + ": want a sequence, an RFC 3339 time such as 2026-01-31T12:00:00Z, an age such as 10m, or the name of a version"
 }
 
-// moment reads a moment; what is none of the usual forms is the name of a version.
+// moment reads a moment; text in none of the usual forms is the name of a version.
 func (a *api) moment(ctx context.Context, doc stream.Doc, v string) (snapshot.Moment, error) {
 	now := time.Now()
 	m, err := snapshot.ParseMoment(v, now)

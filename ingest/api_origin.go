@@ -9,8 +9,8 @@ import (
 )
 
 // publicBase is the URL under which a browser reaches the server, without a slash at the end: Options.PublicURL where it is set, else
-// what the request and the proxies before it say. Host and path are read from the headers of proxies that are trusted, or of
-// this machine; that a browser's https ends at a proxy is believed of anybody, who only misleads himself.
+// as the request and the proxies before it say. Host and path are read from headers of trusted proxies, or of this machine. That
+// https ends at a proxy is believed of any client: a false claim misleads only the client itself.
 //
 // Of a header that several proxies have written, the first entry is the browser's side.
 func (o *Options) publicBase(r *http.Request) string {

@@ -8,7 +8,7 @@ import (
 	"yjet/stream"
 )
 
-// getPresence answers who is here, on all servers.
+// getPresence lists the users of a document, on all servers.
 func (a *api) getPresence(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ auth.Grant) {
 	var list []stream.Presence
 	if room := a.rooms.find(doc); room != nil {

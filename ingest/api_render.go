@@ -23,7 +23,7 @@ func matches(fields []string, etag string) bool {
 	return false
 }
 
-// formOf reads what form is asked for: ?format= before Accept.
+// formOf reads the requested form: ?format= before Accept.
 func formOf(r *http.Request) (string, error) {
 	if f := r.URL.Query().Get("format"); f != "" {
 		if !slices.Contains([]string{"update", "update-v2", "json", "text", "vector"}, f) {

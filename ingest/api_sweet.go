@@ -16,7 +16,7 @@ import (
 	"yjet/stream"
 )
 
-// A clientToken is what Y-Sweet's client connects with.
+// A clientToken has all that Y-Sweet's client needs to connect.
 type clientToken struct {
 	URL           string `json:"url"` // the client appends / and the document
 	BaseURL       string `json:"baseUrl"`
@@ -25,7 +25,7 @@ type clientToken struct {
 	Authorization string `json:"authorization"` // full or read-only
 }
 
-// sweetAuth is what a caller asks for, in Y-Sweet's words.
+// sweetAuth is the body of a request for a client token.
 type sweetAuth struct {
 	Authorization   string  `json:"authorization"`
 	UserID          string  `json:"userId"`
@@ -115,8 +115,8 @@ func (a *api) getSweet(w http.ResponseWriter, r *http.Request, doc stream.Doc, _
 }
 
 // serveSweet answers POST /doc/{doc}/auth with a client token: a ticket for one
-// document, for who may use it. POST /doc/new names a document; it begins to exist
-// with its first edit.
+// document, limited to the rights of the caller. POST /doc/new names a document; it
+// begins to exist with its first edit.
 func (a *api) serveSweet(w http.ResponseWriter, r *http.Request, name string) {
 	if r.Method != http.MethodPost {
 		notAllowed(w, "POST")

@@ -47,7 +47,7 @@ func (b *begun) Unwrap() http.ResponseWriter { return b.ResponseWriter }
 
 func (a *api) postImport(w http.ResponseWriter, r *http.Request, doc stream.Doc, g auth.Grant) {
 	o := snapshot.ImportOptions{User: g.User, Conn: a.node + ".http", KeepUsers: g.Admin || a.o.Auth.Open(), Merge: isTrue(r.URL.Query().Get("merge"))}
-	if !o.KeepUsers { // who may not speak for everybody is the author of what he brings, and brings it through the door
+	if !o.KeepUsers { // without the right to write for others the caller is the author of all imported records, and they pass the checks of live edits
 		o.Check = func(u *yjs.Update, have *yjs.State) error { return a.srv.checkImport(doc, g, u, have) }
 		o.Size = func(bytes int) error {
 			if bytes > a.limits.Document {

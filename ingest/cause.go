@@ -13,9 +13,9 @@ import (
 	"yjet/stream"
 )
 
-// A cause is why a connection or a session ends, or is refused. It is an error;
-// what carries more detail wraps it. Its reason is what clients, logs and
-// metrics read: short, fixed, without names.
+// A cause is the reason why a connection or a session ends, or is refused. It is an
+// error; errors with more detail wrap it. Clients, logs and metrics read its reason:
+// short, fixed, without names.
 type cause struct {
 	reason string
 	http   int // status where it is known before the upgrade, or over HTTP
@@ -163,10 +163,10 @@ var sentences = map[*cause]string{
 	causeNoType:          "the document has no type of this name",
 }
 
-// quote is for messages that hold what a stranger sent.
+// quote makes a stranger's text fit for a message.
 func quote(s string) string { return strconv.Quote(clip(s)) }
 
-// clip makes what a stranger sent fit for a log line.
+// clip makes a stranger's text fit for a log line.
 func clip(s string) string {
 	if len(s) > 200 {
 		return s[:200] + "…"

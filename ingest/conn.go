@@ -53,7 +53,7 @@ type conn struct {
 	frames   int
 	outSize  int // of size and frames, what the writer has taken
 	outCount int
-	listed   bool // somebody will call flush
+	listed   bool // a caller of put has been told to call flush
 	writing  bool
 	behind   bool // sessions missed broadcasts: they catch up when the queue is empty
 	closing  bool
@@ -127,8 +127,8 @@ func (c *conn) part(s *session) {
 	}
 }
 
-// drainSessions waits a moment until what the connection's sessions sent is
-// stored and acknowledged.
+// drainSessions waits, no longer than until, for the updates of the connection's
+// sessions to be stored and acknowledged.
 func (c *conn) drainSessions(ctx context.Context, until time.Time) {
 	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()

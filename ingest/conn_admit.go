@@ -11,8 +11,8 @@ import (
 	"yjet/stream"
 )
 
-// stillRefused answers why somebody who was refused again and again is not let in this time either; nil for all others, and
-// for him once he has become welcome.
+// stillRefused checks a client that was refused repeatedly once more. It returns why the client must be refused over HTTP, or nil:
+// it may go on to the upgrade.
 func (s *Server) stillRefused(r *http.Request, ip, token, room string) error {
 	key := strikeKey(token, room)
 	if !s.gate.refusals.Many(ip, key) {
@@ -37,7 +37,7 @@ func pick(c *conn) dialect {
 	return &undecided{yws: newYWS(c)}
 }
 
-// authorize asks what the connection may do with a document.
+// authorize asks for the connection's rights on a document.
 func (c *conn) authorize(room, token string) (stream.Doc, auth.Grant, error) {
 	doc, err := docOf(room)
 	if err != nil {
@@ -101,8 +101,8 @@ func wait(request, server context.Context, d time.Duration) {
 	}
 }
 
-// strikeKey is what refusals are counted by beside the address: the token, or the room of one who has none, so that those who
-// bring theirs in a message are not counted with him.
+// strikeKey is the key, beside the address, by which refusals are counted: the token, or the room of a client without one. So
+// clients that send their token in a message are not counted together.
 func strikeKey(token, room string) string {
 	if token == "" {
 		return "room " + room

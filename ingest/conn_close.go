@@ -7,7 +7,7 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// close ends the connection for a reason: what is queued goes out first, then a
+// close ends the connection for a reason: queued frames go out first, then a
 // close frame. The reader does the rest. It may be called from anywhere but
 // under the conn's own lock, and more than once: the first reason stays.
 func (c *conn) close(err error) {

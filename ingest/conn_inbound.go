@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// inbound bounds what large messages of all connections hold together until they are stored and sent out, when each is there some ten
-// times: a sixty-fourth of the process's memory limit, or 1 GiB. Who finds no room waits for the others.
+// inbound bounds the memory of large messages of all connections together, until they are stored and sent out, when each is there
+// some ten times: a sixty-fourth of the process's memory limit, or 1 GiB. A connection that finds no space waits for the others.
 type inbound struct {
 	mu    sync.Mutex
 	held  int64         // bytes

@@ -38,7 +38,7 @@ func (c *conn) put2(head, payload []byte, exempt bool) (list, over bool) {
 	return list, c.frames > c.srv.limits.QueueFrames || c.size > c.srv.limits.QueueSoft
 }
 
-// send queues a frame and writes what the socket takes.
+// send queues a frame and flushes the queue.
 func (c *conn) send(frame []byte) {
 	if frame == nil {
 		return
@@ -55,7 +55,7 @@ func (c *conn) overfull(last int) bool {
 }
 
 // fellBehind notes that a session of the connection missed a broadcast. It reports whether the caller has to see to it that flush
-// is called: the queue may have been written since it was found too long, and then nobody else comes by.
+// is called: the queue may have been written since it was found too long, and then no other caller does.
 func (c *conn) fellBehind() (list bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -67,8 +67,8 @@ func (c *conn) fellBehind() (list bool) {
 
 var writePool = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b }}
 
-// flush writes what is queued as far as the socket takes it without waiting; the
-// rest goes to a goroutine.
+// flush writes as much of the queue as the socket takes without waiting; a
+// goroutine writes the rest.
 func (c *conn) flush() {
 	c.mu.Lock()
 	c.listed = false
@@ -121,7 +121,7 @@ func (c *conn) takeQueue() [][]byte {
 	return q
 }
 
-// wrote gives back what q occupied.
+// wrote takes q out of the counts of frames and bytes.
 func (c *conn) wrote(q [][]byte) {
 	clear(q)
 	c.mu.Lock()
@@ -133,7 +133,7 @@ func (c *conn) wrote(q [][]byte) {
 	c.mu.Unlock()
 }
 
-// tryQueue writes without waiting and answers what the socket did not take.
+// tryQueue writes without waiting and returns the rest that the socket did not take.
 func (c *conn) tryQueue(q [][]byte) (rest [][]byte, err error) {
 	if c.wire.raw == nil {
 		return append([][]byte(nil), q...), nil

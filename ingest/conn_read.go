@@ -117,8 +117,8 @@ func (c *conn) ended() error {
 	return context.Cause(c.ctx)
 }
 
-// readAll reads a message into b. Of a large one it counts what it holds, and reads on only when all connections together hold
-// little enough; the caller gives held back.
+// readAll reads a message into b. It counts the bytes of a large one, and reads on only while those of all connections together
+// are below the bound; the caller gives held back.
 func (c *conn) readAll(r io.Reader, b []byte) (_ []byte, held int, err error) {
 	for {
 		if len(b) == cap(b) {
@@ -173,8 +173,8 @@ func (c *conn) reserve(n int) error {
 	}
 }
 
-// settled waits until what the connection has sent is stored and delivered: until then a large update is there many times, on its way into
-// the log, in it, and back.
+// settled waits until all updates of the connection are stored and delivered: until then a large update is in memory many times, on its
+// way into the log, in it, and back.
 func (c *conn) settled() error {
 	c.mu.Lock()
 	sessions := append([]*session(nil), c.sessions...)
@@ -198,7 +198,7 @@ func (c *conn) settled() error {
 	return nil
 }
 
-// readError says what an error of the socket means.
+// readError returns the cause that an error of the socket stands for.
 func (c *conn) readError(err error, first bool) error {
 	var ce *websocket.CloseError
 	var cs *cause

@@ -8,7 +8,7 @@ import (
 	"yjet/stream"
 )
 
-// A place is what a path means for a socket.
+// A place is the meaning of a path for a socket.
 type place int
 
 const (

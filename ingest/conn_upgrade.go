@@ -12,9 +12,9 @@ import (
 	"yjet/auth"
 )
 
-// upgrader makes sockets. Buffers are small: a conn keeps what it reads only
-// while it handles it. There is no compression: its limits would count what is
-// on the wire, not what it becomes.
+// upgrader makes sockets. Buffers are small: a conn keeps a message only while it
+// handles it. There is no compression: limits would count the bytes on the wire, not
+// those they expand to.
 var upgrader = websocket.Upgrader{
 	HandshakeTimeout: 5 * time.Second,
 	ReadBufferSize:   1024,
@@ -62,7 +62,7 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 		turnAway(cs)
 		return
 	}
-	if hold > 0 { // somebody opens many sockets at once: the later ones wait for their turn
+	if hold > 0 { // one client opens many sockets at once: the later ones wait for their turn
 		wait(r.Context(), s.ctx, hold)
 		now = time.Now()
 	}
@@ -85,18 +85,9 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.wire.upgraded.Store(true)
-	c := &conn{
-		srv: s, id: s.node + "." + strconv.FormatUint(s.number.Add(1), 36), ip: ip, origin: r.Header.Get("Origin"), token: token,
-		route: route, ws: ws, wire: h.wire, opened: now, log: s.log,
-		messages: newBucket(s.limits.MessageRate, s.limits.MessageBurst, now), bytes: newBucket(s.limits.ByteRate, s.limits.ByteBurst, now),
-		bulk: newBucket(s.limits.BulkRate, s.limits.BulkBurst, now),
-	}
-	c.ctx, c.cancel = context.WithCancelCause(s.ctx)
-	c.limit.Store(int64(s.limits.FirstMessage))
+	c := s.newConn(ws, h.wire, route, token, now)
+	c.ip, c.origin = ip, r.Header.Get("Origin")
 	c.speaks = pick(c)
-	c.heard()
-	c.lastOut.Store(s.seconds())
-	c.lastPing.Store(s.seconds())
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
 	s.wg.Add(1)
@@ -105,4 +96,20 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 		c.close(causeDraining)
 	}
 	go c.run() // not in this goroutine: net/http keeps buffers for it
+}
+
+// newConn makes the conn of a socket that was upgraded at now. The caller sets its
+// address, origin and dialect.
+func (s *Server) newConn(ws *websocket.Conn, w *wire, route route, token string, now time.Time) *conn {
+	c := &conn{
+		srv: s, id: s.node + "." + strconv.FormatUint(s.number.Add(1), 36), token: token, route: route, ws: ws, wire: w, opened: now, log: s.log,
+		messages: newBucket(s.limits.MessageRate, s.limits.MessageBurst, now), bytes: newBucket(s.limits.ByteRate, s.limits.ByteBurst, now),
+		bulk: newBucket(s.limits.BulkRate, s.limits.BulkBurst, now),
+	}
+	c.ctx, c.cancel = context.WithCancelCause(s.ctx)
+	c.limit.Store(int64(s.limits.FirstMessage))
+	c.heard()
+	c.lastOut.Store(s.seconds())
+	c.lastPing.Store(s.seconds())
+	return c
 }

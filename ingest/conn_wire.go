@@ -33,9 +33,8 @@ func appendHeader(dst []byte, first byte, n int) []byte {
 
 // A wire is the network connection under a WebSocket. gorilla reads from it and
 // writes the handshake; from then on all writing is ours: frames are made once
-// and shared by all connections, and what gorilla would write by itself (pongs,
-// close frames after protocol errors) is swallowed, so that two writers never
-// mix.
+// and shared by all connections. Writes of gorilla's own (pongs, close frames after
+// protocol errors) are dropped, so that two writers never mix.
 type wire struct {
 	net.Conn
 	raw      syscall.RawConn // nil under TLS

@@ -4,7 +4,7 @@ package ingest
 
 import "syscall"
 
-// tryWrite writes what the socket takes at once and never waits.
+// tryWrite writes as much as the socket takes at once, and never waits.
 func (w *wire) tryWrite(p []byte) (n int, err error) {
 	if w.raw == nil {
 		return 0, nil

@@ -17,8 +17,8 @@ var errFrame = errors.New("more messages in one frame than anybody sends")
 // interface and a line in pick: sessions and rooms know none of them.
 //
 // All dialects share the bodies of sync and awareness messages (client-protocols
-// of y-protocols); what differs is what stands in front (encoder), who is told
-// what about a write, and how a connection ends.
+// of y-protocols). They differ in the bytes before the body (encoder), in the receipts
+// for writes, and in the way a connection ends.
 type dialect interface {
 	// name labels the dialect in logs, metrics and /health.
 	name() string
@@ -60,7 +60,7 @@ type dialect interface {
 	// connection is closed.
 	denied(s *session, cs *cause) ([]byte, bool)
 
-	// readOnly answers what to say once when a write is refused, or nil.
+	// readOnly answers the frame that tells a client, once, that writes are refused, or nil.
 	readOnly(s *session, cs *cause) []byte
 
 	// custom answers the frame of a custom message, or nil where the provider
@@ -78,8 +78,8 @@ type listener interface {
 	silent(c *conn) error
 }
 
-// An encoder writes what rooms send to a session. Sessions with the same encoder
-// share frames.
+// An encoder makes the frames that rooms send to a session. Sessions with the same
+// encoder share frames.
 type encoder struct {
 	prefix []byte // in front of each message: Hocuspocus' address
 	json   bool   // JSON text frames instead of binary ones

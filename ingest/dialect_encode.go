@@ -19,7 +19,7 @@ func (e *encoder) binary(head, payload []byte) []byte {
 	return append(b, payload...)
 }
 
-// syncHead is what stands before the payload of a sync message.
+// syncHead appends the head of a sync message: the bytes before its payload.
 func syncHead(dst []byte, step byte, n int) []byte {
 	return yjs.AppendUvarint(append(dst, yjs.MsgSync, step), uint64(n))
 }

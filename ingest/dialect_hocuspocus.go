@@ -43,14 +43,14 @@ type hpDoc struct {
 	token  string
 	told   chan struct{} // not nil: waits for a token; closed when it comes
 	s      *session
-	busy   bool // a goroutine lets it in, or works off what came meanwhile
+	busy   bool // a goroutine lets it in, or handles the messages that came meanwhile
 	denied bool // only a new token is listened to
 	closed bool // the client has left it while it was busy: its address is free for the next
 	queue  [][]byte
 	size   int
 }
 
-// Bounds of what is kept before documents are let in.
+// Bounds of the messages kept before documents are let in.
 const (
 	hpQueueBytes    = 5 << 20 // of all documents of a socket together
 	hpQueueMessages = 1_000   // of one
@@ -63,7 +63,7 @@ const (
 )
 
 func newHocuspocus(c *conn) *hocuspocus {
-	c.limit.Store(int64(c.srv.limits.Message)) // what comes before admission is bounded by the queue
+	c.limit.Store(int64(c.srv.limits.Message)) // the queue bounds the messages before admission
 	return &hocuspocus{docs: map[string]*hpDoc{}}
 }
 
@@ -103,6 +103,9 @@ func (d *hocuspocus) message(c *conn, text bool, b []byte) error {
 }
 
 // one takes one message of a frame, which b is; unread is why it could not be read.
+//
+// It is long because it is the whole life of an address, decided under one lock:
+// unknown, waiting for a token, being let in, denied, open.
 func (d *hocuspocus) one(c *conn, m yjs.Message, unread error, b []byte) error {
 	if len(m.Address) > hpAddress {
 		return causeMalformed
@@ -169,7 +172,7 @@ func (d *hocuspocus) one(c *conn, m yjs.Message, unread error, b []byte) error {
 		d.mu.Unlock()
 		return nil
 	case doc.busy && m.Type == yjs.MsgClose:
-		// What came before is still taken in; what comes next is another visit, with a token of its own.
+		// Earlier messages are still taken; later ones belong to another visit, with a token of its own.
 		delete(d.docs, string(m.Address))
 		doc.closed = true
 		d.keep(doc, b)
@@ -220,7 +223,7 @@ func (d *hocuspocus) empty(doc *hpDoc) [][]byte {
 // passes reports whether a cause goes away by itself: all clients of the y-websocket family try again after its close code.
 func (c *cause) passes() bool {
 	switch c {
-	case causeUserDocuments, causeUserFull, causeDocumentCrowded, causeNewDocuments: // somebody has to close something first
+	case causeUserDocuments, causeUserFull, causeDocumentCrowded, causeNewDocuments: // passes when a document is closed elsewhere
 		return false
 	}
 	return c.yws > 0 && c.yws < 4400
@@ -296,7 +299,7 @@ func (d *hocuspocus) admit(c *conn, doc *hpDoc) {
 	}()
 }
 
-// letIn asks for the rights, opens the document, and works off what came
+// letIn asks for the rights, opens the document, and handles the messages that came
 // meanwhile. An error ends the socket.
 func (d *hocuspocus) letIn(c *conn, doc *hpDoc) error {
 	d.awaitToken(c, doc)

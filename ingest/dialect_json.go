@@ -23,7 +23,7 @@ func jsonError(cs *cause, fatal bool) []byte {
 	return jsonFrame("error", map[string]any{"code": cs.reason, "message": cs.message(), "fatal": fatal}, "")
 }
 
-// jsonGrant tells a client what it may do.
+// jsonGrant tells a client its rights.
 func jsonGrant(s *session, g auth.Grant, expiring bool) []byte {
 	p := map[string]any{"ok": true, "document": string(s.room.doc), "session": cmp.Or(g.Session, s.c.id)}
 	permissions := []string{"read"}
@@ -111,7 +111,7 @@ func (d *yws) jsonAuth(c *conn, payload []byte) error {
 	return nil
 }
 
-// greetText tells a client that takes text what it may do.
+// greetText tells a client that takes text its rights.
 func (s *session) greetText() {
 	s.room.do(func() { s.tell(false) })
 }

@@ -20,7 +20,7 @@ import (
 type party struct {
 	*yws
 	batch *batch
-	given *batch // given up before its end: what is left of it are no messages
+	given *batch // given up before its end: its remaining pieces are no messages
 	codes func(*cause) int
 	yps   bool // it has sent a custom message
 
@@ -32,7 +32,7 @@ type batch struct {
 	marker
 	data  []byte
 	got   int
-	size  int // of what came
+	size  int // bytes that came
 	until time.Time
 }
 
@@ -169,7 +169,7 @@ func (d *party) leftover(b []byte) bool {
 	return true
 }
 
-// dropBatch gives a batch up and asks for what it held with a step 1.
+// dropBatch drops a batch and asks for its content with a step 1.
 func (d *party) dropBatch(c *conn, why string) error {
 	d.batch = nil
 	c.srv.metrics.dropped("batch")

@@ -1,8 +1,8 @@
 package ingest
 
 // sweet is Y-Sweet's dialect on /d/{doc}/ws/{doc}: y-websocket with the question
-// after what is saved built in. A session that may only read gets no echo for what
-// was not taken.
+// "is it saved?" built in. A session that may only read gets no echo for refused
+// writes.
 type sweet struct{ *yws }
 
 func newSweet(c *conn) *sweet {

@@ -20,7 +20,7 @@ type undecided struct {
 	keeps atomic.Bool
 }
 
-// Bounds of what is kept; what would go above them is taken for y-websocket's.
+// Bounds of the kept messages; a connection that exceeds them is taken for y-websocket's.
 const (
 	undecidedFrames = 16
 	undecidedBytes  = 64 << 10
@@ -91,7 +91,7 @@ func (d *undecided) tick(c *conn, now time.Time) {
 	}
 }
 
-// A family is what a frame tells about its sender.
+// A family is the group of dialects that a frame's sender may speak.
 type family int
 
 const (

@@ -9,9 +9,9 @@ import (
 	"yjet/stream"
 )
 
-// yws is y-websocket's dialect, and what y-partykit, y-partyserver and Y-Sweet
-// share with it: one document for a socket, named by the path; sync, awareness
-// and the question after what is saved (102), which anybody may ask.
+// yws is y-websocket's dialect, and the part that y-partykit, y-partyserver and
+// Y-Sweet share with it: one document for a socket, named by the path; sync,
+// awareness and the question "is it saved?" (102), which any client may ask.
 type yws struct {
 	self    dialect // the dialect this is a part of
 	s       *session
@@ -81,7 +81,7 @@ func (d *yws) speakFirst(c *conn) error {
 // admissible reports whether there is something to judge the client by before it has sent anything.
 func (d *yws) admissible(c *conn) bool { return d.token != "" || c.srv.o.Auth.Open() }
 
-// deniedFrame is what y-websocket clients write to their console.
+// deniedFrame makes the frame whose reason y-websocket clients write to their console.
 func deniedFrame(cs *cause) []byte {
 	return plain.binary(yjs.AppendDenied(nil, cs.reason), nil)
 }

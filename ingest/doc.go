@@ -1,16 +1,15 @@
 // Package ingest is the door: it takes in WebSocket connections of every Yjs
-// provider and HTTP requests, and keeps one room for each document somebody has
-// open.
+// provider and HTTP requests, and keeps one room for each open document.
 //
 // What must hold:
 //
-//   - An update is sent to nobody, its sender included, before the log has
-//     stored it. Rooms broadcast only what their tail delivers, and
-//     acknowledge only what was both stored and delivered.
+//   - No client sees an update, its sender included, before the log has stored
+//     it. Rooms broadcast only records that their tail delivers, and acknowledge
+//     only updates that are both stored and delivered.
 //   - An update enters the log whole, checked, and after everything it depends
-//     on. What brings nothing new is not appended.
-//   - Nothing a connection does slows another one down: queues are bounded,
-//     writes do not wait in the goroutines that deliver records.
+//     on. An update without news is not appended.
+//   - No connection slows another one down: queues are bounded, and the goroutines
+//     that deliver records never wait for a socket.
 //   - Bad input gets a close code of the table in cause.go and changes nothing.
 //
 // The words: a conn is one socket; a session is one visit of one document over a
@@ -21,9 +20,9 @@
 // Files are named by family. conn_* is the life of a socket: upgrade, admission,
 // reading, queue, close. dialect_* says how each provider speaks. session_* is one
 // visit: its edits, answers, acknowledgements and rights. room_* is one document:
-// room_accept.go decides what enters the log, room_commit.go appends it,
-// room_tail.go takes in what the log delivers, room_send.go writes it to the
-// sessions, room_presence.go keeps who is here. api_* is HTTP. cause.go lists every
+// room_accept.go decides whether an update enters the log, room_commit.go appends
+// it, room_tail.go takes in the records that the log delivers, room_send.go writes
+// them to the sessions, room_presence.go judges presence. api_* is HTTP. cause.go lists every
 // reason to end or refuse.
 //
 // Goroutines: one reader for each conn, which ends with it; a writer for a conn

@@ -151,7 +151,7 @@ func (g *gate) open(user string, doc stream.Doc) bool {
 	return true
 }
 
-// shut takes back what open counted.
+// shut undoes the count of open.
 func (g *gate) shut(user string, doc stream.Doc) {
 	if user == "" {
 		return

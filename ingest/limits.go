@@ -6,8 +6,8 @@ import (
 	"yjet/internal/yjs"
 )
 
-// Limits bound what one connection, one document and all together may use. A
-// zero field means its default.
+// Limits bound the use of one connection, one document, and all together. A zero
+// field means its default.
 type Limits struct {
 	Message         int           // bytes of one message, default 16 MiB
 	FirstMessage    int           // bytes of the first message of a connection whose rights are not known yet, default 1 MiB

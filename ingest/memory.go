@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// A memory tells how near the process is to the limit it was given (GOMEMLIMIT; without one it never is). Go keeps to it as long
-// as garbage is all there is to give, and beyond that goes over it, until the kernel ends the process and everybody with it. So
-// before a document is loaded there must be room for it: rooms that nobody uses go first, and then who asks is refused.
+// A memory tells how near the process is to its memory limit (GOMEMLIMIT; without one it never is). The Go runtime keeps to the limit
+// by collecting garbage; live memory goes over it, until the kernel kills the process with all its connections. So there must be
+// memory for a document before it is loaded: unused rooms are unloaded first, and then the request is refused.
 type memory struct {
 	mu        sync.Mutex
 	reserved  int64 // by loads under way
@@ -22,12 +22,12 @@ type memory struct {
 const (
 	// memoryShare of the limit may be in use when a document is opened. The rest is for edits, folds, and what NATS caches.
 	memoryShare = 0.7
-	// loadCost is what a document takes to be loaded and folded once, in times its state.
+	// loadCost is the memory to load and fold a document once, in times its state.
 	loadCost = 5
-	// messageCost is what a message takes, in times its size: as it came, on its way into NATS, in the cache of NATS's files, on its
-	// way back, and in the document.
+	// messageCost is the memory of a message, in times its size: as received, on its way into NATS, in the cache of NATS's files, on
+	// its way back, and in the document.
 	messageCost = 8
-	// collectEvery is how often we find out what is garbage.
+	// collectEvery is the shortest time between two forced garbage collections.
 	collectEvery = time.Second
 )
 
@@ -40,7 +40,7 @@ func newMemory() *memory {
 	return m
 }
 
-// limit is what may be in use when a document is opened; 0: whatever there is.
+// limit is how many bytes may be in use when a document is opened; 0: no limit.
 func (m *memory) limit() int64 {
 	l := debug.SetMemoryLimit(-1)
 	if l == math.MaxInt64 {
@@ -110,7 +110,7 @@ func (m *memory) fitsLocked(n, limit int64) bool {
 	return live+n <= limit
 }
 
-// inUseLocked is what is in use with all garbage, and what was without it when it was last collected.
+// inUseLocked returns the bytes in use with all garbage, and those in use without the garbage of the last collection.
 func (m *memory) inUseLocked() (all, live int64) {
 	rtm.Read(m.samples)
 	v := func(i int) int64 { return int64(m.samples[i].Value.Uint64()) }

@@ -34,8 +34,8 @@ type room struct {
 	erasures atomic.Int64
 
 	// mu guards all fields below, and those of the room's sessions that say so.
-	// Whoever holds it sees the document between two records, and what it queues
-	// reaches every session in the order of queueing. Nothing waits under it: no
+	// Its holder sees the document between two records, and frames reach every
+	// session in the order in which they are queued. Nothing waits under it: no
 	// network, no merge, no fold.
 	//
 	// do is the way to change the room, look the way to read it. Nothing else locks

@@ -112,8 +112,8 @@ func (r *room) judge(mode auth.Mode, withdrawn bool, u *yjs.Update) (verdict, er
 }
 
 // taken returns the first id of u at which the document, with what is under way,
-// came to hold no content: somebody else used up the client's clocks, and nobody
-// will see what the client wrote there. Callers hold the lock.
+// came to hold no content: another client used up the clocks, and no reader will see
+// the text that this one wrote there. Callers hold the lock.
 func (r *room) taken(u *yjs.Update) (yjs.ID, bool) { return r.commit.peek(&r.stored).Planted(u) }
 
 // accept takes a checked update of a session and says where its acknowledgement

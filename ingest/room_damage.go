@@ -9,8 +9,8 @@ import (
 	"yjet/stream"
 )
 
-// damaged hears that a document was found damaged in storage, by this server or another. Where its room is open here, it holds
-// what storage has lost, or its clients do: the room stores what it has, and every writer is asked for what he has.
+// damaged hears that this server or another found a document damaged in storage. If the document is open here, the room or its
+// clients have the lost content: the room stores its state, and every writer is asked for theirs.
 func (s *Server) damaged(payload []byte) {
 	r := s.rooms.find(stream.Doc(payload))
 	if r == nil || s.ctx.Err() != nil {
@@ -38,9 +38,9 @@ func (s *Server) damaged(payload []byte) {
 	}()
 }
 
-// vanished is told that records which the room has are in the log no more. Where a tombstone says so the document was erased. Without one
-// nobody meant it, or somebody with rights in NATS purged the subject: the room stores what it holds, then sends its clients away, who
-// come back at once with what they have and are never told that their document was deleted.
+// vanished hears that records of the room are no longer in the log. With a tombstone the document was erased. Without one the loss was
+// not meant, or an operator purged the subject in NATS: the room stores its state, then closes its clients. They come back at once with
+// their content, and are never told that their document was deleted.
 func (r *room) vanished(err error) {
 	defer r.srv.wg.Done()
 	ctx, cancel := context.WithTimeout(r.srv.ctx, vanishedWait)
@@ -51,7 +51,7 @@ func (r *room) vanished(err error) {
 	erased, lookErr := r.srv.o.Snapshots.Erased(ctx, r.doc)
 	switch {
 	case lookErr != nil:
-		r.fail(because(causeStorage, lookErr)) // who opens it next finds out
+		r.fail(because(causeStorage, lookErr)) // the next open finds out
 		return
 	case erased != nil && (before == nil || erased.At.After(before.At)):
 		r.fail(stream.ErrErased)
@@ -71,5 +71,5 @@ func (r *room) vanished(err error) {
 	r.fail(lost)
 }
 
-// vanishedWait is how long a room tries to store again what the log has lost.
+// vanishedWait bounds how long a room tries to store its state again.
 const vanishedWait = 30 * time.Second

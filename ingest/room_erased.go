@@ -11,14 +11,14 @@ import (
 )
 
 // erasures hears which documents are being erased: by an announcement, within a millisecond. One that was missed, because the
-// connection to NATS was away, is found by its tombstone: those that are new are read every few seconds. A room that went on
-// would show what is gone, and take edits that depend on it.
+// connection to NATS was away, is found by its tombstone: new ones are read every few seconds. A room that went on would show
+// erased content, and take edits that depend on it.
 type erasures struct {
 	srv     *Server
 	stop    func()
 	busy    atomic.Bool // new tombstones are being read
 	nextAt  time.Time   // owned by the clock
-	seen    uint64      // through this revision they are known; owned by who is busy
+	seen    uint64      // through this revision they are known; owned by the goroutine that set busy
 	missing atomic.Bool // they could not be read last time: said once
 }
 
@@ -73,8 +73,8 @@ func (e *erasures) look(ctx context.Context) error {
 	return nil
 }
 
-// erasedAt ends the room of a document that was erased at a time, unless it was opened after that. It answers false where the
-// room is loading and nobody knows yet.
+// erasedAt ends the room of a document that was erased at a time, unless it was opened later. False: the room is loading, and
+// cannot tell yet.
 func (rs *rooms) erasedAt(doc stream.Doc, at time.Time) bool {
 	rs.mu.Lock()
 	r := rs.byDoc[doc]

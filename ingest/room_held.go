@@ -7,7 +7,7 @@ import (
 	"yjet/internal/yjs"
 )
 
-// held is an update that waits for what it depends on.
+// held is an update that waits for its dependencies.
 type held struct {
 	number  uint64
 	update  []byte
@@ -15,9 +15,9 @@ type held struct {
 	at      time.Time
 }
 
-// hold keeps an update until what it depends on has come, and answers its number.
-// Over the bounds all that is held is dropped and asked for again: the answer to
-// a step 1 contains it.
+// hold keeps an update until its dependencies have come, and returns its number.
+// Over the bounds all held updates are dropped and asked for again: the answer to a
+// step 1 contains them.
 func (s *session) hold(update []byte, missing []yjs.ID) uint64 {
 	r := s.room
 	if len(s.held)+1 > r.srv.limits.Held || s.heldSize+len(update) > r.srv.limits.HeldBytes {
@@ -38,8 +38,8 @@ func (s *session) hold(update []byte, missing []yjs.ID) uint64 {
 	return s.heldNext
 }
 
-// askHeld asks, once, for what held updates depend on, unless an answer that will
-// contain it is on its way. Callers hold the lock.
+// askHeld asks, once, for the dependencies of held updates, unless an answer that
+// will contain them is on its way. Callers hold the lock.
 func (s *session) askHeld() {
 	if !s.asked && len(s.steps) == 0 {
 		s.asked = true
@@ -47,7 +47,7 @@ func (s *session) askHeld() {
 	}
 }
 
-// dropHeld forgets what is held and asks for it again.
+// dropHeld drops the held updates and asks for them again.
 func (s *session) dropHeld() {
 	r := s.room
 	if len(s.held) > 0 {
@@ -63,7 +63,7 @@ func (s *session) dropHeld() {
 	s.ask(false)
 }
 
-// retryHeld looks again at what all sessions hold, after the log has grown.
+// retryHeld looks again at the held updates of all sessions, after the log has grown.
 // Callers hold the lock.
 func (r *room) retryHeld() {
 	for s := range r.sessions {
@@ -78,7 +78,7 @@ func (r *room) retryHeld() {
 	}
 }
 
-// retryHeld looks again at what the session holds.
+// retryHeld looks again at the held updates of the session.
 func (s *session) retryHeld() {
 	r := s.room
 	if len(s.held) == 0 {
@@ -130,7 +130,7 @@ func (s *session) retryHeld() {
 	}
 }
 
-// came reports whether anything of what an update waited for is there.
+// came reports whether any of the missing ids is there.
 func came(state *yjs.State, missing []yjs.ID) bool {
 	for _, id := range missing {
 		if state.Structs().Prefix(id.Client) > id.Clock {
@@ -157,7 +157,7 @@ func (s *session) unhold(i int, group uint64) {
 	}
 }
 
-// tickHeld drops what has been held too long, and asks for it. Callers hold the lock.
+// tickHeld drops updates that were held too long, and asks for them. Callers hold the lock.
 func (r *room) tickHeld(now time.Time) {
 	for s := range r.sessions {
 		if len(s.held) == 0 {

@@ -8,25 +8,25 @@ import (
 	"yjet/stream"
 )
 
-// Awareness is who is here, where their cursors are, what they call themselves.
+// Awareness tells which users are here, with their cursors and names.
 // Providers re-send what they receive and declare each other gone on timers of
-// their own. Without a judge live people would blink and dead ones would stay, so
-// the server speaks for an entry's owner:
+// their own. Left alone, users who are here would blink and those who left would
+// stay, so the server speaks for an entry's owner:
 //
 //   - The owner of a client id is the connection whose entry first advanced it. The
 //     first awareness frame of a newer connection claims it even at an equal clock
 //     (the same tab, its old socket half open): with its next news, or when the old
 //     one ends, it is the owner. Not before: a viewer without a presence of its own
-//     begins with an echo of somebody else's. News of the owner ends the claim.
+//     begins with an echo of another user's. News of the owner ends the claim.
 //   - An entry is news when its clock is higher, or equal and it says that a known
-//     one is gone. All else is dropped before anybody sees it.
+//     one is gone. All else is dropped before any client sees it.
 //   - That an id is gone is believed of its owner only.
 //   - An owner that is connected is never expired. One whose socket broke off is
 //     kept a few seconds; one of another server as long as that server speaks of it.
 //   - A removal keeps the clock: one higher would beat the client's own return.
 
-// presences judges awareness entries and keeps those of a room. It writes nothing
-// and asks nobody: its methods answer what the room has to do. Guarded by room.mu.
+// presences judges awareness entries and keeps those of a room. It writes
+// nothing and calls nothing: its methods return what the room has to do. Guarded by room.mu.
 type presences struct {
 	byID  map[uint64]*presence
 	gone  map[uint64]tomb // removed in the last minute: late updates for them are ignored

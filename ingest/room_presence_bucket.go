@@ -10,9 +10,9 @@ import (
 	"yjet/stream"
 )
 
-// A presenceKeeper writes who is here into the presence bucket, which late
-// joiners of other servers read and which outlives a server. Its few goroutines
-// each own a part of the keys, so that what happens to one key happens in order.
+// A presenceKeeper writes the presence of this server's sessions into the presence
+// bucket, which late joiners of other servers read and which outlives a server. Each
+// of its few goroutines owns a part of the keys, so writes of one key stay in order.
 type presenceKeeper struct {
 	srv  *Server
 	seed maphash.Seed
@@ -43,8 +43,8 @@ func newPresenceKeeper(s *Server) *presenceKeeper {
 	return k
 }
 
-// put notes that an id of ours is here. It never waits: what does not fit is left
-// to the next time.
+// put queues the presence of an id of ours. It never waits: with a full queue the
+// write is dropped, and repeated with the next sign of life.
 func (k *presenceKeeper) put(r *room, client uint64, p *presence) {
 	k.do(presenceOp{doc: r.doc, client: client, value: stream.Presence{
 		User: p.user, Client: client, Clock: p.clock, Node: k.srv.node, Since: p.since, State: p.state,
@@ -91,8 +91,8 @@ func (k *presenceKeeper) run(work <-chan presenceOp) {
 	}
 }
 
-// ourPuts are the revisions of our own last puts: a delete must not hit another server's. An entry that is not renewed within the
-// life of what was put is of no use: the client has moved to another server, or its removal found no place in the queue.
+// ourPuts are the revisions of our own last puts: a delete must not hit another server's. An entry that is not renewed within
+// PresenceTTL is of no use: the client has moved to another server, or its removal found no place in the queue.
 type ourPuts struct {
 	young, old map[presenceKey]uint64
 	at         time.Time // when the young began
@@ -116,7 +116,7 @@ func (p *ourPuts) take(k presenceKey) (rev uint64, ok bool) {
 	return 0, false
 }
 
-// nameAndColor reads what editors agree on: a state's field user.
+// nameAndColor reads the field user of a state, by the convention of all editors.
 func nameAndColor(state []byte) (name, color string) {
 	var v struct {
 		User struct {
@@ -130,7 +130,7 @@ func nameAndColor(state []byte) (name, color string) {
 	return v.User.Name, v.User.Color
 }
 
-// close ends the work after what is queued.
+// close ends the goroutines after the queued writes.
 func (k *presenceKeeper) close() {
 	for _, ch := range k.work {
 		close(ch)

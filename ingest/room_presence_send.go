@@ -41,7 +41,7 @@ func (r *room) takeAwareness(s *session, entries []yjs.AwarenessEntry, first boo
 	r.sendPresence(now)
 }
 
-// takePresence takes in what the bucket holds of the other servers' people.
+// takePresence takes in the bucket's entries of the other servers.
 // Callers hold the lock.
 func (r *room) takePresence(present []stream.Presence) {
 	now := time.Now()

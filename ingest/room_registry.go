@@ -25,8 +25,8 @@ func newRooms(s *Server) *rooms {
 	return &rooms{srv: s, byDoc: map[stream.Doc]*room{}, loads: make(chan struct{}, s.limits.Loads), folds: make(chan struct{}, s.memory.folds(runtime.GOMAXPROCS(0)))}
 }
 
-// open answers the room of a document, loaded. All who ask meanwhile share one
-// load. The caller owes a release.
+// open returns the room of a document, loaded. Concurrent callers share one load.
+// The caller owes a release.
 func (rs *rooms) open(ctx context.Context, doc stream.Doc) (*room, error) {
 	rs.mu.Lock()
 	r := rs.byDoc[doc]
@@ -55,8 +55,8 @@ func (rs *rooms) open(ctx context.Context, doc stream.Doc) (*room, error) {
 	return r, nil
 }
 
-// evict makes room for one more document by forgetting one that nobody uses, if
-// there is such. Callers hold the lock.
+// evict makes space for one more document by forgetting an unused one, if there is
+// one. Callers hold the lock.
 func (rs *rooms) evict() bool {
 	for doc, r := range rs.byDoc {
 		if r.refs == 0 && isClosed(r.loaded) && r.quiet(time.Now().Add(rs.srv.limits.IdleUnload)) {
@@ -101,7 +101,7 @@ func (rs *rooms) load(r *room) {
 		}
 		level := slog.LevelError
 		if errors.Is(r.err, stream.ErrErased) {
-			level = slog.LevelInfo // somebody meant it
+			level = slog.LevelInfo // a user deleted it
 		}
 		r.logger().Log(rs.srv.ctx, level, "document could not be opened", "err", r.err)
 		rs.discard(r)
@@ -117,8 +117,7 @@ func (rs *rooms) release(r *room) {
 	rs.mu.Unlock()
 }
 
-// discard takes a room that failed away, so that the next who comes opens the
-// document anew.
+// discard removes a room that failed, so that the next open loads the document anew.
 func (rs *rooms) discard(r *room) {
 	rs.mu.Lock()
 	if rs.byDoc[r.doc] == r {
@@ -184,14 +183,14 @@ func (rs *rooms) count() int {
 	return len(rs.byDoc)
 }
 
-// tick does what is due in every room, and forgets those nobody has used for a
+// tick does the due work of every room, and forgets rooms that were unused for a
 // while.
 func (rs *rooms) tick(now time.Time) {
 	for _, r := range rs.all() {
 		r.tick(now)
 	}
 	if rs.srv.memory.tight() {
-		now = now.Add(rs.srv.limits.IdleUnload) // what nobody uses goes first
+		now = now.Add(rs.srv.limits.IdleUnload) // unused rooms go first
 	}
 	rs.unload(now)
 }
@@ -237,8 +236,7 @@ func (rs *rooms) close() {
 	}
 }
 
-// roomFor sees to it that there is memory to load a document, at the cost of rooms that nobody uses. The caller owes a release of
-// what it answers.
+// roomFor reserves memory to load a document, at the cost of unused rooms. The caller owes a release of n bytes.
 func (rs *rooms) roomFor(ctx context.Context, doc stream.Doc) (n int64, err error) {
 	m := rs.srv.memory
 	if m.limit() == 0 {
@@ -253,7 +251,7 @@ func (rs *rooms) roomFor(ctx context.Context, doc stream.Doc) (n int64, err erro
 		return n, nil
 	}
 	rs.unload(time.Now().Add(rs.srv.limits.IdleUnload))
-	wait(ctx, ctx, collectEvery+collectEvery/10) // until it is known what is garbage by now
+	wait(ctx, ctx, collectEvery+collectEvery/10) // until the next collection can run
 	if m.reserve(n) {
 		return n, nil
 	}

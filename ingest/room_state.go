@@ -15,7 +15,7 @@ func (rs *rooms) stateAt(ctx context.Context, doc stream.Doc, m snapshot.Moment)
 			if errors.Is(err, snapshot.ErrNotFound) {
 				return snapshot.State{}, err
 			}
-			if ok || err != nil { // the log cannot be asked: what is here can still be read
+			if ok || err != nil { // the log cannot be asked: the room can still be read
 				if f, err := r.current(ctx); err == nil && f.seq > 0 {
 					st := snapshot.State{Seq: f.seq, Update: f.update}
 					r.look(func() {
@@ -33,7 +33,7 @@ func (rs *rooms) stateAt(ctx context.Context, doc stream.Doc, m snapshot.Moment)
 		err = snapshot.ErrNotFound
 	}
 	if errors.Is(err, snapshot.ErrNotFound) && m.Now() && rs.srv.loader != nil {
-		// It may exist where first states come from, as whoever opened it would see.
+		// The load URL may have it; opening it would ask there too.
 		if lerr := rs.srv.loader.Load(ctx, doc); lerr != nil {
 			return st, lerr
 		}

@@ -23,7 +23,7 @@ import (
 	"yjet/stream"
 )
 
-// Options are what a Server is made of.
+// Options are the parts and settings of a Server.
 type Options struct {
 	Log       *stream.Log           // required
 	Snapshots *snapshot.Store       // required
@@ -33,7 +33,7 @@ type Options struct {
 	Limits    Limits
 	Version   string
 	Dev       bool         // a server for one developer: loopback, no login
-	Page      http.Handler // what a browser gets at every path that is nothing else; nil: 404
+	Page      http.Handler // the answer to a browser at every other path; nil: 404
 	Admin     http.Handler // served at /metrics and /debug/ when metrics share the address; nil: 404 there
 
 	// TrustedProxies may name the client in X-Forwarded-For; nobody else is believed.
@@ -42,11 +42,11 @@ type Options struct {
 	// PublicURL is where browsers reach the server, with a path where a proxy serves it below one; nil: as the request says.
 	PublicURL *url.URL
 
-	// DrainPeriod is how long Drain takes to send everybody away, so that they
-	// do not all come back in the same moment. Default 5 s.
+	// DrainPeriod is the time over which Drain closes the connections, so that not
+	// all clients come back in the same moment. Default 5 s.
 	DrainPeriod time.Duration
 
-	OnExpiry string // "keep" (default) or "close": what becomes of an open socket whose token ends
+	OnExpiry string // "keep" (default) or "close": the fate of an open socket whose token ends
 
 	// StampPresence writes the token's user into the user field of everybody's awareness.
 	StampPresence bool
@@ -81,7 +81,7 @@ type Server struct {
 	node    string
 
 	wg       sync.WaitGroup // readers, writers, folds, the clock
-	clock    atomic.Int64   // seconds since the start, for what need not be exact
+	clock    atomic.Int64   // seconds since the start, as of the last tick
 	number   atomic.Uint64  // of the last connection
 	draining atomic.Bool
 	drain    sync.Once
@@ -146,7 +146,7 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
-// configureOutbound makes what calls other services. It starts nothing.
+// configureOutbound makes the callers of other services. It starts nothing.
 func (s *Server) configureOutbound() (err error) {
 	o := &s.o
 	failed := func(what string) func() { return func() { s.metrics.outboundFailed(what) } }
@@ -176,8 +176,8 @@ func (s *Server) configureOutbound() (err error) {
 	return nil
 }
 
-// seconds is the time that has passed since the start, as of the last tick. It is measured: that somebody sets the clock of the
-// machine makes nobody look silent.
+// seconds is the time that has passed since the start, as of the last tick. It is monotonic: setting the
+// machine's clock makes no client look silent.
 func (s *Server) seconds() int64 { return s.clock.Load() }
 
 func (s *Server) secondsAt(now time.Time) int64 { return int64(now.Sub(s.started) / time.Second) }
@@ -224,7 +224,7 @@ func (s *Server) forget(c *conn, d dialect) {
 
 // Drain stops taking connections, lets commits under way end and their
 // acknowledgements go out, then closes all connections over the drain period in
-// random order, and waits for them. When ctx ends first, what is left is cut off.
+// random order, and waits for them. When ctx ends first, the rest is cut off.
 // A second call waits for the first.
 func (s *Server) Drain(ctx context.Context) error {
 	s.drain.Do(func() { s.drained = s.drainAll(ctx) })

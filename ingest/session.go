@@ -27,7 +27,7 @@ type session struct {
 
 	due atomic.Int64 // unix seconds at which the clock looks at its rights; 0: never
 
-	// Owned by the reader (of Hocuspocus: by whoever handles the document's messages).
+	// Owned by the reader (of Hocuspocus: by the goroutine that handles the document's messages).
 	announced bool // an awareness frame has come
 	entered   bool
 
@@ -38,15 +38,15 @@ type session struct {
 	held     []held
 	heldSize int
 	heldNext uint64 // number of the next held update
-	asked    bool   // for what is held, a step 1 has gone out
-	dropped  bool   // what was held is not any more, and the answer that contains it has not come
+	asked    bool   // a step 1 for the dependencies of held updates has gone out
+	dropped  bool   // held updates were discarded; true until the client's next step 2 brings them again
 	acks     []ack
 	group    uint64        // newest group that carries anything of it
 	steps    []bool        // our step 1s under way, oldest first; true: the answer is acknowledged
 	here     owner         // its presence
 	refusals int           // writes not taken
 	pause    time.Duration // the reader waits so long before the next message: a new document was begun above the rate
-	durable  []byte        // the last question after what is saved that was answered
+	durable  []byte        // payload of the last "is it saved?" question that was answered
 	updates  int           // taken from it
 	left     bool
 }
@@ -87,8 +87,8 @@ func newSession(c *conn, r *room, d dialect, enc *encoder, grant auth.Grant) (*s
 	return s, nil
 }
 
-// enter puts the session among those that get broadcasts: what the room holds
-// when it does, and everything after, reaches it. Callers hold the room's lock.
+// enter puts the session among those that get broadcasts: every record after those
+// that the room holds now reaches it. Callers hold the room's lock.
 func (s *session) enter() {
 	r := s.room
 	if s.entered || s.left {
@@ -103,13 +103,13 @@ func (s *session) enter() {
 	r.idle, r.deserted = time.Time{}, false
 }
 
-// greet sends our own step 1, then all that is known of who is here. Callers hold the room's lock.
+// greet sends our own step 1, then the presence of all users. Callers hold the room's lock.
 func (s *session) greet() {
 	s.ask(true)
 	s.tellPresent()
 }
 
-// tellPresent sends all that is known of who is here. Callers hold the room's lock.
+// tellPresent sends the presence of all users. Callers hold the room's lock.
 func (s *session) tellPresent() {
 	if payload := s.room.aware.everybody(); payload != nil {
 		s.room.out.put(s, s.enc.awareness(payload))

@@ -31,7 +31,7 @@ type turn struct {
 
 const (
 	everyHeld  = ^uint64(0)     // nothing is held any more
-	answerHeld = ^uint64(0) - 1 // the answer to a step 1 that asks again for what was dropped
+	answerHeld = ^uint64(0) - 1 // the answer to the step 1 that asks again for dropped updates
 )
 
 // question answers whether all that came before is stored: with the same bytes,
@@ -115,7 +115,7 @@ func (s *session) reassure(now time.Time) {
 	}
 }
 
-// lose notes that what the session sent into groups after safe was dropped: it counts as stored when the answer that contains it
+// lose notes that the session's updates in groups after safe were dropped: they count as stored when the answer that contains them
 // is. Callers hold the lock.
 func (s *session) lose(safe uint64) {
 	s.dropped = s.dropped || s.group > safe
@@ -126,7 +126,7 @@ func (s *session) lose(safe uint64) {
 	}
 }
 
-// dropAcks forgets what is owed. Callers hold the lock.
+// dropAcks forgets the owed acknowledgements. Callers hold the lock.
 func (s *session) dropAcks() {
 	s.acks = nil
 	delete(s.room.commit.ackers, s)

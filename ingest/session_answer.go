@@ -5,7 +5,7 @@ import (
 	"yjet/stream"
 )
 
-// lag is what a session had when it fell behind.
+// lag is the state that a session had when it fell behind.
 type lag struct {
 	seq    stream.Seq
 	vector yjs.StateVector

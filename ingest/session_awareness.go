@@ -45,8 +45,8 @@ func (s *session) tellEverybody() {
 	})
 }
 
-// stamp writes who somebody is, by the token, into the user field of an awareness state; what else a client says of itself
-// there, its colour say, stays. A state that is no object is as it was.
+// stamp writes the token's user into the user field of an awareness state. Other fields that the client set there, such as its
+// colour, stay. A state that is no object is unchanged.
 func stamp(state []byte, g auth.Grant) []byte {
 	var fields map[string]json.RawMessage
 	if g.User == "" || json.Unmarshal(state, &fields) != nil || fields == nil {

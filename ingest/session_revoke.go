@@ -41,8 +41,8 @@ type recheckJSON struct {
 	Doc  string `json:"doc,omitempty"`
 }
 
-// newRevoker listens first and then reads what is in force. Without it nobody can be let in: a server that does not know who
-// was sent away must not serve.
+// newRevoker listens first and then reads the revocations in force. Without them no client can be let in: a server that does not
+// know them must not serve.
 func newRevoker(s *Server) (*revoker, error) {
 	v := &revoker{srv: s, nextAt: time.Now().Add(revokedEvery)}
 	for kind, f := range map[string]func([]byte){announceRevoke: v.hearRevoke, announceRecheck: v.hearRecheck} {
@@ -155,7 +155,7 @@ func (v *revoker) tick(now time.Time) {
 	}()
 }
 
-// load puts what the bucket holds into force and clears away what has lapsed.
+// load puts the bucket's revocations into force and deletes those that have lapsed.
 func (v *revoker) load(ctx context.Context) error {
 	entries, err := v.srv.o.Log.Meta().List(ctx, revokedPrefix+">")
 	if err != nil {
@@ -179,8 +179,8 @@ func (v *revoker) load(ctx context.Context) error {
 	return nil
 }
 
-// withdrawn reports whether a revocation has taken back what g allowed when it was asked for: a request may have been under way
-// for long since then.
+// withdrawn reports whether a revocation has taken back the right to write that g gave: a request may have been under way for long
+// since it was granted.
 func (s *Server) withdrawn(doc stream.Doc, g auth.Grant) bool {
 	return !s.o.Auth.Open() && s.o.Auth.Limit(string(doc), g) < writeMode
 }

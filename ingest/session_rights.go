@@ -8,18 +8,18 @@ import (
 	"yjet/auth"
 )
 
-// What becomes of rights while a session is open:
+// Rights change while a session is open:
 //
 //   - A minute before its token ends, a client that can be told so is: a fresh token of the same user extends the session.
 //     One that ends it all the same is closed at its end, or goes on until MaxSession (Options.OnExpiry).
 //   - Rights that a callback gave are asked for again when it said so. While it does not answer they stay as they are, for
 //     a while.
-//   - A revocation, made here or on another server, takes rights away at once: what a client sends after it is not stored.
+//   - A revocation, made here or on another server, takes rights away at once: updates sent after it are not stored.
 
 // expiryNotice is how long before its token's end a client is asked for a fresh one.
 const expiryNotice = time.Minute
 
-// A term is what is due for a session's rights. Guarded by room.mu.
+// A term has the times at which something is due for a session's rights. Guarded by room.mu.
 type term struct {
 	notice  time.Time // ask for a fresh token; zero: never, or done
 	until   time.Time // the session ends; zero: never
@@ -58,7 +58,7 @@ func (s *session) plan() {
 	s.due.Store(due)
 }
 
-// tickRights does what is due for the sessions of a connection.
+// tickRights does the due upkeep of the rights of a connection's sessions.
 func (c *conn) tickRights(now time.Time) {
 	var due []*session
 	c.mu.Lock()
@@ -75,7 +75,7 @@ func (c *conn) tickRights(now time.Time) {
 
 func passed(t, now time.Time) bool { return !t.IsZero() && !now.Before(t) }
 
-// upkeep does what is due for a session's rights.
+// upkeep announces, rechecks or ends a session's rights, as its term says.
 func (s *session) upkeep(now time.Time) {
 	expired, recheck := false, false
 	s.room.do(func() {
@@ -185,12 +185,12 @@ func (s *session) hand(g auth.Grant) {
 		s.disarm()
 	case was < writeMode && g.Mode >= writeMode:
 		s.refusals = 0
-		s.ask(false) // what it could not write so far
+		s.ask(false) // for the edits that it could not write so far
 	}
 }
 
-// disarm drops what a session that may no longer write has sent and the log does not have: only what is on its way there
-// already will be stored. Callers hold the room's lock.
+// disarm drops the held updates of a session that may no longer write: only updates already on their way to the log will be
+// stored. Callers hold the room's lock.
 func (s *session) disarm() {
 	if len(s.held) > 0 {
 		s.room.holders--
