@@ -22,7 +22,6 @@ func newScene(now time.Time) *scene {
 }
 
 func me(s *scene) *owner     { return s.me }
-func old(s *scene) *owner    { return s.old }
 func newer(s *scene) *owner  { return s.newer }
 func nobody(s *scene) *owner { return nil }
 

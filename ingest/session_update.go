@@ -23,7 +23,7 @@ func (s *session) update(step uint64, b []byte, kind ackKind) error {
 	var pause time.Duration
 	s.room.do(func() {
 		if !s.left && s.room.failed == nil {
-			end, wait = s.updateLocked(step, u, kind)
+			wait, end = s.updateLocked(step, u, kind)
 		}
 		pause, s.pause = s.pause, 0
 	})
@@ -46,9 +46,9 @@ func (s *session) update(step uint64, b []byte, kind ackKind) error {
 	return nil
 }
 
-// updateLocked takes a parsed update. It returns why the session ends, and what to
-// wait for before the next. Callers hold the room's lock.
-func (s *session) updateLocked(step uint64, u *yjs.Update, kind ackKind) (end error, wait <-chan struct{}) {
+// updateLocked takes a parsed update. It returns what to wait for before the next,
+// and why the session ends. Callers hold the room's lock.
+func (s *session) updateLocked(step uint64, u *yjs.Update, kind ackKind) (wait <-chan struct{}, end error) {
 	r := s.room
 	earns := true
 	if step == yjs.SyncStep2 {
@@ -82,7 +82,7 @@ func (s *session) updateLocked(step uint64, u *yjs.Update, kind ackKind) (end er
 	if ch := r.commit.crowded(r.srv.limits.RoomBytes); ch != nil {
 		wait = ch
 	}
-	return end, wait
+	return wait, end
 }
 
 // accepted has the room accept an update. One that makes it panic ends its sender,

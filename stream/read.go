@@ -71,15 +71,6 @@ func (l *Log) erasedAfter(ctx context.Context, doc Doc, have Seq) (bool, error) 
 	return v.readable >= v.counted, err
 }
 
-func (l *Log) lastRecord(ctx context.Context, s *shard, path string) (Record, bool, error) {
-	m, ok, err := l.jet.LeaderGet(ctx, s.stream, jet.GetRequest{LastFor: s.no.Subject(name.Log, path)})
-	if err != nil || !ok {
-		return Record{}, false, err
-	}
-	r, err := recordOf(m)
-	return r, err == nil, err
-}
-
 // RecordAt reads one record of the document from the leader: the first with a sequence of at least from.
 func (l *Log) RecordAt(ctx context.Context, doc Doc, from Seq) (Record, bool, error) {
 	path := doc.Path()
