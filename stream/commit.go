@@ -59,6 +59,8 @@ type shard struct {
 	oldest      atomic.Int64  // unix nanoseconds since when something waits for its acknowledgement; 0: nothing does
 	checking    atomic.Bool   // the connection was away: appends wait until the stream's end is verified
 	highest     atomic.Uint64 // sequence known to be stored
+	passed      atomic.Uint64 // highest sequence that came by on the live feed; written by the feed's goroutine alone
+	movedAt     atomic.Int64  // unix nanoseconds at which the live feed brought a record of the shard last
 	marked      atomic.Uint64 // sequence that the mark has
 	epoch       atomic.Uint64
 	lostEnd     atomic.Pointer[string] // the note of the last lost end, for Health; nil: none

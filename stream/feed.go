@@ -15,6 +15,8 @@ const (
 	softDepth = 4096  // awareness and custom messages
 	burst     = 512   // messages applied before the sinks are flushed
 	ackRule   = 100 * time.Millisecond
+	fewAwait  = 8           // as many acknowledged records on their way are no load: a feed that is silent then has lost them
+	loadRule  = time.Second // the silence that counts as a loss where more are on their way
 )
 
 // feed delivers the live messages of some of the shards: one goroutine for any number of open documents. Records and soft
@@ -39,11 +41,34 @@ type feed struct {
 	drop  func(subject string) bool // for tests: loses the message
 }
 
-// expectation: t is at seq by then, or the message was lost.
+// expectation: seq is stored and t has not seen it. At by, the feed looks whether it was lost.
 type expectation struct {
-	t   *Tail
-	seq Seq
-	by  time.Time
+	t     *Tail
+	seq   Seq
+	since time.Time
+	by    time.Time
+}
+
+// lost reports whether the record of e was lost, as opposed to being on its way. A shard's live records arrive in the order of
+// their sequences, so a later one of any document proves the loss. Without one, silence does: a feed that moves is not silent,
+// and a record that is held back until it is on disk is not missing. Slowness must not ask for repairs, whose reads are what
+// the commits wait for.
+func (e *expectation) lost(now time.Time, await int) bool {
+	if e.t.seq.Load() >= uint64(e.seq) || e.t.behind() {
+		return false
+	}
+	s := e.t.shard
+	if s.passed.Load() > uint64(e.seq) {
+		return true
+	}
+	silence := now.Sub(e.since)
+	if moved := time.Unix(0, s.movedAt.Load()); moved.After(e.since) {
+		silence = now.Sub(moved)
+	}
+	if await <= fewAwait {
+		return silence >= ackRule
+	}
+	return silence >= loadRule
 }
 
 func newFeed(l *Log) *feed {
@@ -120,6 +145,8 @@ func (f *feed) record(m *nats.Msg) {
 		return
 	}
 	f.l.m.liveRecords.Inc()
+	t.shard.passed.Store(max(t.shard.passed.Load(), uint64(r.Seq)))
+	t.shard.movedAt.Store(time.Now().UnixNano())
 	if t.live(r) {
 		f.dirty = append(f.dirty, t)
 	}
@@ -142,7 +169,8 @@ func (f *feed) softMsg(m *nats.Msg) {
 // expect notes that seq is stored and must arrive within ackRule.
 func (f *feed) expect(t *Tail, seq Seq) {
 	f.expMu.Lock()
-	f.expected = append(f.expected, expectation{t, seq, time.Now().Add(ackRule)})
+	now := time.Now()
+	f.expected = append(f.expected, expectation{t, seq, now, now.Add(ackRule)})
 	first := len(f.expected) == 1
 	f.expMu.Unlock()
 	if first {
@@ -153,20 +181,33 @@ func (f *feed) expect(t *Tail, seq Seq) {
 // overdue repairs the tails whose acknowledged record did not come by, and returns when to look again.
 func (f *feed) overdue(now time.Time) (next time.Duration, some bool) {
 	f.expMu.Lock()
-	var late, again []*Tail
-	i := 0
-	for ; i < len(f.expected) && !f.expected[i].by.After(now); i++ {
-		e := f.expected[i]
-		if e.t.Seq() < e.seq {
-			late = append(late, e.t)
-		} else {
-			again = append(again, e.t)
-		}
+	i, await := 0, len(f.expected)
+	for i < len(f.expected) && !f.expected[i].by.After(now) {
+		i++
 	}
+	due := append([]expectation(nil), f.expected[:i]...)
 	n := copy(f.expected, f.expected[i:])
 	clear(f.expected[n:])
 	f.expected = f.expected[:n]
 	f.expMu.Unlock()
+	var late, again []*Tail
+	var wait []expectation
+	for _, e := range due { // without expMu: a sink, which holds its tail's lock, may note an expectation
+		switch {
+		case e.t.Seq() >= e.seq || e.t.closed.Load():
+			again = append(again, e.t)
+		case e.lost(now, await):
+			late = append(late, e.t)
+		default:
+			e.by = now.Add(ackRule)
+			wait = append(wait, e)
+		}
+	}
+	if len(wait) > 0 {
+		f.expMu.Lock()
+		f.expected = append(f.expected, wait...)
+		f.expMu.Unlock()
+	}
 	for _, t := range late {
 		t.awaiting.Store(false)
 		t.repair("ack")

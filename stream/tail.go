@@ -195,6 +195,13 @@ func (t *Tail) Expect(seq Seq) {
 // Check compares with the head soon, and reads what the Tail has missed.
 func (t *Tail) Check() { t.repair("head") }
 
+// behind reports whether live records are kept back: until they are on disk, or until a repair that is under way ends.
+func (t *Tail) behind() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.filling
+}
+
 // Close ends it. One call of the sink may be under way, or just about to be made, when Close returns.
 func (t *Tail) Close() {
 	if t.closed.Swap(true) {

@@ -491,3 +491,34 @@ func TestMessagesByHandOnTheLiveFeedAreNothing(t *testing.T) {
 	eventually(t, "the true record", func() bool { return s.len() == 1 })
 	sameAsLog(t, l, "d", s)
 }
+
+// Slowness is no loss: what is on its way, or held back until it is on disk, is not read again.
+func TestALossIsProvenByALaterRecordOrBySilence(t *testing.T) {
+	now := time.Now()
+	for _, c := range []struct {
+		name    string
+		passed  uint64        // sequence of the shard that came by
+		moved   time.Duration // since the feed brought something
+		waited  time.Duration // since the acknowledgement
+		await   int           // records that are on their way
+		filling bool
+		want    bool
+	}{
+		{"a later record came by", 8, 0, ackRule, 1000, false, true},
+		{"only earlier ones came by, just now", 6, time.Millisecond, ackRule, 1, false, false},
+		{"few are on their way and nothing came", 6, time.Minute, ackRule, 1, false, true},
+		{"many are on their way and nothing came for a moment", 6, 2 * ackRule, 2 * ackRule, 1000, false, false},
+		{"many are on their way and nothing came for long", 6, loadRule, loadRule, 1000, false, true},
+		{"many are on their way and the feed moves", 6, ackRule, time.Minute, 1000, false, false},
+		{"the tail holds it back", 8, time.Minute, time.Minute, 1, true, false},
+	} {
+		tl := &Tail{shard: &shard{}, filling: c.filling}
+		tl.seq.Store(5)
+		tl.shard.passed.Store(c.passed)
+		tl.shard.movedAt.Store(now.Add(-c.moved).UnixNano())
+		e := expectation{t: tl, seq: 7, since: now.Add(-c.waited)}
+		if got := e.lost(now, c.await); got != c.want {
+			t.Errorf("%s: got lost %v, want %v", c.name, got, c.want)
+		}
+	}
+}
