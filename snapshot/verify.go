@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"yjet/internal/yjs"
@@ -107,172 +108,230 @@ func (s *verifier) VerifyDoc(ctx context.Context, doc stream.Doc) (Verified, err
 }
 
 // verifyOnce returns the head it looked at. Without replay the bytes and counters are checked and the states are not compared.
-func (s *verifier) verifyOnce(ctx context.Context, doc stream.Doc, replay bool) (v Verified, h *head, err error) {
-	fault := func(format string, args ...any) error {
-		return fmt.Errorf("%w: document %q: %w", ErrVerify, doc, fmt.Errorf(format, args...))
+func (s *verifier) verifyOnce(ctx context.Context, doc stream.Doc, replay bool) (Verified, *head, error) {
+	c := check{verifier: s, doc: doc, v: Verified{Docs: 1}}
+	err := c.read(ctx)
+	if err == nil && c.h != nil {
+		err = c.snapshot(ctx)
 	}
-	v.Docs = 1
-	blobs, err := s.log.Blobs().List(ctx, doc)
-	if err != nil {
-		return v, nil, err
+	if err == nil {
+		err = c.overlap()
 	}
-	h, _, err = s.snapHead(ctx, doc)
-	if errors.Is(err, errDamaged) {
-		return v, nil, fault("snapshot head: %w", err)
-	} else if err != nil {
-		return v, nil, err
+	if err == nil {
+		err = c.count()
 	}
-	// The log after the head: what is folded meanwhile is still in one of them.
-	target, err := s.log.Head(ctx, doc)
-	if err != nil {
-		return v, h, err
+	if err == nil {
+		err = c.states(ctx, replay)
 	}
-	var log []stream.Record
-	for r, err := range s.log.Replay(ctx, doc, 0, target) {
-		if err != nil {
-			return v, h, err
-		}
-		log = append(log, r)
-	}
-	if n := len(log); n == 0 && (target > 0 || h != nil) || n > 0 && log[n-1].Seq != target {
-		return v, h, fault("the log does not reach its head %d", target)
-	}
-
-	var base, state []byte
-	var packed []stream.Record
-	check := stream.Checker{}
-	known := make(map[stream.Seq]bool)
-	var upto stream.Seq
-	if h != nil {
-		upto = h.upto
-		v.Snapshots = 1
-		v.StateBytes = int64(h.info.Bytes)
-		if upto > target {
-			return v, h, fault("the snapshot covers %d and the log ends at %d", upto, target)
-		}
-		if h.epoch > s.log.Epoch(doc) {
-			return v, h, fault("the snapshot's epoch is %d, the shard's %d", h.epoch, s.log.Epoch(doc))
-		}
-		if state, err = s.state(ctx, h); err != nil {
-			return v, h, fault("snapshot: %w", err)
-		}
-		for _, hole := range h.info.Holes {
-			known[hole.Seq] = true
-		}
-		check.Partial = h.info.Horizon > 0
-		from := h.info.Horizon
-		for _, seg := range h.info.History {
-			if seg.From <= from {
-				return v, h, fault("history: segment %s begins at %d, and %d came before", seg.Subject, seg.From, from)
-			}
-			recs, err := s.segment(ctx, seg)
-			if err != nil {
-				return v, h, fault("history: %w", err)
-			}
-			packed = append(packed, recs...)
-			from = seg.To
-			v.Segments++
-		}
-		if h.info.Horizon < upto && from != upto {
-			return v, h, fault("history ends at %d, the snapshot covers %d", from, upto)
-		}
-		if h.info.Horizon == 0 && uint64(len(packed)) != h.info.Records {
-			return v, h, fault("history has %d records, want %d", len(packed), h.info.Records)
-		}
-		named := h.names()
-		for _, b := range blobs {
-			if !named[b] {
-				v.Orphans++
-			}
-		}
-	}
-	// What is in the log and in the history too must be the same record.
-	k := 0
-	for len(log) > 0 && log[0].Seq <= upto {
-		for k < len(packed) && packed[k].Seq < log[0].Seq {
-			k++
-		}
-		if h.info.Horizon == 0 || log[0].Seq > h.info.Horizon {
-			lost := known[log[0].Seq] && !log[0].Intact()
-			if !lost && (k == len(packed) || packed[k].Seq != log[0].Seq || !bytes.Equal(packed[k].Update, log[0].Update) || packed[k].Sum != log[0].Sum) {
-				return v, h, fault("record %d of the log is not the one in the history", log[0].Seq)
-			}
-		}
-		log = log[1:]
-	}
-	v.Packed, v.Tail = len(packed), len(log)
-	v.Records = len(packed) + len(log)
-	for i, r := range append(packed, log...) {
-		if _, err := check.Add(r); err != nil {
-			if !known[r.Seq] {
-				return v, h, fault("%w", err)
-			}
-			v.KnownHoles++
-		}
-		v.UpdateBytes += int64(len(r.Update))
-		if i == len(packed)-1 {
-			for _, c := range check.Counters(time.Time{}) {
-				if w, ok := h.info.Writers[fmt.Sprintf("%016x", c.Writer)]; ok && w.N != c.N && h.info.Horizon == 0 {
-					return v, h, fault("writer %016x counts %d in the snapshot and %d in the history", c.Writer, w.N, c.N)
-				}
-			}
-		}
-	}
-	v.Outside, v.Duplicate = check.Outside, check.Duplicates
-	packedGood, bad1 := decodable(packed)
-	tailGood, bad2 := decodable(log)
-	v.Quarantined = bad1 + bad2
-	if h != nil {
-		v.Folds = len(h.info.Folds)
-	}
-	for i := 0; h != nil && i < len(h.info.Folds); i++ {
-		f := &h.info.Folds[i]
-		fold, err := s.getState(ctx, f.Parts, f.Bytes, f.Sum)
-		if err != nil {
-			return v, h, fault("fold at %d: %w", f.Upto, err)
-		}
-		if f.Upto == h.info.Horizon {
-			base = fold
-		} else if replay && f.Upto > h.info.Horizon {
-			var until [][]byte
-			for k := range packed {
-				if packed[k].Seq <= f.Upto {
-					until = append(until, packed[k].Update)
-				}
-			}
-			until, _ = decodable2(until)
-			if err := sameDocument(fold, withBase(base, until)); err != nil {
-				return v, h, fault("fold at %d and replay from zero: %w", f.Upto, err)
-			}
-		}
-	}
-	if h == nil || !replay {
-		if replay {
-			if _, err := yjs.OpenDocument(yjs.DocumentOptions{}, tailGood...); err != nil {
-				return v, h, fault("replay from zero: %w", err)
-			}
-		}
-		return v, h, nil
-	}
-	if h.info.Horizon == upto && base == nil {
-		base = state // nothing else is kept
-	}
-	if err := s.sameAfter(ctx, doc, state, withBase(base, packedGood), tailGood); err != nil {
-		return v, h, fault("snapshot + tail and replay from zero: %w", err)
-	}
-	return v, h, nil
+	return c.v, c.h, err
 }
 
-func decodable2(updates [][]byte) (good [][]byte, bad int) {
-	var u yjs.Update
-	for _, b := range updates {
-		if u.Parse(b, stored) != nil {
-			bad++
-			continue
-		}
-		good = append(good, b)
+// check is one look at one document: what was read of it, and what was counted so far.
+type check struct {
+	*verifier
+	doc    stream.Doc
+	v      Verified
+	h      *head           // nil: there is no snapshot
+	blobs  []string        // subjects of all blobs of the document
+	log    []stream.Record // what the log holds up to its head; after overlap: what it holds past the snapshot
+	packed []stream.Record // what the history segments hold
+	state  []byte          // of the snapshot
+	known  map[stream.Seq]bool
+}
+
+func (c *check) fault(format string, args ...any) error {
+	return fmt.Errorf("%w: document %q: %w", ErrVerify, c.doc, fmt.Errorf(format, args...))
+}
+
+// upto is the last record that the snapshot covers.
+func (c *check) upto() stream.Seq {
+	if c.h == nil {
+		return 0
 	}
-	return good, bad
+	return c.h.upto
+}
+
+// horizon is the last record that no segment holds any more.
+func (c *check) horizon() stream.Seq {
+	if c.h == nil {
+		return 0
+	}
+	return c.h.info.Horizon
+}
+
+// read reads the head and then the log: what is folded meanwhile is still in one of them.
+func (c *check) read(ctx context.Context) (err error) {
+	if c.blobs, err = c.verifier.log.Blobs().List(ctx, c.doc); err != nil {
+		return err
+	}
+	c.h, _, err = c.snapHead(ctx, c.doc)
+	if errors.Is(err, errDamaged) {
+		c.h = nil
+		return c.fault("snapshot head: %w", err)
+	} else if err != nil {
+		return err
+	}
+	target, err := c.verifier.log.Head(ctx, c.doc)
+	if err != nil {
+		return err
+	}
+	for r, err := range c.verifier.log.Replay(ctx, c.doc, 0, target) {
+		if err != nil {
+			return err
+		}
+		c.log = append(c.log, r)
+	}
+	if n := len(c.log); n == 0 && (target > 0 || c.h != nil) || n > 0 && c.log[n-1].Seq != target {
+		return c.fault("the log does not reach its head %d", target)
+	}
+	if c.upto() > target {
+		return c.fault("the snapshot covers %d and the log ends at %d", c.upto(), target)
+	}
+	return nil
+}
+
+// snapshot reads the snapshot's state and its history, and holds both against the head.
+func (c *check) snapshot(ctx context.Context) (err error) {
+	h := c.h
+	c.v.Snapshots = 1
+	c.v.StateBytes = int64(h.info.Bytes)
+	c.v.Folds = len(h.info.Folds)
+	if epoch := c.verifier.log.Epoch(c.doc); h.epoch > epoch {
+		return c.fault("the snapshot's epoch is %d, the shard's %d", h.epoch, epoch)
+	}
+	if c.state, err = c.verifier.state(ctx, h); err != nil {
+		return c.fault("snapshot: %w", err)
+	}
+	c.known = make(map[stream.Seq]bool, len(h.info.Holes))
+	for _, hole := range h.info.Holes {
+		c.known[hole.Seq] = true
+	}
+	from := h.info.Horizon
+	for _, seg := range h.info.History {
+		if seg.From <= from {
+			return c.fault("history: segment %s begins at %d, and %d came before", seg.Subject, seg.From, from)
+		}
+		recs, err := c.segment(ctx, seg)
+		if err != nil {
+			return c.fault("history: %w", err)
+		}
+		c.packed = append(c.packed, recs...)
+		from = seg.To
+		c.v.Segments++
+	}
+	if h.info.Horizon < h.upto && from != h.upto {
+		return c.fault("history ends at %d, the snapshot covers %d", from, h.upto)
+	}
+	if h.info.Horizon == 0 && uint64(len(c.packed)) != h.info.Records {
+		return c.fault("history has %d records, want %d", len(c.packed), h.info.Records)
+	}
+	named := h.names()
+	for _, b := range c.blobs {
+		if !named[b] {
+			c.v.Orphans++
+		}
+	}
+	return nil
+}
+
+// overlap checks that what is both in the log and in the history is the same record, and leaves the log's records past the snapshot.
+func (c *check) overlap() error {
+	k := 0
+	for len(c.log) > 0 && c.log[0].Seq <= c.upto() {
+		r := c.log[0]
+		for k < len(c.packed) && c.packed[k].Seq < r.Seq {
+			k++
+		}
+		if c.horizon() == 0 || r.Seq > c.horizon() {
+			lost := c.known[r.Seq] && !r.Intact()
+			if !lost && (k == len(c.packed) || c.packed[k].Seq != r.Seq || !bytes.Equal(c.packed[k].Update, r.Update) || c.packed[k].Sum != r.Sum) {
+				return c.fault("record %d of the log is not the one in the history", r.Seq)
+			}
+		}
+		c.log = c.log[1:]
+	}
+	return nil
+}
+
+// count checks the sums and the writers' counters of all records.
+func (c *check) count() error {
+	v := &c.v
+	v.Packed, v.Tail = len(c.packed), len(c.log)
+	v.Records = len(c.packed) + len(c.log)
+	sums := stream.Checker{Partial: c.horizon() > 0}
+	add := func(records []stream.Record) error {
+		for _, r := range records {
+			if _, err := sums.Add(r); err != nil {
+				if !c.known[r.Seq] {
+					return c.fault("%w", err)
+				}
+				v.KnownHoles++
+			}
+			v.UpdateBytes += int64(len(r.Update))
+		}
+		return nil
+	}
+	if err := add(c.packed); err != nil {
+		return err
+	}
+	if len(c.packed) > 0 && c.horizon() == 0 {
+		for _, n := range sums.Counters(time.Time{}) {
+			if w, ok := c.h.info.Writers[fmt.Sprintf("%016x", n.Writer)]; ok && w.N != n.N {
+				return c.fault("writer %016x counts %d in the snapshot and %d in the history", n.Writer, w.N, n.N)
+			}
+		}
+	}
+	if err := add(c.log); err != nil {
+		return err
+	}
+	v.Outside, v.Duplicate = sums.Outside, sums.Duplicates
+	return nil
+}
+
+// states checks that every fold is readable and, with replay, that it holds what its records make, and that the snapshot does.
+func (c *check) states(ctx context.Context, replay bool) error {
+	packed, bad1 := decodable(c.packed)
+	tail, bad2 := decodable(c.log)
+	c.v.Quarantined = bad1 + bad2
+	if c.h == nil {
+		if !replay {
+			return nil
+		}
+		if _, err := yjs.OpenDocument(yjs.DocumentOptions{}, tail...); err != nil {
+			return c.fault("replay from zero: %w", err)
+		}
+		return nil
+	}
+	var base []byte
+	for i := range c.h.info.Folds {
+		f := &c.h.info.Folds[i]
+		fold, err := c.getState(ctx, f.Parts, f.Bytes, f.Sum)
+		if err != nil {
+			return c.fault("fold at %d: %w", f.Upto, err)
+		}
+		if f.Upto == c.horizon() {
+			base = fold
+		} else if replay && f.Upto > c.horizon() {
+			end := slices.IndexFunc(c.packed, func(r stream.Record) bool { return r.Seq > f.Upto })
+			if end < 0 {
+				end = len(c.packed)
+			}
+			until, _ := decodable(c.packed[:end])
+			if err := sameDocument(fold, withBase(base, until)); err != nil {
+				return c.fault("fold at %d and replay from zero: %w", f.Upto, err)
+			}
+		}
+	}
+	if !replay {
+		return nil
+	}
+	if c.horizon() == c.upto() && base == nil {
+		base = c.state // nothing else is kept
+	}
+	if err := c.sameAfter(ctx, c.doc, c.state, withBase(base, packed), tail); err != nil {
+		return c.fault("snapshot + tail and replay from zero: %w", err)
+	}
+	return nil
 }
 
 // sameAfter compares snapshot + tail with replay + tail.

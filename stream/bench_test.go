@@ -84,7 +84,7 @@ func BenchmarkAppendToTail(b *testing.B) {
 		b.Run(mode, func(b *testing.B) {
 			l := benchLog(b, mode)
 			s := chanSink{make(chan Seq, 16)}
-			tl, err := l.Tail(within(b, 10*time.Second), "d", LogOnly(l), s)
+			tl, err := l.Tail(within(b, 10*time.Second), "d", logOnly{l}, s)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -218,7 +218,7 @@ func sameAsLog(t testing.TB, l *Log, doc Doc, s *sink) {
 func tail(t testing.TB, l *Log, doc Doc) (*Tail, *sink) {
 	t.Helper()
 	s := &sink{t: t}
-	tl, err := l.Tail(within(t, 30*time.Second), doc, LogOnly(l), s)
+	tl, err := l.Tail(within(t, 30*time.Second), doc, logOnly{l}, s)
 	if err != nil {
 		t.Fatalf("tail %q: %v", doc, err)
 	}
@@ -243,4 +243,28 @@ func value(m prometheus.Metric) float64 {
 	var d dto.Metric
 	m.Write(&d)
 	return d.GetCounter().GetValue() + d.GetGauge().GetValue()
+}
+
+// logOnly is the Filler of a log without snapshots: everything is in the log, from its first record on.
+type logOnly struct{ l *Log }
+
+func (f logOnly) Fill(ctx context.Context, doc Doc, have Seq) (Filled, error) {
+	head, err := f.l.Head(ctx, doc)
+	if err != nil {
+		return Filled{}, err
+	}
+	out := Filled{Head: head}
+	if have >= head {
+		return out, nil
+	}
+	for r, err := range f.l.Replay(ctx, doc, have, head) {
+		if err != nil {
+			return Filled{}, err
+		}
+		out.Records = append(out.Records, r)
+	}
+	if n := len(out.Records); n == 0 || out.Records[n-1].Seq != head {
+		return Filled{}, fmt.Errorf("%w: %q ends before its head %d", ErrLost, doc, head)
+	}
+	return out, nil
 }

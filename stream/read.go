@@ -93,29 +93,3 @@ func (l *Log) Trim(ctx context.Context, doc Doc, keep Seq) error {
 	s := l.shardOf(path)
 	return l.jet.PurgeInTurn(ctx, s.stream, s.no.Subject(name.Log, path), keep)
 }
-
-// LogOnly is the Filler of a log without snapshots: everything is in the log, from its first record on.
-func LogOnly(l *Log) Filler { return logOnly{l} }
-
-type logOnly struct{ l *Log }
-
-func (f logOnly) Fill(ctx context.Context, doc Doc, have Seq) (Filled, error) {
-	head, err := f.l.Head(ctx, doc)
-	if err != nil {
-		return Filled{}, err
-	}
-	out := Filled{Head: head}
-	if have >= head {
-		return out, nil
-	}
-	for r, err := range f.l.Replay(ctx, doc, have, head) {
-		if err != nil {
-			return Filled{}, err
-		}
-		out.Records = append(out.Records, r)
-	}
-	if n := len(out.Records); n == 0 || out.Records[n-1].Seq != head {
-		return Filled{}, fmt.Errorf("%w: %q ends before its head %d", ErrLost, doc, head)
-	}
-	return out, nil
-}
