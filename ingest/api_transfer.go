@@ -56,6 +56,10 @@ func (a *api) postImport(w http.ResponseWriter, r *http.Request, doc stream.Doc,
 			return nil
 		}
 	}
+	if err := a.countImport(r, doc, g); err != nil {
+		a.failHistory(w, doc, err)
+		return
+	}
 	done, err := a.o.Snapshots.Import(r.Context(), doc, &eager{r.Body, http.NewResponseController(w)}, o)
 	if err != nil {
 		a.failHistory(w, doc, err)
@@ -64,4 +68,12 @@ func (a *api) postImport(w http.ResponseWriter, r *http.Request, doc stream.Doc,
 	a.hintClosed(doc, done.Last, done.Records)
 	a.log.Info("document imported", "doc", string(doc), "user", g.User, "records", done.Records)
 	writeJSON(w, http.StatusCreated, map[string]any{"doc": doc, "records": done.Records, "versions": done.Versions, "seq": done.Last})
+}
+
+// countImport counts a document that an import begins.
+func (a *api) countImport(r *http.Request, doc stream.Doc, g auth.Grant) error {
+	if head, err := a.o.Log.Head(r.Context(), doc); err != nil || head > 0 {
+		return err
+	}
+	return a.countNew(r, g)
 }

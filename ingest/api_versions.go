@@ -106,6 +106,10 @@ func (a *api) postCopy(w http.ResponseWriter, r *http.Request, doc stream.Doc, _
 	}
 	// The rights on the new name are asked for like those on any other.
 	a.withDoc(w, r, in.To, auth.ReadWrite, func(w http.ResponseWriter, r *http.Request, to stream.Doc, g auth.Grant) {
+		if err := a.countNew(r, g); err != nil {
+			a.failHistory(w, to, err)
+			return
+		}
 		ctx, cancel := context.WithTimeout(r.Context(), a.limits.AppendWait)
 		defer cancel()
 		seq, err := a.o.Snapshots.Copy(ctx, doc, m, to, g.User, a.node+".http")

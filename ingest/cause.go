@@ -10,6 +10,7 @@ import (
 	"yjet/auth"
 	"yjet/ingest/outbound"
 	"yjet/internal/yjs"
+	"yjet/snapshot"
 	"yjet/stream"
 )
 
@@ -68,6 +69,7 @@ var (
 	causeNotLoaded       = &cause{reason: "load-unavailable", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
 	causeQueueFull       = &cause{reason: "too-much-before-authentication", http: http.StatusRequestEntityTooLarge, party: 4413, yws: 4413, hp: 4205}
 	causeRender          = &cause{reason: "too-large-to-render", http: http.StatusUnprocessableEntity}
+	causeVersions        = &cause{reason: "too-many-versions", http: http.StatusConflict}
 	causeNoType          = &cause{reason: "no-such-type", http: http.StatusNotFound}
 
 	// How a client's own going looks. Clean: its close frame came.
@@ -102,6 +104,8 @@ func causeOf(err error) *cause {
 		return causeNotLoaded
 	case errors.Is(err, stream.ErrName):
 		return causeName
+	case errors.Is(err, snapshot.ErrVersions):
+		return causeVersions
 	case errors.Is(err, stream.ErrTooLarge), errors.Is(err, yjs.ErrUnsplittable):
 		return causeTooLarge
 	case errors.Is(err, stream.ErrErased):
@@ -160,6 +164,7 @@ var sentences = map[*cause]string{
 	causeStorage:         "updates cannot be stored at the moment: try again later",
 	causeNeverAuth:       "nothing came that says who connects, or to what",
 	causeRender:          "written out in this form, the document is larger or nests deeper than the server takes: ask for the update itself",
+	causeVersions:        "the document has as many named versions as this server allows: delete one first",
 	causeNoType:          "the document has no type of this name",
 }
 

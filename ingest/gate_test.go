@@ -129,7 +129,7 @@ func TestReasonsOfLimitsAreInTheDocs(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, cs := range []*cause{causeTooLarge, causeNeverAuth, causeFull, causeTooManyOpen, causeLoadQueue, causeDocumentCrowded, causeServerFull,
-		causeAddressFull, causeUserFull, causeUserDocuments, causeAddressRate, causeNewDocuments, causeSlow, causeExpired, causeToken,
+		causeAddressFull, causeUserFull, causeUserDocuments, causeAddressRate, causeNewDocuments, causeVersions, causeSlow, causeExpired, causeToken,
 		causeInboundFull, causeNoMemory} {
 		if !bytes.Contains(page, []byte("`"+cs.reason+"`")) {
 			t.Errorf("docs/operate.md does not name the reason %q", cs.reason)

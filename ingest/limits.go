@@ -46,6 +46,7 @@ type Limits struct {
 	NewDocuments    float64       // documents begun a minute by one user, or from one address without a user, default 120
 	Documents       int           // open documents, default 10,000
 	UserDocuments   int           // documents one user has open, default 1,000
+	Versions        int           // named versions of one document, default 200; for whoever opens the snapshot store
 	Loads           int           // documents loading at once, default 32
 	LoadWait        time.Duration // waiting for and loading a document, default 30 s
 	IdleUnload      time.Duration // a room without sessions is kept so long, default 30 s
@@ -65,6 +66,7 @@ func set[T int | float64 | time.Duration](p *T, v T) {
 // withDefaults fills zero fields (limits as in the README).
 func (l Limits) withDefaults() Limits {
 	set(&l.Message, 16<<20)
+	set(&l.Versions, 200)
 	set(&l.FirstMessage, 1<<20)
 	set(&l.FirstWait, 10*time.Second)
 	set(&l.SilentWait, time.Second)

@@ -28,8 +28,11 @@ type Options struct {
 	// OrphanAge is how old a blob that no head names must be before the sweep removes it; 0 means an hour. A fold that is
 	// under way names what it writes within minutes.
 	OrphanAge time.Duration
-	Log       *slog.Logger          // nil: slog.Default
-	Metrics   prometheus.Registerer // nil: none
+	// MaxVersions is how many named versions one document may have; 0 means 200. Versions of one record share a state, others have
+	// one each.
+	MaxVersions int
+	Log         *slog.Logger          // nil: slog.Default
+	Metrics     prometheus.Registerer // nil: none
 }
 
 var (
@@ -134,6 +137,9 @@ func New(log *stream.Log, o Options) *Store {
 	}
 	if o.OrphanAge <= 0 {
 		o.OrphanAge = time.Hour
+	}
+	if o.MaxVersions <= 0 {
+		o.MaxVersions = 200
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()

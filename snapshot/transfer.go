@@ -9,7 +9,10 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"yjet/internal/yjs"
 	"yjet/stream"
@@ -147,8 +150,8 @@ var ErrTransfer = errors.New("snapshot: not a whole export")
 
 // ImportOptions say how a file is taken in.
 type ImportOptions struct {
-	// User and Conn are who imports. KeepUsers writes the users of the file's records instead: only for somebody who may speak for
-	// all of them.
+	// User and Conn say who imports. KeepUsers writes the users of the file's records and versions instead: only for somebody
+	// who may speak for all of them.
 	User, Conn string
 	KeepUsers  bool
 	// Merge also takes the file into a document that exists; its records come after those that are there.
@@ -173,6 +176,8 @@ const (
 	// importFold is how many bytes of updates are appended before they are folded: whoever opens the document reads those that
 	// are not, all at once.
 	importFold = 32 << 20
+	// maxMerged is the highest number of merged updates that a record of a file is believed. Rooms merge 1,000 at the most.
+	maxMerged = 1000
 )
 
 // Import appends the records of a file that Export wrote, each with its original time, and names its versions again. ErrNotNew:
@@ -224,100 +229,145 @@ func (im *importer) alone(ctx context.Context) error {
 	return nil
 }
 
+// run reads the file line by line and takes each in.
 func (im *importer) run(r io.Reader) (Imported, error) {
-	s, ctx, doc := im.s, im.ctx, im.doc
-	in := bufio.NewReaderSize(r, 64<<10)
-	erased, err := s.Erased(ctx, doc)
-	if err != nil {
+	if err := im.begin(); err != nil {
 		return im.done, err
 	}
-	if im.o.Merge {
-		if err := s.holds(ctx, doc, &im.have); err != nil {
-			return im.done, err
-		}
-		if im.done.Last, err = s.log.Head(ctx, doc); err != nil {
-			return im.done, err
-		}
-	}
-	var last stream.Seq
-	for n := 1; ; n++ {
-		fail := func(what string, args ...any) (Imported, error) {
-			return im.done, fmt.Errorf("%w: line %d: %s", ErrTransfer, n, fmt.Sprintf(what, args...))
-		}
-		b, err := readLine(in, s.log.MaxUpdate()*3+1<<20)
+	in := bufio.NewReaderSize(r, 64<<10)
+	for im.line = 1; ; im.line++ {
+		b, err := readLine(in, im.s.log.MaxUpdate()*3+1<<20)
 		if err != nil {
-			return fail("the file ends before its last line (%v)", err)
+			return im.done, im.fail("the file ends before its last line (%v)", err)
 		}
 		var line transferLine
 		if err := json.Unmarshal(b, &line); err != nil {
-			return fail("%v", err)
+			return im.done, im.fail("%v", err)
 		}
 		switch {
-		case n == 1:
-			if line.Yjet != "document" {
-				return fail("not an export of a document")
-			}
-			if line.Format != transferVersion {
-				return fail("format %d, this program reads %d", line.Format, transferVersion)
-			}
+		case im.line == 1:
+			err = im.header(&line)
 		case line.End:
-			if err := im.flush(); err != nil {
-				return im.done, err
-			}
-			if line.Records != nil && *line.Records != im.records {
-				return fail("%d records, want %d", im.records, *line.Records)
-			}
-			return im.done, nil
+			return im.done, im.end(&line)
 		case line.Version != "":
-			if err := im.flush(); err != nil {
-				return im.done, err
-			}
-			at, ok := im.seqs[line.Seq]
-			if !ok {
-				continue // a moment older than the history that was kept
-			}
-			_, err := s.PutVersion(ctx, doc, line.Version, Moment{Seq: at}, line.User)
-			if err != nil && !errors.Is(err, ErrExists) {
-				return im.done, err
-			}
-			im.done.Versions++
+			err = im.version(&line)
 		default:
-			if line.Seq <= last && last != 0 {
-				return fail("record %d after record %d", line.Seq, last)
-			}
-			last = line.Seq
-			var u yjs.Update
-			if err := u.Parse(line.Update, stored); err != nil {
-				if line.Base {
-					return fail("%v", err)
-				}
-				im.skipped++ // it was quarantined where it came from
-				im.records++
-				continue
-			}
-			if erased.Refuses(&u) {
-				return im.done, fmt.Errorf("%w: line %d: %q was erased, and what it held may not come back under that name", ErrErased, n, doc)
-			}
-			known := im.o.Merge && im.have.Contains(&u)
-			if im.o.Check != nil && !known {
-				if err := im.o.Check(&u, &im.have); err != nil {
-					return im.done, fmt.Errorf("line %d: %w", n, err)
-				}
-			}
-			if im.o.Check != nil || im.o.Merge {
-				im.have.Add(&u)
-			}
-			if !line.Base {
-				im.records++
-			}
-			if known {
-				continue // nothing new, nothing logged
-			}
-			if err := im.add(line); err != nil {
-				return im.done, err
-			}
+			err = im.record(&line)
+		}
+		if err != nil {
+			return im.done, err
 		}
 	}
+}
+
+// fail says what is wrong with the line at hand.
+func (im *importer) fail(what string, args ...any) error {
+	return fmt.Errorf("%w: line %d: %s", ErrTransfer, im.line, fmt.Sprintf(what, args...))
+}
+
+// begin reads what the document's past has to say: what was erased, and with Merge what it holds.
+func (im *importer) begin() (err error) {
+	if im.erased, err = im.s.Erased(im.ctx, im.doc); err != nil || !im.o.Merge {
+		return err
+	}
+	if err = im.s.holds(im.ctx, im.doc, &im.have); err != nil {
+		return err
+	}
+	im.done.Last, err = im.s.log.Head(im.ctx, im.doc)
+	return err
+}
+
+func (im *importer) header(line *transferLine) error {
+	switch {
+	case line.Yjet != "document":
+		return im.fail("not an export of a document")
+	case line.Format != transferVersion:
+		return im.fail("format %d, this program reads %d", line.Format, transferVersion)
+	}
+	return nil
+}
+
+func (im *importer) end(line *transferLine) error {
+	if err := im.flush(); err != nil {
+		return err
+	}
+	if line.Records != nil && *line.Records != im.records {
+		return im.fail("%d records, want %d", im.records, *line.Records)
+	}
+	return nil
+}
+
+// version names a moment of the file again, in the name of whoever imports, unless they may speak for others.
+func (im *importer) version(line *transferLine) error {
+	if err := im.flush(); err != nil {
+		return err
+	}
+	at, ok := im.seqs[line.Seq]
+	if !ok {
+		return nil // a moment older than the history that was kept
+	}
+	if _, err := ParseMoment(line.Version, time.Now()); err == nil {
+		return im.fail("%q is a moment and cannot name a version", line.Version)
+	}
+	user := im.o.User
+	if im.o.KeepUsers {
+		user = line.User
+	}
+	_, err := im.s.PutVersion(im.ctx, im.doc, line.Version, Moment{Seq: at}, plain(user))
+	if errors.Is(err, ErrVersionName) {
+		return im.fail("%v", err)
+	}
+	if err != nil && !errors.Is(err, ErrExists) {
+		return err
+	}
+	im.done.Versions++
+	return nil
+}
+
+// record checks a record of the file and takes it in, unless the document has it.
+func (im *importer) record(line *transferLine) error {
+	if line.Seq <= im.last && im.last != 0 {
+		return im.fail("record %d after record %d", line.Seq, im.last)
+	}
+	im.last = line.Seq
+	var u yjs.Update
+	if err := u.Parse(line.Update, stored); err != nil {
+		if line.Base {
+			return im.fail("%v", err)
+		}
+		im.skipped++ // it was quarantined where it came from
+		im.records++
+		return nil
+	}
+	if im.erased.Refuses(&u) {
+		return fmt.Errorf("%w: line %d: %q was erased, and what it held may not come back under that name", ErrErased, im.line, im.doc)
+	}
+	known := im.o.Merge && im.have.Contains(&u)
+	if im.o.Check != nil && !known {
+		if err := im.o.Check(&u, &im.have); err != nil {
+			return fmt.Errorf("line %d: %w", im.line, err)
+		}
+	}
+	if im.o.Check != nil || im.o.Merge {
+		im.have.Add(&u)
+	}
+	if !line.Base {
+		im.records++
+	}
+	if known {
+		return nil // nothing new, nothing logged
+	}
+	return im.add(*line)
+}
+
+// plain makes a name from a file text of one line, as every verified name is.
+func plain(name string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, strings.ToValidUTF8(name, string(utf8.RuneError)))
 }
 
 type importer struct {
@@ -326,6 +376,9 @@ type importer struct {
 	doc     stream.Doc
 	o       ImportOptions
 	w       *stream.Writer
+	erased  *Erased
+	line    int        // of the file, from 1
+	last    stream.Seq // of the file's record before
 	begun   bool
 	batch   []stream.Entry
 	of      []stream.Seq // the batch's sequences in the file
@@ -341,12 +394,16 @@ type importer struct {
 // add takes a record of the file into the batch, in as many records as the log's size of messages demands. The first one of a new document
 // is stored at once: the document is this import's from then on.
 func (im *importer) add(line transferLine) error {
-	e := stream.Entry{User: im.o.User, Conn: im.o.Conn, Merged: line.Merged, Update: line.Update}
-	if im.o.KeepUsers {
-		e.User, e.Conn = line.User, line.Conn
+	e := stream.Entry{User: im.o.User, Conn: im.o.Conn, Update: line.Update}
+	if line.Merged <= maxMerged {
+		e.Merged = line.Merged
 	}
-	// A time in the future would hold all later records back from time travel, and the history from its age.
-	if line.Time != nil && !line.Time.After(time.Now()) {
+	if im.o.KeepUsers {
+		e.User, e.Conn = plain(line.User), plain(line.Conn)
+	}
+	// A time in the future would hold all later records back from time travel, and the history from its age; one before 1970 is
+	// none that a server wrote. Such a record has the time of the import.
+	if line.Time != nil && line.Time.Unix() >= 0 && !line.Time.After(time.Now()) {
 		e.Time = *line.Time
 	}
 	entries, err := Entries(e, im.s.log.MaxUpdate())

@@ -27,6 +27,9 @@ type Version struct {
 // ErrExists: the document has a version of that name.
 var ErrExists = errors.New("snapshot: a version of that name exists")
 
+// ErrVersions: the document has as many versions as Options.MaxVersions allows.
+var ErrVersions = errors.New("snapshot: too many versions")
+
 // ErrVersionName: a version's name is 1 to 100 bytes of UTF-8 without control characters.
 var ErrVersionName = errors.New("snapshot: bad version name: want 1 to 100 bytes of text")
 
@@ -109,6 +112,9 @@ func (s *versions) PutVersion(ctx context.Context, doc stream.Doc, name string, 
 	if st.Seq == 0 {
 		return Version{}, fmt.Errorf("%w: %q had no record at that moment", ErrNotFound, doc)
 	}
+	if err := s.mayName(ctx, doc, name); err != nil {
+		return Version{}, err
+	}
 	v := Version{Name: name, Seq: st.Seq, Time: st.Time.UTC(), User: user, Created: time.Now().UTC().Truncate(time.Millisecond)}
 	js, err := json.Marshal(v)
 	if err != nil {
@@ -124,6 +130,19 @@ func (s *versions) PutVersion(ctx context.Context, doc stream.Doc, name string, 
 		return Version{}, errors.Join(err, s.log.Meta().Delete(context.WithoutCancel(ctx), key))
 	}
 	return v, nil
+}
+
+// mayName refuses a name beyond Options.MaxVersions; names that are taken at the same moment may each pass it. A name that exists
+// passes: PutVersion has an error of its own for it.
+func (s *versions) mayName(ctx context.Context, doc stream.Doc, name string) error {
+	list, err := s.Versions(ctx, doc)
+	if err != nil {
+		return err
+	}
+	if len(list) < s.opt.MaxVersions || slices.ContainsFunc(list, func(v Version) bool { return v.Name == name }) {
+		return nil
+	}
+	return fmt.Errorf("%w: %q has %d", ErrVersions, doc, len(list))
 }
 
 // DeleteVersion takes the name away; the fold goes with the next one that replaces the head.

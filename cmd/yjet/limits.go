@@ -22,6 +22,7 @@ func limitFlags(s *settings, l *ingest.Limits) {
 	s.Float64Var(&l.NewPerIP, "max-new-connections", 20, "new sockets a `second` of one address; a few above it wait, more are refused")
 	s.Float64Var(&l.NewPerIPBurst, "max-new-connections-burst", 100, "new sockets of one address at once")
 	s.Float64Var(&l.NewDocuments, "max-new-documents", 120, "documents begun a `minute` by one user, or by one address where nobody signs in; a few above it wait, more are refused")
+	s.IntVar(&l.Versions, "max-versions", 200, "named versions of one document")
 	s.Float64Var(&l.MessageRate, "max-message-rate", 1_000, "messages a `second` of one socket, updates excepted; faster senders are read later")
 	s.Float64Var(&l.ByteRate, "max-byte-rate", 8<<20, "`bytes` a second of one socket; faster senders are read later")
 	s.IntVar(&l.QueueHard, "max-unread", 8<<20, "`bytes` that wait for a client that does not read before it is closed")

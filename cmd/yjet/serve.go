@@ -162,7 +162,8 @@ func openDoor(c *config, dev bool, docs *stream.Log, log *slog.Logger, metrics *
 	}
 	down.add(authority.Close)
 
-	folds := snapshot.New(docs, snapshot.Options{History: c.history, CompactAfter: c.compactAfter, SweepEvery: 24 * time.Hour, Log: log, Metrics: metrics})
+	folds := snapshot.New(docs, snapshot.Options{History: c.history, CompactAfter: c.compactAfter, SweepEvery: 24 * time.Hour,
+		MaxVersions: c.limits.Versions, Log: log, Metrics: metrics})
 	down.add(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
