@@ -19,9 +19,11 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"html"
 	"io/fs"
 	"mime"
 	"net/http"
+	"net/url"
 	"path"
 	"regexp"
 	"strconv"
@@ -93,8 +95,21 @@ func mimeOf(name string) string {
 // Handler answers GET and HEAD: /assets/… with the built files, /favicon.ico and /robots.txt, and every other
 // path with the page itself, which decides in the browser what it shows there. Paths that
 // belong to the server (Reserved) are not found here.
-func Handler() http.Handler {
-	return http.HandlerFunc(serve)
+//
+// The page works below any path that a proxy strips: it refers to its root relatively. public is the address that links and
+// snippets show; nil for the one in the browser's address bar.
+func Handler(public *url.URL) http.Handler {
+	p := page{}
+	if public != nil {
+		p.public, p.host = public.String(), public.Host
+	}
+	return p
+}
+
+// page is what the operator has set about the page.
+type page struct {
+	public string // address for links and snippets, or empty
+	host   string // its host and port
 }
 
 // reserved are first path segments that can never be a room's page.
@@ -110,7 +125,8 @@ func Reserved(urlPath string) bool {
 	return reserved[first]
 }
 
-func serve(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP is described at Handler.
+func (p page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
@@ -135,7 +151,7 @@ func serve(w http.ResponseWriter, r *http.Request) {
 	case Reserved(r.URL.Path):
 		http.Error(w, "no such page", http.StatusNotFound)
 	default:
-		sendPage(w, r)
+		p.send(w, r)
 	}
 }
 
@@ -176,16 +192,18 @@ func acceptsGzip(r *http.Request) bool {
 // hostPattern is what may stand in the policy's connect-src: a host name or address, and a port.
 var hostPattern = regexp.MustCompile(`^(\[[0-9a-fA-F:.]+\]|[0-9A-Za-z.-]+)(:[0-9]{1,5})?$`)
 
-// sendPage answers with the page under a policy that lets it run our files only. The nonce, new each time, is
+// send answers with the page under a policy that lets it run our files only. The nonce, new each time, is
 // for the style elements that CodeMirror makes; scripts need none.
-func sendPage(w http.ResponseWriter, r *http.Request) {
+func (p page) send(w http.ResponseWriter, r *http.Request) {
 	var random [18]byte
 	rand.Read(random[:])
 	nonce := base64.RawStdEncoding.EncodeToString(random[:])
 	// 'self' covers WebSockets in today's browsers, not in all that are still about.
 	connect := "'self'"
-	if hostPattern.MatchString(r.Host) {
-		connect += " ws://" + r.Host + " wss://" + r.Host
+	for _, host := range []string{r.Host, p.host} { // a proxy may have put its own name into the request
+		if host != "" && hostPattern.MatchString(host) {
+			connect += " ws://" + host + " wss://" + host
+		}
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
@@ -195,9 +213,19 @@ func sendPage(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=()")
-	body := bytes.ReplaceAll(assets()["index.html"].body, []byte("{{nonce}}"), []byte(nonce))
+	body := []byte(strings.NewReplacer("{{nonce}}", nonce, "{{root}}", rootOf(r.URL), "{{public}}", html.EscapeString(p.public)).Replace(string(assets()["index.html"].body)))
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	if r.Method == http.MethodGet {
 		w.Write(body)
 	}
+}
+
+// rootOf is the way from an address to the root of the page, as a relative reference: "./" from /room, "../" from /notes/room.
+// Escaped slashes are none, in a browser neither.
+func rootOf(u *url.URL) string {
+	up := strings.Count(u.EscapedPath(), "/") - 1
+	if up <= 0 {
+		return "./"
+	}
+	return strings.Repeat("../", up)
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -21,7 +22,7 @@ func get(t *testing.T, method, target string, header ...string) *http.Response {
 		r.Header.Set(header[i], header[i+1])
 	}
 	w := httptest.NewRecorder()
-	Handler().ServeHTTP(w, r)
+	Handler(nil).ServeHTTP(w, r)
 	return w.Result()
 }
 
@@ -64,11 +65,37 @@ func TestPagesCarryAStrictPolicyWithAFreshNonce(t *testing.T) {
 	}
 }
 
+func TestPageFindsItsRootBelowAnyPath(t *testing.T) {
+	for target, want := range map[string]string{
+		"/": "./", "/room": "./", "/notes/todo": "../", "/notes/todo/": "../../", "/a%2Fb": "./", "/inspect": "./", "//room": "../",
+	} {
+		b := body(t, get(t, "GET", target))
+		if !strings.Contains(b, `<meta name="root" content="`+want+`">`) || !strings.Contains(b, `src="`+want+`assets/app.js"`) || strings.Contains(b, `"/assets`) {
+			t.Errorf("GET %s: want the root at %q: %s", target, want, b)
+		}
+	}
+}
+
+func TestPageNamesThePublicAddress(t *testing.T) {
+	public, err := url.Parse(`https://docs.example.com:8443/y"><script>`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	Handler(public).ServeHTTP(w, httptest.NewRequest("GET", "/room", nil))
+	if b := w.Body.String(); !strings.Contains(b, `<meta name="public-url" content="https://docs.example.com:8443/y`) || strings.Contains(b, "<script>") {
+		t.Errorf("the page does not carry the public address as text: %s", b)
+	}
+	if got := w.Header().Get("Content-Security-Policy"); !strings.Contains(got, " wss://docs.example.com:8443;") {
+		t.Errorf("policy got %q, want sockets to the public address allowed", got)
+	}
+}
+
 func TestPolicyTakesNothingFromAStrangeHost(t *testing.T) {
 	r := httptest.NewRequest("GET", "/room", nil)
 	r.Host = "evil; script-src *"
 	w := httptest.NewRecorder()
-	Handler().ServeHTTP(w, r)
+	Handler(nil).ServeHTTP(w, r)
 	if got := w.Header().Get("Content-Security-Policy"); strings.Contains(got, "evil") {
 		t.Errorf("policy got %q, want nothing of the Host header", got)
 	}

@@ -347,7 +347,7 @@ func doorOptions(c *config, dev bool) (ingest.Options, error) {
 	limits := c.limits
 	limits.IdleUnload = c.unloadAfter
 	return ingest.Options{
-		Limits: limits, Version: version, Dev: dev, Page: web.Handler(),
+		Limits: limits, Version: version, Dev: dev, Page: web.Handler(public),
 		TrustedProxies: proxies, PublicURL: public, OnExpiry: c.auth.onExpiry, StampPresence: c.auth.stampPresence, LoadURL: c.loadURL,
 		Webhook: outbound.WebhookOptions{
 			URL: c.webhook.url, Secret: c.webhook.secret,

@@ -1,1 +1,1 @@
-import{g as o,q as p}from"./home.js";o();var t=document.getElementById("app"),m=location.pathname.replace(/\/+$/,"");m===""?p(t):m==="/inspect"?import("./inspect.js").then(e=>e.inspect(t)):import("./room.js").then(e=>e.room(t));
+import{c as t,k as m,v as p}from"./home.js";m();var o=document.getElementById("app"),r=t();r===""?p(o):r==="inspect"?import("./inspect.js").then(e=>e.inspect(o)):import("./room.js").then(e=>e.room(o));

@@ -1,3 +1,5 @@
+import { at } from './place.js'
+
 // Refused is an answer of the server that is none: `status` of HTTP, `code` and the sentence the server gave.
 export class Refused extends Error {
   constructor (status, code, message) {
@@ -19,7 +21,7 @@ export function caller (token) {
     }
     let res
     try {
-      res = await fetch('/api' + path, { ...options, headers })
+      res = await fetch(at('api') + path, { ...options, headers })
     } catch (e) {
       if (e.name === 'AbortError') throw e
       throw new Refused(0, 'unreachable', 'The server does not answer.')

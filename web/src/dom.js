@@ -1,3 +1,5 @@
+import { at } from './place.js'
+
 // h makes an element. Properties that are functions become listeners, `class` and `data-…`/`aria-…` become
 // attributes, children are nodes or text: text is always set as text.
 export function h (tag, props = {}, ...children) {
@@ -48,7 +50,7 @@ export function icon (name) {
 }
 
 export function logo () {
-  return h('img', { src: '/assets/icon.svg', alt: '', class: 'logo', width: 26, height: 26 })
+  return h('img', { src: at('assets/icon.svg'), alt: '', class: 'logo', width: 26, height: 26 })
 }
 
 // copy puts text on the clipboard, also where the page is not in a secure context.

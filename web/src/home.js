@@ -1,5 +1,6 @@
 import { h, icon, logo, store } from './dom.js'
 import { roomName } from './names.js'
+import { at } from './place.js'
 import { themeButton } from './theme.js'
 import { ago } from './time.js'
 
@@ -14,7 +15,9 @@ export function rememberRoom (room) {
 
 const forgetRoom = room => store.set(recentKey, recentRooms().filter(r => r.room !== room))
 
-export const roomPath = room => '/' + room.split('/').map(encodeURIComponent).join('/')
+export const escaped = room => room.split('/').map(encodeURIComponent).join('/')
+
+export const roomPath = room => at(escaped(room))
 
 export function home (root) {
   document.title = 'yjet'
@@ -50,10 +53,10 @@ export function home (root) {
   renderRecent()
 
   const promise = h('span', {})
-  const footer = h('footer', { class: 'home-foot' }, promise, h('a', { href: '/inspect' }, 'Inspect'))
+  const footer = h('footer', { class: 'home-foot' }, promise, h('a', { href: at('inspect') }, 'Inspect'))
   root.append(
     h('div', { class: 'home' },
-      h('header', { class: 'home-head' }, h('a', { href: '/', class: 'brand', 'aria-label': 'yjet, start page' }, logo(), h('span', {}, 'yjet')), themeButton()),
+      h('header', { class: 'home-head' }, h('a', { href: at(''), class: 'brand', 'aria-label': 'yjet, start page' }, logo(), h('span', {}, 'yjet')), themeButton()),
       h('main', {},
         h('h1', {}, 'Write together. Everything you see is saved.'),
         h('p', { class: 'lead' }, 'A room is a shared page with a link. Open it in two windows and type: an edit reaches the other one after it has been stored.'),
@@ -66,7 +69,7 @@ export function home (root) {
 // about says what this server promises, in its own words.
 async function about (el) {
   try {
-    const res = await fetch('/health', { headers: { Accept: 'application/json' } })
+    const res = await fetch(at('health'), { headers: { Accept: 'application/json' } })
     const health = await res.json()
     const parts = []
     if (typeof health.version === 'string') parts.push(`yjet ${health.version}`)

@@ -5,6 +5,7 @@ import { roomPath, roomProblem } from './home.js'
 import { bytes } from './inspect-list.js'
 import { logPane } from './inspect-log.js'
 import { jsonTree } from './json-tree.js'
+import { at } from './place.js'
 import { tabs } from './tabs.js'
 import { ago, exact, when } from './time.js'
 import { keepToken } from './token.js'
@@ -96,7 +97,7 @@ export function documentView ({ call, token, doc, pane, refused }) {
     if (!started) return
     const el = holders[id]
     shown = id
-    history.replaceState(null, '', `/inspect#doc=${encodeURIComponent(doc)}${id === 'content' ? '' : `&pane=${id}`}`)
+    history.replaceState(null, '', `${at('inspect')}#doc=${encodeURIComponent(doc)}${id === 'content' ? '' : `&pane=${id}`}`)
     if (el.dataset.filled && !again) return
     el.dataset.filled = 'yes'
     if (id === 'log') log?.stop()

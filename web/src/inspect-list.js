@@ -1,5 +1,6 @@
 import { commandLine, streamOf } from './command.js'
 import { h } from './dom.js'
+import { at } from './place.js'
 import { ago, exact } from './time.js'
 
 const page = 100
@@ -12,7 +13,7 @@ export const bytes = n => {
   }
 }
 
-export const documentLink = doc => `/inspect#doc=${encodeURIComponent(doc)}`
+export const documentLink = doc => `${at('inspect')}#doc=${encodeURIComponent(doc)}`
 
 // documentList is every document that the caller may read, by name.
 export function documentList ({ call, refused }) {

@@ -2,6 +2,7 @@ import { caller } from './api.js'
 import { h, logo } from './dom.js'
 import { documentList } from './inspect-list.js'
 import { documentView } from './inspect-doc.js'
+import { at } from './place.js'
 import { themeButton } from './theme.js'
 import { keepToken, takeToken } from './token.js'
 
@@ -20,7 +21,7 @@ export async function inspect (root) {
   const trail = h('nav', { class: 'trail', 'aria-label': 'Where you are' })
   const main = h('main', { id: 'main', tabIndex: -1 })
   root.append(h('div', { class: 'inspect' },
-    h('header', { class: 'inspect-head' }, h('a', { href: '/', class: 'brand', 'aria-label': 'yjet, start page' }, logo()), trail, h('div', { class: 'space' }), health, themeButton()), main))
+    h('header', { class: 'inspect-head' }, h('a', { href: at(''), class: 'brand', 'aria-label': 'yjet, start page' }, logo()), trail, h('div', { class: 'space' }), health, themeButton()), main))
 
   let stop = () => {}
 
@@ -31,7 +32,7 @@ export async function inspect (root) {
     const doc = where.get('doc')
     const context = { token, call: caller(token), refused }
     document.title = `${doc ? `${doc} · ` : ''}Inspect · yjet`
-    trail.replaceChildren(doc ? h('a', { href: '/inspect' }, 'Documents') : h('h1', {}, 'Documents'), ...doc ? [h('span', { class: 'hint', 'aria-hidden': 'true' }, '/'), h('h1', { title: doc }, doc)] : [])
+    trail.replaceChildren(doc ? h('a', { href: at('inspect'), 'data-list': '' }, 'Documents') : h('h1', {}, 'Documents'), ...doc ? [h('span', { class: 'hint', 'aria-hidden': 'true' }, '/'), h('h1', { title: doc }, doc)] : [])
     const view = doc ? documentView({ ...context, doc, pane: where.get('pane') ?? '' }) : documentList(context)
     stop = view.stop
     main.replaceChildren(...view.parts)
@@ -62,10 +63,10 @@ export async function inspect (root) {
 
   // Links within this page change what is behind the # only; /inspect itself is the list.
   root.addEventListener('click', e => {
-    const a = e.target.closest('a[href="/inspect"]')
+    const a = e.target.closest('a[data-list]')
     if (!a || e.metaKey || e.ctrlKey || e.shiftKey) return
     e.preventDefault()
-    history.pushState(null, '', '/inspect')
+    history.pushState(null, '', at('inspect'))
     show()
   })
   addEventListener('hashchange', show)
@@ -73,7 +74,7 @@ export async function inspect (root) {
   show()
 
   try {
-    const it = await (await fetch('/health')).json()
+    const it = await (await fetch(at('health'))).json()
     health.textContent = [
       `${it.metrics.activeSessions} session${it.metrics.activeSessions === 1 ? '' : 's'} on this server`,
       `durability ${it.durability}`,
@@ -95,6 +96,6 @@ function ownToken () {
 // style brings the rules of this page, which no other needs.
 function style () {
   return new Promise(resolve => {
-    document.head.append(h('link', { rel: 'stylesheet', href: '/assets/inspect.css', onload: resolve, onerror: resolve }))
+    document.head.append(h('link', { rel: 'stylesheet', href: at('assets/inspect.css'), onload: resolve, onerror: resolve }))
   })
 }

@@ -8,7 +8,8 @@ import { openEditor, languages, languageOf } from './editor.js'
 import { cursorOf } from './cursors.js'
 import { loadMe, saveMe, mePanel, peopleBar, person } from './people.js'
 import { snippets, snippetDrawer } from './snippets.js'
-import { rememberRoom, roomPath, roomProblem } from './home.js'
+import { escaped, rememberRoom, roomPath, roomProblem } from './home.js'
+import { at, here, publicURL, socketURL } from './place.js'
 import { trackSaved } from './saved.js'
 import { themeButton } from './theme.js'
 import { historyButton } from './history.js'
@@ -23,9 +24,8 @@ export function room (root) {
   document.title = `${name} · yjet`
 
   const token = takeToken(name)
-  const secure = location.protocol === 'https:'
   const doc = new Y.Doc()
-  const provider = new WebsocketProvider(`${secure ? 'wss' : 'ws'}://${location.host}`, roomPath(name).slice(1), doc, { params: token ? { token } : {} })
+  const provider = new WebsocketProvider(socketURL(), escaped(name), doc, { params: token ? { token } : {} })
   const { awareness } = provider
   const text = doc.getText(type)
   const page = doc.getMap('page')
@@ -51,8 +51,8 @@ export function room (root) {
   })
   const panel = popover('me-panel', 'Your name and colour', mePanel({ me, onChange: () => { saveMe(me); announceMe(); people.render() } }))
 
-  const drawer = snippetDrawer(snippets({ host: location.host, secure, room: name, type, token: !!token }))
-  const link = location.origin + roomPath(name)
+  const drawer = snippetDrawer(snippets({ base: publicURL, room: name, type, token: !!token }))
+  const link = `${publicURL}/${escaped(name)}`
   const share = popover('share-panel', 'Share this room', h('div', { class: 'menu' },
     h('input', { class: 'field', readOnly: true, value: link, 'aria-label': 'Link to this room', onfocus: e => e.target.select() }),
     h('button', { class: 'menu-item', type: 'button', id: 'copy-link', onclick: async () => { toast(await copy(link) ? 'Link copied' : 'Copying is not allowed here'); share.hide() } }, icon('link'), 'Copy link'),
@@ -96,7 +96,7 @@ export function room (root) {
   root.append(
     h('a', { class: 'skip', href: '#editor', onclick: e => { e.preventDefault(); editor.view.focus() } }, 'Go to the text'),
     h('header', { class: 'bar' },
-      h('a', { href: '/', class: 'brand', 'aria-label': 'yjet, all rooms' }, logo()),
+      h('a', { href: at(''), class: 'brand', 'aria-label': 'yjet, all rooms' }, logo()),
       h('h1', { class: 'room-name', title: name }, name),
       pill.button,
       h('div', { class: 'space' }),
@@ -171,7 +171,7 @@ export function room (root) {
   function secondWindow () {
     const { availWidth, availHeight, availLeft = 0, availTop = 0 } = screen
     const half = Math.floor(availWidth / 2)
-    const opened = window.open(link + (token ? '#token=' + encodeURIComponent(token) : ''), '_blank', `popup,width=${half},height=${availHeight},left=${availLeft + half},top=${availTop}`)
+    const opened = window.open(roomPath(name) + (token ? '#token=' + encodeURIComponent(token) : ''), '_blank', `popup,width=${half},height=${availHeight},left=${availLeft + half},top=${availTop}`)
     if (!opened) toast('The browser blocked the window. Copy the link instead.')
   }
 
@@ -181,13 +181,13 @@ export function room (root) {
 function refused (root, problem) {
   document.title = 'yjet'
   root.append(h('div', { class: 'home' },
-    h('header', { class: 'home-head' }, h('a', { href: '/', class: 'brand' }, logo(), h('span', {}, 'yjet'))),
-    h('main', {}, h('h1', {}, 'This room cannot be opened.'), h('p', { class: 'lead' }, problem), h('a', { class: 'button primary big', href: '/' }, 'Start page', icon('arrow')))))
+    h('header', { class: 'home-head' }, h('a', { href: at(''), class: 'brand' }, logo(), h('span', {}, 'yjet'))),
+    h('main', {}, h('h1', {}, 'This room cannot be opened.'), h('p', { class: 'lead' }, problem), h('a', { class: 'button primary big', href: at('') }, 'Start page', icon('arrow')))))
 }
 
 function roomFromPath () {
   try {
-    return location.pathname.split('/').map(decodeURIComponent).join('/').split('/').filter(s => s !== '').join('/')
+    return here().split('/').map(decodeURIComponent).join('/').split('/').filter(s => s !== '').join('/')
   } catch {
     return null
   }

@@ -5,10 +5,11 @@ const q = s => `'${s.replace(/\\/g, '\\\\').replace(/'/g, "\\'")}'`
 // Hosts that y-partykit and y-partyserver reach without TLS by themselves.
 const partyPlain = /^(localhost:|127\.0\.0\.1:|10\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.)/
 
-// snippets answers, for every provider, the lines that open this room.
-export function snippets ({ host, secure, room, type, token }) {
+// snippets answers, for every provider, the lines that open this room. base is the public address, without a slash at its end.
+export function snippets ({ base, room, type, token }) {
+  const secure = base.startsWith('https:')
+  const host = base.replace(/^https?:\/\//, '') // and the path, if there is one: the party clients take both as their host
   const ws = `${secure ? 'wss' : 'ws'}://${host}`
-  const web = `${secure ? 'https' : 'http'}://${host}`
   const path = room.split('/').map(encodeURIComponent).join('/')
   const params = token ? ', { params: { token } }' : ''
   const partyOptions = [
@@ -41,7 +42,7 @@ export function snippets ({ host, secure, room, type, token }) {
     {
       name: 'y-sweet',
       install: 'npm install yjs @y-sweet/client',
-      code: `import * as Y from 'yjs'\nimport { createYjsProvider } from '@y-sweet/client'\n\nconst doc = new Y.Doc()\nconst provider = createYjsProvider(doc, ${q(room)}, async () => {\n  const res = await fetch(\n    ${q(`${web}/doc/${encodeURIComponent(room)}/auth`)},\n    { method: 'POST'${token ? ', headers: { Authorization: `Bearer ${await getToken()}` }' : ''} }\n  )\n  return res.json()\n})${end}`
+      code: `import * as Y from 'yjs'\nimport { createYjsProvider } from '@y-sweet/client'\n\nconst doc = new Y.Doc()\nconst provider = createYjsProvider(doc, ${q(room)}, async () => {\n  const res = await fetch(\n    ${q(`${base}/doc/${encodeURIComponent(room)}/auth`)},\n    { method: 'POST'${token ? ', headers: { Authorization: `Bearer ${await getToken()}` }' : ''} }\n  )\n  return res.json()\n})${end}`
     }
   ]
 }
