@@ -71,6 +71,9 @@ var (
 	causeRender          = &cause{reason: "too-large-to-render", http: http.StatusUnprocessableEntity}
 	causeVersions        = &cause{reason: "too-many-versions", http: http.StatusConflict}
 	causeNoType          = &cause{reason: "no-such-type", http: http.StatusNotFound}
+	causePresenceLarge   = &cause{reason: "presence-too-large"}
+	causePresenceIDs     = &cause{reason: "too-many-presence-ids"}
+	causePresenceFull    = &cause{reason: "presence-of-document-full"}
 
 	// How a client's own going looks. Clean: its close frame came.
 	causeLeft = &cause{reason: "left", party: 1000, yws: 1000, hp: 1000}
@@ -161,6 +164,9 @@ var sentences = map[*cause]string{
 	causeFull:            "the document has reached its largest size: it can be read, not written",
 	causeTaken:           "somebody else used up the ids of these edits: they are not stored; insert the text again",
 	causeReadOnly:        "the document may be read, not written, with this token",
+	causePresenceLarge:   "the presence state is larger than --max-presence allows: the others do not see it until it is smaller",
+	causePresenceIDs:     "the connection speaks for more presence ids than --max-presence-ids allows: the others do not see the rest",
+	causePresenceFull:    "the document has as many presence ids or bytes as this server allows: the others do not see this state",
 	causeStorage:         "updates cannot be stored at the moment: try again later",
 	causeNeverAuth:       "nothing came that says who connects, or to what",
 	causeRender:          "written out in this form, the document is larger or nests deeper than the server takes: ask for the update itself",

@@ -63,6 +63,10 @@ type dialect interface {
 	// readOnly answers the frame that tells a client, once, that writes are refused, or nil.
 	readOnly(s *session, cs *cause) []byte
 
+	// notice answers the text frame that tells a client of something that was left out and cost it nothing else, or nil
+	// where the client does not take text.
+	notice(s *session, cs *cause) []byte
+
 	// custom answers the frame of a custom message, or nil where the provider
 	// has none.
 	custom(s *session, payload []byte, header map[string]string) []byte

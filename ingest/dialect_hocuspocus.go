@@ -534,6 +534,9 @@ func (d *hocuspocus) denied(s *session, cs *cause) ([]byte, bool) {
 
 func (d *hocuspocus) readOnly(*session, *cause) []byte { return nil }
 
+// notice: the protocol has no text, and what it has, stateless messages, is the application's.
+func (d *hocuspocus) notice(*session, *cause) []byte { return nil }
+
 func (d *hocuspocus) custom(s *session, payload []byte, _ map[string]string) []byte {
 	return s.enc.binary(yjs.AppendStateless(nil, string(payload)), nil)
 }

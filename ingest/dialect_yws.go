@@ -175,4 +175,11 @@ func (d *yws) readOnly(s *session, cs *cause) []byte {
 	return frame
 }
 
+func (d *yws) notice(s *session, cs *cause) []byte {
+	if s.enc.json || d.texts.Load() {
+		return jsonError(cs, false)
+	}
+	return nil
+}
+
 func (d *yws) custom(*session, []byte, map[string]string) []byte { return nil }

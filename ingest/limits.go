@@ -27,7 +27,8 @@ type Limits struct {
 	PingEvery       time.Duration // default 20 s
 	DeadAfter       time.Duration // nothing heard, default 45 s
 	SilenceMax      time.Duration // an application message goes out at least so often, default 15 s
-	AwarenessState  int           // bytes of one awareness state, default 16 KiB
+	AwarenessState  int           // bytes of one awareness state, default 64 KiB
+	AwarenessBytes  int           // bytes of all awareness states in a document, default 4 MiB; a client that joins is sent them at once, so less than QueueHard
 	AwarenessOwn    int           // ids a session may own, default 32
 	AwarenessStates int           // ids in a document, default 10,000
 	AwarenessEvery  time.Duration // an id's states go out at most so often, default 40 ms
@@ -84,7 +85,8 @@ func (l Limits) withDefaults() Limits {
 	set(&l.PingEvery, 20*time.Second)
 	set(&l.DeadAfter, 45*time.Second)
 	set(&l.SilenceMax, 15*time.Second)
-	set(&l.AwarenessState, 16<<10)
+	set(&l.AwarenessState, 64<<10)
+	set(&l.AwarenessBytes, 4<<20)
 	set(&l.AwarenessOwn, 32)
 	set(&l.AwarenessStates, 10_000)
 	set(&l.AwarenessEvery, 40*time.Millisecond)

@@ -32,6 +32,7 @@ type presences struct {
 	gone  map[uint64]tomb // removed in the last minute: late updates for them are ignored
 	dirty []uint64        // ids with news that has not gone out
 	sign  time.Time       // when the other servers are to hear of ours again
+	bytes int             // of all states in byID
 }
 
 // presence is one client id.
@@ -72,12 +73,14 @@ type outcome struct {
 	removed bool   // tell the sessions here that it is gone
 	ours    bool   // with removed: tell the other servers and the bucket too
 	retell  *owner // tell this owner that its peers gave it up
+	over    *cause // the bound that the entry exceeds; nil: none
 }
 
 const (
 	presenceEvery  = 15 * time.Second // between two signs of life of our entries, to the others and the bucket
 	presenceSilent = 40 * time.Second // without a sign of its server an entry is removed
 	tombFor        = time.Minute
+	evenState      = 16 << 10 // bytes of a state above which its news goes out less often, so that its bytes a second stay the same
 )
 
 // take judges one entry of a session here. first: it is alone in the session's
@@ -86,12 +89,9 @@ func (a *presences) take(o *owner, e yjs.AwarenessEntry, first bool, l *Limits, 
 	p := a.byID[e.Client]
 	switch {
 	case len(e.State) > l.AwarenessState:
-		if p != nil && p.owner == o && e.Clock > p.clock { // what it grew out of is not left standing, where peers would take it for the newest
-			out := a.remove(e.Client, e.Clock, now)
-			out.taken = true
-			return out
-		}
-		return outcome{}
+		return a.refuse(o, e, p, causePresenceLarge, now)
+	case p != nil && p.owner == o && len(e.State) > len(p.state) && a.bytes-len(p.state)+len(e.State) > l.AwarenessBytes:
+		return a.refuse(o, e, p, causePresenceFull, now)
 	case p == nil:
 		return a.appear(o, e, first, l, now)
 	case e.State == nil:
@@ -100,13 +100,28 @@ func (a *presences) take(o *owner, e yjs.AwarenessEntry, first bool, l *Limits, 
 	return a.renew(o, e, p, first, l)
 }
 
+// refuse drops an entry that is over a bound. The state that an owner's entry grew out of is removed: peers would take it for
+// the newest.
+func (a *presences) refuse(o *owner, e yjs.AwarenessEntry, p *presence, over *cause, now time.Time) outcome {
+	out := outcome{}
+	if p != nil && p.owner == o && e.Clock > p.clock {
+		out = a.remove(e.Client, e.Clock, now)
+		out.taken = true
+	}
+	out.over = over
+	return out
+}
+
 // appear judges an entry of an unknown id.
 func (a *presences) appear(o *owner, e yjs.AwarenessEntry, first bool, l *Limits, now time.Time) outcome {
 	if t, ok := a.gone[e.Client]; e.State == nil || ok && e.Clock <= t.clock && !first {
 		return outcome{}
 	}
-	if len(a.byID) >= l.AwarenessStates || !o.mayOwn(e.Client, l) {
-		return outcome{}
+	switch {
+	case !o.mayOwn(e.Client, l):
+		return outcome{over: causePresenceIDs}
+	case len(a.byID) >= l.AwarenessStates, a.bytes+len(e.State) > l.AwarenessBytes:
+		return outcome{over: causePresenceFull}
 	}
 	p := a.add(e.Client, &presence{since: now, publish: true})
 	p.give(o, e.Client)
@@ -152,7 +167,7 @@ func (a *presences) renew(o *owner, e yjs.AwarenessEntry, p *presence, first boo
 		p.owner == nil && p.node == "" && news, // its socket broke off
 		had && news:                            // it was taken from o by mistake
 		if !o.mayOwn(e.Client, l) {
-			return outcome{}
+			return outcome{over: causePresenceIDs}
 		}
 		p.publish = p.publish || p.node != "" || news
 		p.give(o, e.Client)
@@ -173,7 +188,8 @@ func (a *presences) takeRemote(node string, e yjs.AwarenessEntry, l *Limits, now
 	p := a.byID[e.Client]
 	switch {
 	case p == nil:
-		if e.State == nil || e.Clock < a.gone[e.Client].clock || len(a.byID) >= l.AwarenessStates || len(e.State) > l.AwarenessState {
+		if e.State == nil || e.Clock < a.gone[e.Client].clock || len(a.byID) >= l.AwarenessStates ||
+			len(e.State) > l.AwarenessState || a.bytes+len(e.State) > l.AwarenessBytes {
 			return outcome{}
 		}
 		a.set(e, a.add(e.Client, &presence{node: node, since: now, seen: now}))
@@ -249,7 +265,7 @@ func (a *presences) tick(l *Limits, now time.Time, do func(id uint64, out outcom
 	return ours
 }
 
-// due takes the news whose turn it is, each id at most every so often. published
+// due takes the news whose turn it is, each id at most every so often, and an id of a large state less often. published
 // are those of entries that the other servers are to hear of; wait is when more is
 // due, 0: nothing waits. buf is reused for entries.
 func (a *presences) due(every time.Duration, now time.Time, buf []yjs.AwarenessEntry) (entries, published []yjs.AwarenessEntry, wait time.Duration) {
@@ -261,7 +277,7 @@ func (a *presences) due(every time.Duration, now time.Time, buf []yjs.AwarenessE
 		if p == nil {
 			continue
 		}
-		if w := every - now.Sub(p.sent); w > 0 {
+		if w := every*time.Duration(1+len(p.state)/evenState) - now.Sub(p.sent); w > 0 {
 			wait = max(wait, w)
 			later = append(later, id)
 			continue
@@ -289,6 +305,7 @@ func (a *presences) add(id uint64, p *presence) *presence {
 		a.byID = map[uint64]*presence{}
 	}
 	a.byID[id] = p
+	a.bytes += len(p.state)
 	delete(a.gone, id)
 	return p
 }
@@ -296,6 +313,7 @@ func (a *presences) add(id uint64, p *presence) *presence {
 // set takes an entry's news, which is due with the next.
 func (a *presences) set(e yjs.AwarenessEntry, p *presence) {
 	p.clock = e.Clock
+	a.bytes += len(e.State) - len(p.state)
 	p.state = bytes.Clone(e.State)
 	if !p.news {
 		p.news = true
@@ -307,6 +325,7 @@ func (a *presences) set(e yjs.AwarenessEntry, p *presence) {
 func (a *presences) remove(id, clock uint64, now time.Time) outcome {
 	p := a.byID[id]
 	delete(a.byID, id)
+	a.bytes -= len(p.state)
 	if a.gone == nil {
 		a.gone = map[uint64]tomb{}
 	}

@@ -27,7 +27,10 @@ func nobody(s *scene) *owner { return nil }
 
 func claimed(s *scene)  { s.id.claim = s.newer }
 func orphaned(s *scene) { s.id.owner = nil }
-func remote(s *scene)   { s.id.owner, s.id.node = nil, "b" }
+func crowded(s *scene) {
+	s.add(9, &presence{state: make([]byte, 100), node: "b", seen: time.Now()})
+}
+func remote(s *scene) { s.id.owner, s.id.node = nil, "b" }
 
 // alive is an entry of id 7 with a state, gone one that says it has left.
 func alive(clock uint64) yjs.AwarenessEntry {
@@ -36,7 +39,7 @@ func alive(clock uint64) yjs.AwarenessEntry {
 func gone(clock uint64) yjs.AwarenessEntry { return yjs.AwarenessEntry{Client: 7, Clock: clock} }
 
 func judgeLimits() *Limits {
-	l := Limits{AwarenessOwn: 2, AwarenessState: 20}.withDefaults()
+	l := Limits{AwarenessOwn: 2, AwarenessState: 20, AwarenessBytes: 102}.withDefaults()
 	return &l
 }
 
@@ -72,10 +75,13 @@ func TestEntriesAreJudgedByTheirOwner(t *testing.T) {
 		{"news of an id of another server", remote, newer, false, alive(6), outcome{}, nobody},
 		{"an id of another server moves here", remote, newer, true, alive(6), moved, newer},
 		{"an id that was taken by mistake comes back", func(s *scene) { s.id.give(s.newer, 7) }, me, false, alive(6), moved, me},
-		{"one id too many", func(s *scene) { orphaned(s); s.newer.ids = map[uint64]struct{}{1: {}, 2: {}} }, newer, false, alive(6), outcome{}, nobody},
-		{"a state that grew too large", nil, me, false, yjs.AwarenessEntry{Client: 7, Clock: 6, State: make([]byte, 21)}, left, nil},
-		{"a state of another that is too large", nil, newer, false, yjs.AwarenessEntry{Client: 7, Clock: 6, State: make([]byte, 21)}, outcome{}, me},
-		{"an old state that is too large", nil, me, false, yjs.AwarenessEntry{Client: 7, Clock: 5, State: make([]byte, 21)}, outcome{}, me},
+		{"one id too many", func(s *scene) { orphaned(s); s.newer.ids = map[uint64]struct{}{1: {}, 2: {}} }, newer, false, alive(6), outcome{over: causePresenceIDs}, nobody},
+		{"a state that grew too large", nil, me, false, yjs.AwarenessEntry{Client: 7, Clock: 6, State: make([]byte, 21)}, outcome{taken: true, removed: true, ours: true, over: causePresenceLarge}, nil},
+		{"a state that grew beyond the document's bytes", crowded, me, false, yjs.AwarenessEntry{Client: 7, Clock: 6, State: make([]byte, 20)}, outcome{taken: true, removed: true, ours: true, over: causePresenceFull}, nil},
+		{"a state that shrinks where the document has no bytes left", crowded, me, false, yjs.AwarenessEntry{Client: 7, Clock: 6, State: []byte(`1`)}, outcome{taken: true}, me},
+		{"a new id where the document has no bytes left", crowded, newer, false, yjs.AwarenessEntry{Client: 8, Clock: 1, State: []byte(`{}`)}, outcome{over: causePresenceFull}, me},
+		{"a state of another that is too large", nil, newer, false, yjs.AwarenessEntry{Client: 7, Clock: 6, State: make([]byte, 21)}, outcome{over: causePresenceLarge}, me},
+		{"an old state that is too large", nil, me, false, yjs.AwarenessEntry{Client: 7, Clock: 5, State: make([]byte, 21)}, outcome{over: causePresenceLarge}, me},
 		{"a new id", nil, newer, false, yjs.AwarenessEntry{Client: 8, Clock: 1, State: []byte(`{}`)}, moved, me},
 		{"an unknown id leaves", nil, newer, false, yjs.AwarenessEntry{Client: 8, Clock: 1}, outcome{}, me},
 		{"an echo of an id that left", func(s *scene) { s.remove(7, 5, now) }, newer, false, alive(5), outcome{}, nil},
@@ -194,5 +200,30 @@ func TestNewsOfOneClientWaitsForItsTurn(t *testing.T) {
 	entries, published, wait = s.due(every, now.Add(every), nil)
 	if len(entries) != 1 || entries[0].Clock != 8 || len(published) != 1 || wait != 0 {
 		t.Errorf("later: got %v, published %v, wait %v; want the newest state once", entries, published, wait)
+	}
+}
+
+func TestNewsOfALargeStateWaitsLonger(t *testing.T) {
+	now := time.Now()
+	s := newScene(now)
+	l := Limits{}.withDefaults()
+	large := func(clock uint64) yjs.AwarenessEntry {
+		return yjs.AwarenessEntry{Client: 7, Clock: clock, State: make([]byte, 60<<10)}
+	}
+	every := 40 * time.Millisecond
+	s.take(s.me, large(6), false, &l, now)
+	s.due(every, now, nil)
+	s.take(s.me, large(7), false, &l, now)
+	if entries, _, wait := s.due(every, now.Add(every), nil); len(entries) != 0 || wait != 3*every {
+		t.Errorf("after one turn: got %d entries and wait %v, want none before the fourth", len(entries), wait)
+	}
+	if entries, _, _ := s.due(every, now.Add(4*every), nil); len(entries) != 1 {
+		t.Errorf("after four turns: got %d entries, want one", len(entries))
+	}
+	if s.bytes != 60<<10 {
+		t.Errorf("bytes of the document's presence: got %d, want those of the one state", s.bytes)
+	}
+	if s.remove(7, 8, now); s.bytes != 0 {
+		t.Errorf("after its removal: got %d bytes, want none", s.bytes)
 	}
 }

@@ -30,7 +30,10 @@ func (r *room) perform(id uint64, out outcome) {
 func (r *room) takeAwareness(s *session, entries []yjs.AwarenessEntry, first bool, now time.Time) {
 	for _, e := range entries {
 		out := r.aware.take(&s.here, e, first && len(entries) == 1, &r.srv.limits, now)
-		if !out.taken {
+		switch {
+		case out.over != nil:
+			s.presenceOver(out.over, e)
+		case !out.taken:
 			r.srv.metrics.dropped("awareness")
 		}
 		r.perform(e.Client, out)
@@ -65,15 +68,35 @@ func (r *room) sendPresence(now time.Time) {
 		r.send(&broadcast{payload: payload, make: (*encoder).awareness})
 		switch {
 		case len(published) == len(entries):
-			r.out.publish(payload)
+			r.publishPresence(payload, published)
 		case len(published) > 0:
-			r.out.publish(yjs.AppendAwareness(nil, published))
+			r.publishPresence(nil, published)
 		}
 	}
 	if wait > 0 {
 		r.notice.start(wait, r.presenceDue)
 	}
 }
+
+// publishPresence tells the other servers of entries, in messages that NATS takes with its smallest usual max_payload. payload is
+// what they are encoded, nil if they are not yet. Callers hold the lock.
+func (r *room) publishPresence(payload []byte, entries []yjs.AwarenessEntry) {
+	size, from := 0, 0
+	for i, e := range entries {
+		if size > 0 && size+len(e.State) > presenceMessage {
+			r.out.publish(yjs.AppendAwareness(nil, entries[from:i]))
+			size, from = 0, i
+		}
+		size += len(e.State) + 32
+	}
+	if from > 0 || payload == nil {
+		payload = yjs.AppendAwareness(nil, entries[from:])
+	}
+	r.out.publish(payload)
+}
+
+// presenceMessage is how many bytes of presence go into one message to the other servers, unless one state has more.
+const presenceMessage = 512 << 10
 
 // presenceDue runs when news that waited has its turn.
 func (r *room) presenceDue() {
@@ -96,5 +119,5 @@ func (r *room) tickPresence(now time.Time) {
 		entries = append(entries, p.entry(id))
 		r.srv.keeper.put(r, id, p)
 	}
-	r.out.publish(yjs.AppendAwareness(nil, entries))
+	r.publishPresence(nil, entries)
 }

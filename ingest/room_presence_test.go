@@ -218,3 +218,54 @@ func TestPresenceThatIsRenewedElsewhereIsForgotten(t *testing.T) {
 		t.Error("taken twice")
 	}
 }
+
+func TestPresenceOverABoundIsTold(t *testing.T) {
+	w := start(t, limits(func(l *Limits) { l.AwarenessState, l.AwarenessOwn, l.AwarenessBytes = 100, 2, 150 }))
+	large := `{"s":"` + strings.Repeat("x", 101) + `"}`
+	plain, told := w.open("/told"), w.open("/told?json")
+	texts := func(c *client) (list []string) {
+		for _, f := range c.frames {
+			if f.text && strings.Contains(string(f.data), "presence") {
+				list = append(list, string(f.data))
+			}
+		}
+		return list
+	}
+	for i, c := range []*client{plain, told} {
+		id := uint64(10 * (i + 1))
+		c.send(aware(id, 1, large), aware(id, 2, large), aware(id, 3, `{}`), aware(id+1, 1, `{}`), aware(id+2, 1, `{}`), aware(id+2, 2, `{}`))
+		c.send(aware(id, 4, `{"last":1}`))
+	}
+	told.wait("a word for each of two bounds", func() bool { return len(texts(told)) == 2 })
+	for i, want := range []string{`"presence-too-large"`, `"too-many-presence-ids"`} {
+		if got := texts(told)[i]; !strings.Contains(got, want) || !strings.Contains(got, `"fatal":false`) {
+			t.Errorf("text %d: got %s, want the reason %s, which is not fatal", i, got, want)
+		}
+	}
+	for _, id := range []uint64{10, 20} {
+		plain.wait("what comes after it", func() bool { return plain.present()[id] == `{"last":1}` })
+	}
+	// The bytes of the document: two ids of 90 do not fit into 150.
+	state := `{"s":"` + strings.Repeat("x", 80) + `"}`
+	told.send(aware(20, 5, state))
+	plain.wait("the first", func() bool { return plain.present()[20] == state })
+	plain.send(aware(10, 5, state))
+	told.wait("the removal of the second", func() bool { return told.present()[10] == "" })
+	plain.send(aware(10, 6, `{"last":2}`))
+	told.wait("the second, smaller", func() bool { return told.present()[10] == `{"last":2}` })
+	plain.mu.Lock()
+	if got := texts(plain); len(got) != 0 {
+		t.Errorf("a client that takes no text got %q", got)
+	}
+	plain.mu.Unlock()
+	for reason, want := range map[string]uint64{"presence-too-large": 4, "too-many-presence-ids": 4, "presence-of-document-full": 1} {
+		if got := read(w.srv.metrics.drops.WithLabelValues(reason)); got != want {
+			t.Errorf("dropped for %s: got %d, want %d", reason, got, want)
+		}
+	}
+	for reason, want := range map[string]int{"presence-too-large": 2, "too-many-presence-ids": 2, "presence-of-document-full": 1} {
+		if got := strings.Count(w.out.String(), "reason="+reason); got != want {
+			t.Errorf("log lines of %s: got %d, want one for each session, %d", reason, got, want)
+		}
+	}
+}

@@ -32,23 +32,24 @@ type session struct {
 	entered   bool
 
 	// Guarded by room.mu.
-	grant    auth.Grant
-	term     term
-	lag      *lag // not nil: it misses broadcasts until its connection's queue is empty
-	held     []held
-	heldSize int
-	heldNext uint64 // number of the next held update
-	asked    bool   // a step 1 for the dependencies of held updates has gone out
-	dropped  bool   // held updates were discarded; true until the client's next step 2 brings them again
-	acks     []ack
-	group    uint64        // newest group that carries anything of it
-	steps    []bool        // our step 1s under way, oldest first; true: the answer is acknowledged
-	here     owner         // its presence
-	refusals int           // writes not taken
-	pause    time.Duration // the reader waits so long before the next message: a new document was begun above the rate
-	durable  []byte        // payload of the last "is it saved?" question that was answered
-	updates  int           // taken from it
-	left     bool
+	grant        auth.Grant
+	term         term
+	lag          *lag // not nil: it misses broadcasts until its connection's queue is empty
+	held         []held
+	heldSize     int
+	heldNext     uint64 // number of the next held update
+	asked        bool   // a step 1 for the dependencies of held updates has gone out
+	dropped      bool   // held updates were discarded; true until the client's next step 2 brings them again
+	acks         []ack
+	group        uint64        // newest group that carries anything of it
+	steps        []bool        // our step 1s under way, oldest first; true: the answer is acknowledged
+	here         owner         // its presence
+	refusals     int           // writes not taken
+	presenceTold []*cause      // the bounds of presence that the client exceeded and was told of
+	pause        time.Duration // the reader waits so long before the next message: a new document was begun above the rate
+	durable      []byte        // payload of the last "is it saved?" question that was answered
+	updates      int           // taken from it
+	left         bool
 }
 
 // newSession makes a session of a document; it enters the room with enter or

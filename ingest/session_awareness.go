@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"yjet/auth"
@@ -34,6 +35,20 @@ func (s *session) awareness(b []byte) error {
 		s.room.takeAwareness(s, entries, first, time.Now())
 	})
 	return nil
+}
+
+// presenceOver says that an entry of the client is over a bound: each time to the metrics, once for each bound to the log and to
+// a client that takes text. Callers hold the room's lock.
+func (s *session) presenceOver(cs *cause, e yjs.AwarenessEntry) {
+	s.c.srv.metrics.dropped(cs.reason)
+	if slices.Contains(s.presenceTold, cs) {
+		return
+	}
+	s.presenceTold = append(s.presenceTold, cs)
+	s.room.logger().Warn("a presence is left out", "reason", cs.reason, "client", e.Client, "bytes", len(e.State), "user", s.grant.User, "conn", s.c.id)
+	if b := s.d.notice(s, cs); b != nil {
+		s.room.out.put(s, b)
+	}
 }
 
 // tellEverybody answers a question for all awareness.
