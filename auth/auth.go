@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Mode is what a grant allows. A greater mode allows all that a lesser one does.
+// Mode is the access that a grant allows. A greater mode includes every lesser one.
 type Mode uint8
 
 const (
@@ -17,10 +17,10 @@ const (
 	ReadWriteDelete // also delete and undelete the document
 )
 
-// all is the mode of administrators, and of everybody where there is no login.
+// all is the mode of administrators, and of every client where auth is off.
 const all = ReadWriteDelete
 
-// String is the word of the settings and of the API: none, r, rw, rwd.
+// String returns the word that settings and API use: none, r, rw, rwd.
 func (m Mode) String() string {
 	switch m {
 	case Read:
@@ -48,19 +48,19 @@ func ParseMode(s string) (Mode, bool) {
 	return None, false
 }
 
-// Grant is who somebody is and what they may do with one document.
+// Grant is a user's identity and their rights on one document.
 type Grant struct {
 	User    string    // sub, 1–255 bytes without controls; "" when auth is off
 	Name    string    // display name, for presence only: a user may have chosen it
 	Mode    Mode      // on the asked document
-	Admin   bool      // may do what belongs to the server: revoke, act for others
+	Admin   bool      // may administer the server: revoke, act for other users
 	Issued  time.Time // iat; zero: not known
 	Expires time.Time // exp, without the leeway; zero: never
-	Session string    // session_id claim or a hash of the token: what a revocation names; "" when auth is off
+	Session string    // session_id claim or a hash of the token, as a Revocation names it; "" when auth is off
 	Recheck time.Time // zero: never; else ask again at this time (callback ttl), with Renew
-	Ticket  bool      // of a ticket for one document: nothing beyond that document is its bearer's to ask for
+	Ticket  bool      // comes from a ticket: gives no access beyond its one document
 
-	id *identity // what it was granted to; nil when auth is off
+	id *identity // the verified token behind the grant; nil when auth is off
 }
 
 // Request is one question: may the bearer of Token use Doc?
@@ -71,22 +71,22 @@ type Request struct {
 	Origin string // Origin header, "" if there was none; for the callback
 }
 
-// The errors of Grant. They are wrapped with a few fixed words on the cause and hold nothing of the token. Reason gives the
-// word for the client.
+// The errors of Grant. They are wrapped with a few fixed words on the cause and never contain any part of the token. Reason
+// returns the word for the client.
 var (
-	// ErrNoToken: the client must come with a token.
+	// ErrNoToken: the request has no token.
 	ErrNoToken = errors.New("auth: no token")
-	// ErrToken: this token will never do.
+	// ErrToken: the token is invalid and stays so.
 	ErrToken = errors.New("auth: token invalid")
-	// ErrNotYet: the token becomes valid within minutes (RetryAfter says when). The client should come back: 503, close 1013.
+	// ErrNotYet: the token becomes valid within minutes (see RetryAfter). The client should retry: 503, close 1013.
 	ErrNotYet = errors.New("auth: token not valid yet")
-	// ErrExpired: the token was good once; a fresh one will do.
+	// ErrExpired: the token has expired; the client needs a fresh one.
 	ErrExpired = errors.New("auth: token expired")
-	// ErrForbidden: the user is known and has no right to this document.
+	// ErrForbidden: the token is valid, but its user has no right to this document.
 	ErrForbidden = errors.New("auth: no right")
-	// ErrUnavailable: a key set or the callback cannot be asked now. The client should come back: 503, close 1013.
+	// ErrUnavailable: a key set or the callback cannot be reached. The client should retry: 503, close 1013.
 	ErrUnavailable = errors.New("auth: cannot be asked now")
-	// ErrRevoked: the user, the session or this token has been cut off.
+	// ErrRevoked: a revocation matches the user, the session or the document.
 	ErrRevoked = errors.New("auth: revoked")
 )
 
@@ -111,31 +111,31 @@ func Reason(err error) string {
 	return "unavailable"
 }
 
-// Leeway is how far the clocks of an issuer and of this server may differ, and so how long past Grant.Expires a session may
-// still go on.
+// Leeway is the tolerated difference between the clocks of an issuer and of this server. A session may go on for that long past
+// Grant.Expires.
 const Leeway = 60 * time.Second
 
-// Auth decides. Build with New. Safe for concurrent use.
+// Auth checks tokens and answers for their rights. New makes one. It is safe for concurrent use.
 type Auth struct {
 	open      bool
 	log       *slog.Logger
 	metrics   *metrics
 	verifiers []*verifier
 	tickets   *tickets  // nil: no key to sign with
-	keys      []*keySet // those of the verifiers
+	keys      []*keySet // the key sets that verifiers use
 	verified  *verifiedCache
 	callback  *callback // nil: none
 	rules     []rule
 	claim     []string // path of the claim with a user's documents
 	strict    bool     // rules were configured: nothing matched means no right
-	anonymous bool     // is_anonymous users count as any other
+	anonymous bool     // is_anonymous users count as authenticated
 	origins   *origins
 	revoked   *revocations
 	signer    *signer // nil: no secret to mint tokens with
 	stop      context.CancelFunc
 }
 
-// Open reports whether anybody may do anything (--auth none).
+// Open reports whether auth is off (--auth none): every client may do everything.
 func (a *Auth) Open() bool { return a.open }
 
 // Close ends the goroutines of the key sets and waits for them.
@@ -149,8 +149,8 @@ func (a *Auth) Close() {
 	}
 }
 
-// Ready answers nil when every key set has been read and holds a key to check with. A key set that is honestly empty is
-// enough where a shared secret is configured beside it, as in a Supabase project that has not moved to signing keys yet.
+// Ready returns nil once every key set has been fetched and holds a usable key. A set that is empty is accepted where a shared
+// secret is configured too, as in a Supabase project that has no signing keys yet.
 func (a *Auth) Ready() error {
 	secret := false
 	for _, v := range a.verifiers {
@@ -163,8 +163,8 @@ func (a *Auth) Ready() error {
 	return errors.Join(errs...)
 }
 
-// Grant verifies the token and answers the rights on r.Doc. Mode None is never returned without ErrForbidden. The error is one
-// of those above, wrapped; on ErrForbidden and ErrRevoked the grant still says who asked, for the log.
+// Grant verifies the token and returns the rights on r.Doc. Mode None always comes with an error. The error wraps one of those
+// above; with ErrForbidden and ErrRevoked the grant still names the user, for the log.
 func (a *Auth) Grant(ctx context.Context, r Request) (Grant, error) {
 	g, err := a.grant(ctx, r)
 	if err != nil {
@@ -174,8 +174,8 @@ func (a *Auth) Grant(ctx context.Context, r Request) (Grant, error) {
 	return g, err
 }
 
-// Identity verifies the token and answers who its bearer is, with Mode None: the rights on a document are Grant's to tell. A ticket
-// for a document names no user: ErrForbidden. The errors are Grant's.
+// Identity verifies the token and returns its user, with Mode None and without looking up rights. A ticket for a document is
+// refused with ErrForbidden. The errors are Grant's.
 func (a *Auth) Identity(ctx context.Context, r Request) (Grant, error) {
 	if a.open {
 		if t, err := a.tickets.verify(r.Token); err == nil && !t.Admin {
@@ -203,7 +203,7 @@ func (a *Auth) Identity(ctx context.Context, r Request) (Grant, error) {
 
 func (a *Auth) grant(ctx context.Context, r Request) (Grant, error) {
 	if a.open {
-		// A ticket still counts: a read-only link works before anybody has set up logins.
+		// A ticket still limits its bearer: read-only links work with auth off.
 		if r.Token == "" {
 			return Grant{Mode: all, Admin: true}, nil
 		}
@@ -222,9 +222,8 @@ func (a *Auth) grant(ctx context.Context, r Request) (Grant, error) {
 	return a.decide(ctx, r, id)
 }
 
-// Renew asks again for the rights of somebody who has been let in with g, on r.Doc; r.Token is not looked at. That the token
-// has expired meanwhile is no reason to refuse: how long an open socket may outlive it is the caller's to say. The errors are
-// Grant's.
+// Renew returns the current rights of a connected client on r.Doc. g is the grant it was admitted with; r.Token is ignored. An
+// expired token is not refused: the caller decides how long an open socket may outlive it. The errors are Grant's.
 func (a *Auth) Renew(ctx context.Context, g Grant, r Request) (Grant, error) {
 	id := g.id
 	if a.open || id == nil {
@@ -247,7 +246,7 @@ func (a *Auth) Renew(ctx context.Context, g Grant, r Request) (Grant, error) {
 	return g, err
 }
 
-// decide answers the rights of id on r.Doc.
+// decide returns the rights of id on r.Doc, reduced by revocations.
 func (a *Auth) decide(ctx context.Context, r Request, id *identity) (g Grant, err error) {
 	g = id.grant()
 	if a.Revoked(r.Doc, g) {
@@ -259,14 +258,15 @@ func (a *Auth) decide(ctx context.Context, r Request, id *identity) (g Grant, er
 	if g.Mode == None {
 		return g, ErrForbidden
 	}
-	// Asked after the rights, for the callback takes its time and a revocation may have come meanwhile.
+	// Checked after the rights: a revocation may have arrived while the callback was answering.
 	if g.Mode = min(g.Mode, a.Limit(r.Doc, g)); g.Mode == None {
 		return g, ErrRevoked
 	}
 	return g, nil
 }
 
-// rights asks, in the order of the package comment, until somebody answers. It may fill in more of g.
+// rights consults the sources of rights in the order of the package comment; the first that answers decides. It may set other
+// fields of g.
 func (a *Auth) rights(ctx context.Context, r Request, id *identity, g *Grant) (Mode, error) {
 	if id.Admin {
 		return all, nil
@@ -300,7 +300,7 @@ func (a *Auth) rights(ctx context.Context, r Request, id *identity, g *Grant) (M
 	return ReadWrite, nil
 }
 
-// identify finds whose token it is.
+// identify verifies the token and returns its identity.
 func (a *Auth) identify(ctx context.Context, r Request) (*identity, error) {
 	if r.Token == "" {
 		return nil, ErrNoToken
@@ -317,5 +317,5 @@ func (a *Auth) identify(ctx context.Context, r Request) (*identity, error) {
 	return a.verify(ctx, r.Token)
 }
 
-// opaque reports whether tokens are the callback's to judge.
+// opaque reports whether the callback judges tokens, since no key is configured.
 func (a *Auth) opaque() bool { return len(a.verifiers) == 0 }

@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// recent is a bounded map that forgets what was not asked for lately: two halves, of which the older is dropped when the
-// younger is full. It costs no list and no clock. The caller locks.
+// recent is a bounded map that forgets entries not used recently. It has two halves: when the younger is full, the older is
+// dropped and the younger takes its place. It needs no list and no clock. The caller locks.
 type recent[K comparable, V any] struct {
 	half       int // entries in a half
 	young, old map[K]V
 }
 
-// newRecent makes one of at most max entries.
+// newRecent makes a map of at most max entries.
 func newRecent[K comparable, V any](max int) *recent[K, V] {
 	return &recent[K, V]{half: (max + 1) / 2, young: make(map[K]V)}
 }
@@ -52,21 +52,22 @@ func (r *recent[K, V]) clear() {
 
 func (r *recent[K, V]) len() int { return len(r.young) + len(r.old) }
 
-// verifiedCache keeps what verified tokens said, by their hash, so that a reconnect, a second document or an HTTP call costs
-// a hash instead of a signature. Only what was accepted is kept, so strangers cannot fill it; a change of keys empties it.
+// verifiedCache keeps the identities of verified tokens by their hash, so that a reconnect, a second document or an HTTP call
+// costs a hash instead of a signature. It holds accepted tokens only, so clients without a valid token cannot fill it. A change
+// of keys empties it.
 //
-// It also keeps what the headers of accepted tokens said: those of one key are the same, letter by letter.
+// It also keeps the parsed headers of accepted tokens: tokens signed with the same key have identical headers.
 type verifiedCache struct {
-	mu      sync.Mutex
+	mu      sync.Mutex // guards the fields below: an identity is stored only under the generation of keys that verified it
 	ids     *recent[tokenHash, *identity]
 	headers *recent[string, header] // by a token's first part
-	turns   uint64
+	turns   uint64                  // the generation: counts changes of keys
 }
 
-// maxVerified is how many tokens are remembered; with their claims some 2 KiB each.
+// maxVerified bounds the cached tokens; one takes some 2 KiB with its claims.
 const maxVerified = 8192
 
-// maxHeaders is how many headers are remembered: an issuer has a few keys.
+// maxHeaders bounds the cached headers: an issuer has a few keys.
 const maxHeaders = 64
 
 func newVerifiedCache() *verifiedCache {
@@ -87,7 +88,7 @@ func (c *verifiedCache) get(h tokenHash) *identity {
 	return id
 }
 
-// generation names the keys in force: what was checked under older ones is not kept.
+// generation returns the number of the keys in force. A token that was checked under an older number is not cached.
 func (c *verifiedCache) generation() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -111,7 +112,7 @@ func (c *verifiedCache) header(first string) (header, bool) {
 func (c *verifiedCache) putHeader(first string, h header) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.headers.put(strings.Clone(first), h) // not to keep the whole token
+	c.headers.put(strings.Clone(first), h) // a clone, so that the map does not keep the whole token alive
 }
 
 func (c *verifiedCache) clear() {

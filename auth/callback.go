@@ -17,11 +17,11 @@ import (
 
 const (
 	callbackTimeout = 3 * time.Second
-	callbackKeep    = time.Minute     // an answer is not asked for again within this, or within its ttl
-	callbackRecheck = 5 * time.Minute // a connected client's rights are asked again, where the answer has no ttl
+	callbackKeep    = time.Minute     // longest time an answer is cached; its ttl may be shorter
+	callbackRecheck = 5 * time.Minute // interval between checks of a connected client, where the answer has no ttl
 	callbackAnswer  = 64 << 10        // bytes
-	maxAnswers      = 10_000          // answers kept
-	maxAsking       = 64              // questions under way; more wait their turn, within their time
+	maxAnswers      = 10_000          // cached answers
+	maxAsking       = 64              // concurrent requests; the others wait, and the wait counts against their timeout
 )
 
 // callback asks another service for rights.
@@ -31,11 +31,11 @@ type callback struct {
 	client *http.Client
 	log    *slog.Logger
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards answers; not held during a request
 	answers *recent[question, *answer]
 }
 
-// question is what an answer depends on.
+// question is the key of a cached answer: everything the answer depends on.
 type question struct {
 	doc, ip, origin string
 	token           tokenHash
@@ -80,7 +80,7 @@ func newCallback(o Options) (*callback, error) {
 	}, nil
 }
 
-// identify has the callback judge a token that we cannot.
+// identify asks the callback to judge a token, where no key is configured.
 func (c *callback) identify(ctx context.Context, r Request) (*identity, error) {
 	for i := 0; i < len(r.Token); i++ {
 		if r.Token[i] <= ' ' || r.Token[i] > '~' {
@@ -104,8 +104,7 @@ func (c *callback) identify(ctx context.Context, r Request) (*identity, error) {
 	return id, nil
 }
 
-// ask answers the rights of id on r.Doc. Every failure is ErrUnavailable: an app that is down must not look like one that
-// says no.
+// ask returns the callback's answer for id on r.Doc. Every failure is ErrUnavailable: an app that is down has not refused.
 func (c *callback) ask(ctx context.Context, r Request, id *identity) (*answer, error) {
 	if id.answer != nil {
 		return id.answer, nil
@@ -195,13 +194,13 @@ func (c *callback) post(ctx context.Context, r Request, id *identity) (*answer, 
 	case ans.TTL == 0:
 		ans.recheck = now.Add(callbackRecheck)
 	default:
-		// A ttl of a few milliseconds would have every client ask without a pause.
+		// At least a second: with a ttl of a few milliseconds every client would ask without a pause.
 		ans.recheck = now.Add(max(time.Second, time.Duration(ans.TTL*float64(time.Second))))
 	}
 	return ans, nil
 }
 
-// forget drops the answers on a user, a document, or both, so that the next question is asked; "" stands for any.
+// forget removes the cached answers for a user, a document, or both; "" stands for any.
 func (c *callback) forget(user, doc string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -210,8 +209,7 @@ func (c *callback) forget(user, doc string) {
 	})
 }
 
-// Recheck drops what was remembered of the rights of a user, on a document, or both; "" stands for any. The next Grant asks
-// afresh.
+// Recheck removes cached rights of a user, on a document, or both; "" stands for any. The next Grant asks the callback again.
 func (a *Auth) Recheck(user, doc string) {
 	if a.callback != nil {
 		a.callback.forget(user, doc)

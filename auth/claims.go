@@ -34,7 +34,7 @@ var (
 	errJSON  = errors.New("not a JSON object")
 )
 
-// get answers the value of a claim, or nil. JSON null is a value.
+// get returns the value of a claim, or nil where the claim is absent. JSON null is a value.
 func (c *claimSet) get(name string) json.RawMessage {
 	for _, m := range c.list {
 		if string(m.name) == name {
@@ -49,7 +49,7 @@ func (c *claimSet) object(name string) (o claimSet, ok bool) {
 	if o.raw = c.get(name); o.raw == nil {
 		return o, false
 	}
-	// Its members go behind those of c: only one such object is looked at at a time.
+	// Its members are appended behind those of c: only one such object is read at a time.
 	n := len(c.list)
 	list, err := readObject(o.raw, c.list[n:])
 	o.list = list
@@ -58,7 +58,7 @@ func (c *claimSet) object(name string) (o claimSet, ok bool) {
 
 func (c *claimSet) has(name string) bool { return c.get(name) != nil }
 
-// text answers a claim that is a string, "" otherwise.
+// text returns a claim that is a string, "" otherwise.
 func (c *claimSet) text(name string) string {
 	s, _ := readText(c.get(name))
 	return s
@@ -75,7 +75,7 @@ func readText(raw []byte) (string, bool) {
 	return s, json.Unmarshal(raw, &s) == nil
 }
 
-// subject answers sub: its text, or the decimal digits of a whole number, however large. Some issuers number their users.
+// subject returns sub: its text, or the decimal digits of a whole number. Some issuers number their users.
 func (c *claimSet) subject() string {
 	raw := c.get("sub")
 	if s, ok := readText(raw); ok {
@@ -88,7 +88,7 @@ func (c *claimSet) subject() string {
 	case !strings.ContainsAny(digits, ".eE-"):
 		return digits
 	}
-	// 42.0 and 1e+21 are what some languages make of a whole number. The exponent is bounded, since all its digits are written out.
+	// Some languages write whole numbers as 42.0 or 1e+21. The exponent is bounded, since all digits are written out.
 	if i := strings.IndexAny(digits, "eE"); i >= 0 {
 		if e, err := strconv.Atoi(digits[i+1:]); err != nil || e < -maxUser || e > maxUser {
 			return ""
@@ -104,13 +104,13 @@ func (c *claimSet) subject() string {
 // lastTime is the end of the year 9999 in Unix seconds.
 const lastTime = 253402300799
 
-// date reads a time, to the millisecond. A claim that is there and cannot be read is an error: it must not count as left out.
+// date reads a time, to the millisecond. A claim that is present but unreadable is an error: it must not count as absent.
 func (c *claimSet) date(name string) (*jwt.NumericDate, error) {
 	raw := c.get(name)
 	if raw == nil {
 		return nil, nil
 	}
-	// As encoding/json reads a number, which is all that begins like one in checked JSON.
+	// As encoding/json does. The JSON has been checked: a value that begins like a number is one.
 	sec, err := strconv.ParseFloat(string(raw), 64)
 	if raw[0] != '-' && (raw[0] < '0' || raw[0] > '9') || err != nil || sec <= 0 || sec > lastTime {
 		return nil, fmt.Errorf("%w: %s", jwt.ErrInvalidType, name)
@@ -140,23 +140,23 @@ func (c *claimSet) GetAudience() (jwt.ClaimStrings, error) {
 func (c *claimSet) GetIssuer() (string, error)  { return c.text("iss"), nil }
 func (c *claimSet) GetSubject() (string, error) { return c.subject(), nil }
 
-// maxDepth is how deep the JSON of a token nests: an honest one nests three or four levels.
+// maxDepth is the maximum nesting of a token's JSON: real tokens nest three or four levels.
 const maxDepth = 32
 
-// jsonReader is a decoder that is used again, and the bytes it reads.
+// jsonReader is a reusable decoder with the bytes it reads.
 type jsonReader struct {
 	dec  jsontext.Decoder
 	buf  bytes.Buffer
 	data []byte
 }
 
-// jsonOptions leave it at that names given twice are refused. Half a surrogate pair, written as an escape, passes: a name that
-// JavaScript cut short ends with one.
+// jsonOptions keep the refusal of duplicate names but accept an escaped half of a surrogate pair: a display name that JavaScript
+// has cut short ends with one.
 var jsonOptions = []jsontext.Options{jsontext.AllowInvalidUTF8(true)}
 
 var jsonReaders = sync.Pool{New: func() any { return new(jsonReader) }}
 
-// value reads the next value and answers its bytes. It is nested at most maxDepth deep, its place included.
+// value reads the next value and returns its bytes. Its nesting, counted from the outermost object, is at most maxDepth.
 func (r *jsonReader) value() ([]byte, error) {
 	if k := r.dec.PeekKind(); k != '{' && k != '[' {
 		v, err := r.dec.ReadValue()
@@ -181,7 +181,7 @@ func (r *jsonReader) value() ([]byte, error) {
 }
 
 // readObject appends the members of a JSON object to list. data must be one object and nothing else, valid UTF-8, nested at most
-// maxDepth deep, and no object in it may give a name twice: two readers could read two different things.
+// maxDepth deep, and no object in it may give a name twice: two parsers could read two different values.
 func readObject(data []byte, list []member) ([]member, error) {
 	if !utf8.Valid(data) {
 		return nil, errJSON

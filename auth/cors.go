@@ -12,9 +12,9 @@ const (
 	corsExposed = "ETag, Yjet-Seq, Retry-After, Content-Length"
 )
 
-// CORS serves next to pages of the accepted origins, and answers their preflight requests. A page of another origin gets 403
-// before next sees anything, for what it asks may have an effect though the browser hides the answer. Tokens travel in
-// headers; cookies are never asked for.
+// CORS lets pages of the accepted origins use next, and answers their preflight requests. A page of another origin gets 403
+// before next is called: a browser would hide the response but not undo the effect of the request. Tokens travel in headers;
+// cookies are not used.
 func (a *Auth) CORS(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()

@@ -1,8 +1,8 @@
-// Package auth turns a token into a [Grant]: whose it is, and what its bearer may do with one document.
+// Package auth turns a token into a [Grant]: its user, and the rights of that user on one document.
 //
-// It owns how tokens are checked, where rights come from, which users and sessions were revoked, which web pages may connect, and how
-// often an address may try. It never sees a socket or the contents of a document, and it knows nothing of NATS: what must reach
-// other servers (a [Revocation]) is handed to ingest, which carries it.
+// It owns token checks, the sources of rights, the list of revocations, the origins that may connect, and the count of refusals per
+// client. It never sees a socket or the contents of a document, and it does not use NATS: ingest carries a [Revocation] to the
+// other servers.
 //
 // # What must hold
 //
@@ -10,14 +10,14 @@
 //     own header never chooses how it is checked: the kind of a key and its alg do (methodsOf); a shared secret checks HMAC alone.
 //     Of its header only alg and kid are read, kid as nothing but the name of a key already held; crit is refused, and jku,
 //     jwk, x5u and x5c are not obeyed.
-//   - Doubt refuses, and what passes is refused for now. A key set that cannot be had, or a callback that does not answer, is
-//     [ErrUnavailable], a token that becomes valid soon [ErrNotYet]: a client retries both. Neither is ever a grant, nor a
+//   - A check that cannot be made refuses, and a temporary cause gets a temporary error. An unreachable key set or a silent callback
+//     is [ErrUnavailable]; a token that becomes valid soon is [ErrNotYet]. A client retries both. Neither is ever a grant, nor a
 //     "forbidden" that would stop a client for good.
 //   - A user's name is data. {sub} in a rule stands for exactly that text in one path segment: it is never a glob, and a
 //     name with a slash in it matches no such rule.
 //   - No token, key or secret reaches an error, a log line or a metric. Errors are made of fixed words; a [TokenError] names the check
-//     that failed and carries for the log, clipped, what the token says of its issuer, audience, algorithm and key.
-//   - Memory is bounded, whatever strangers send: every table here has a largest size.
+//     that failed and carries for the log, clipped, the issuer, audience, algorithm and key that the token claims.
+//   - Memory is bounded whatever clients send: every table here has a maximum size.
 //
 // # From a token to a grant
 //
@@ -57,11 +57,11 @@
 //
 // # Revocations
 //
-// A [Revocation] names a user, a session, a document, or several of them, and matches a grant that agrees with each it
-// names. One without a session ends the tokens that were issued before it, so that its user may sign in again at once, if the
-// issuer lets them; one with a session ends the session, whatever tokens it gets later.
+// A [Revocation] names a user, a session, a document, or several of these, and matches a grant that agrees with all of them.
+// Without a session it ends the tokens issued before it: the user may sign in again at once, if the issuer lets them. With a
+// session it ends that session, including tokens issued to it later.
 //
 // # Goroutines
 //
-// One for each key set, which fetches it and ends with [Auth.Close].
+// Each key set has one goroutine, which fetches it and ends with [Auth.Close].
 package auth

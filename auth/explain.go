@@ -10,18 +10,18 @@ import (
 	"time"
 )
 
-// An Explanation tells an operator what becomes of one token, check by check.
+// An Explanation shows an operator the result of every check on one token.
 type Explanation struct {
 	Checks []Check
-	// Grant is whose token it is; with a document, also what it allows there.
+	// Grant holds the token's user and, where a document was given, the rights on it.
 	Grant Grant
-	// Err is the verdict: nil, or one of Grant's errors. It is that of the checks a server makes.
+	// Err is nil or the error that a server would return: one of Grant's.
 	Err error
-	// Advice says what to do about Err; "" where there is nothing to do.
+	// Advice is the remedy for Err; "" where none is known.
 	Advice string
 }
 
-// A Check is one line of an Explanation. Its words may quote what the token says of itself, never the token.
+// A Check is one line of an Explanation. Detail may quote claims of the token, never the token itself.
 type Check struct {
 	Name   string // as TokenError.Check
 	OK     bool
@@ -29,7 +29,7 @@ type Check struct {
 	Detail string
 }
 
-// Explain judges token as Grant does for r.Doc, or as Identity does where r.Doc is "", and tells every check.
+// Explain judges r.Token as Grant does for r.Doc, or as Identity does where r.Doc is "", and reports every check.
 func (a *Auth) Explain(ctx context.Context, r Request) Explanation {
 	var x Explanation
 	if r.Doc != "" {
@@ -59,7 +59,7 @@ func (a *Auth) Explain(ctx context.Context, r Request) Explanation {
 	return x
 }
 
-// details words what the token says and what the settings want, for each check that they concern.
+// details describes, for each check, the values in the token and the values that the settings accept.
 func (a *Auth) details(h header, claims *claimSet, now time.Time) map[string]string {
 	d := map[string]string{"form": "three parts of base64url", "header": "one JSON object", "claims": fmt.Sprintf("one JSON object, %d names", len(claims.list))}
 	var issuers, audiences, methods []string
@@ -96,7 +96,7 @@ func (a *Auth) details(h header, claims *claimSet, now time.Time) map[string]str
 	return d
 }
 
-// anyOf words a list of accepted values; "" where one verifier takes any.
+// anyOf formats a list of accepted values; it returns "" where one verifier accepts any value.
 func anyOf(list []string) string {
 	if len(list) == 0 || slices.Contains(list, "") {
 		return ""
@@ -115,7 +115,7 @@ func distance(d time.Duration) string {
 	return "in " + d.Round(time.Second).String()
 }
 
-// advice says what an operator can do about a refusal.
+// advice returns the operator's remedy for a refusal.
 func (a *Auth) advice(err error, h header) string {
 	switch {
 	case err == nil:

@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// maxUser is the length of a user's name in bytes: it travels in a header of every record.
+// maxUser is the maximum length of a user's name in bytes: a header of every record carries it.
 const maxUser = 255
 
 const (
@@ -19,25 +19,25 @@ const (
 	roleService       = "service_role"
 )
 
-// identity is what a verified token says. It is shared and never changed.
+// identity holds the contents of a verified token. It is shared and immutable.
 type identity struct {
 	Grant // User, Name, Admin, Issued, Expires, Session
 
 	role    string
 	docs    docsClaim
-	hasDocs bool            // the claim was there, with or without a pattern
-	claims  json.RawMessage // all of them, for the callback
+	hasDocs bool            // the token has the claim, even if it lists no documents
+	claims  json.RawMessage // all claims, for the callback
 	hash    tokenHash
 	seen    time.Time // when this server first accepted the token
 
-	// Of a ticket.
+	// Set for a ticket.
 	ticket bool
 	doc    string
 	mode   Mode
 
-	// Of a callback that judged the token itself.
+	// Set where the callback judged the token itself.
 	answer *answer
-	token  string // to ask again with
+	token  string // for later calls
 }
 
 func (id *identity) grant() Grant {
@@ -46,7 +46,7 @@ func (id *identity) grant() Grant {
 	return g
 }
 
-// read takes from verified claims what a grant needs.
+// read builds an identity from verified claims.
 func (a *Auth) read(claims *claimSet, hash tokenHash) (*identity, error) {
 	id := &identity{hash: hash}
 	if err := id.times(claims); err != nil {
@@ -98,7 +98,7 @@ func (a *Auth) read(claims *claimSet, hash tokenHash) (*identity, error) {
 	return id, nil
 }
 
-// times reads exp, which must be there, and iat, which must be a time if it is: a revocation goes by it.
+// times reads exp, which is required, and iat, which may be absent but must be a time if present: revocations compare it.
 func (id *identity) times(claims *claimSet) error {
 	exp, err := claims.GetExpirationTime()
 	if err != nil || exp == nil {
@@ -115,7 +115,7 @@ func (id *identity) times(claims *claimSet) error {
 	return nil
 }
 
-// trusts reports whether a service_role key makes an administrator: where the settings say so, and only the project's own.
+// trusts reports whether a service_role key makes an administrator: the settings allow it and the key is the project's own.
 func (a *Auth) trusts(claims *claimSet) bool {
 	for _, v := range a.verifiers {
 		if v.service != nil {
@@ -130,7 +130,7 @@ func validName(s string, max int) bool {
 	return s != "" && len(s) <= max && utf8.ValidString(s) && strings.TrimSpace(s) == s && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
-// displayName finds how a user wants to be called. user_metadata is the user's own to write: it serves for nothing else.
+// displayName returns the user's display name. Users can write user_metadata themselves, so nothing else is read from it.
 func displayName(c *claimSet) string {
 	pick := func(c *claimSet, names ...string) string {
 		for _, n := range names {
@@ -162,7 +162,7 @@ func cleanName(s string) string {
 	return strings.TrimSpace(s)
 }
 
-// inForce reports whether a token that was good is still good now.
+// inForce reports whether the token, once verified, has not expired by now, with leeway.
 func (id *identity) inForce(now time.Time) bool {
 	return id.Expires.IsZero() || now.Before(id.Expires.Add(Leeway))
 }

@@ -30,37 +30,37 @@ const (
 	maxKeySet     = 256 << 10 // bytes of a key set
 	maxKeys       = 64
 	keySetTimeout = 5 * time.Second
-	keySetRefresh = 10 * time.Minute // Supabase asks for 20 min between publishing a key and signing with it
-	keySetRetry   = 30 * time.Second // at most, between attempts while it cannot be had
-	keySetGap     = time.Second      // at least, between attempts
-	keySetAlarm   = time.Hour        // age at which old keys are an error
+	keySetRefresh = 10 * time.Minute // Supabase recommends 20 min between publishing a key and signing with it
+	keySetRetry   = 30 * time.Second // longest time between attempts after a failure
+	keySetGap     = time.Second      // shortest time between attempts
+	keySetAlarm   = time.Hour        // keys older than this are logged as an error
 )
 
-// A keySet is the public keys of one issuer, fetched again every ten minutes, and at once when a token names a key that is not
-// among them. While the issuer cannot be reached the last good set stays in force.
+// A keySet holds the public keys of one issuer. It is fetched every ten minutes, and at once when a token names a key that it does
+// not hold. While the issuer cannot be reached, the last good set stays in force.
 type keySet struct {
 	setting string // for messages
 	url     string
 	client  *http.Client
 	log     *slog.Logger
 	refresh time.Duration
-	gap     time.Duration // at least, between attempts
-	changed func()        // called when another set came into force
+	gap     time.Duration // shortest time between attempts
+	changed func()        // called when a different set has come into force
 
 	wake chan struct{} // asks run for a fetch; one slot
 	done chan struct{} // closed when run has ended
 
-	mu      sync.Mutex
-	next    chan struct{} // closed when the next fetch has ended
+	mu      sync.Mutex    // guards the fields below: next, began and err always belong to the same attempt
+	next    chan struct{} // closed when the next fetch ends
 	force   keysInForce   // replaced as a whole
-	since   time.Time     // when the set in force was last fetched, or when we began without one
-	fetched bool          // since is a fetch
-	began   time.Time     // when the last attempt that has ended began
-	err     error         // of that attempt
+	since   time.Time     // last successful fetch of the set in force, or the start of the key set before the first
+	fetched bool          // a fetch has succeeded
+	began   time.Time     // start of the last attempt that has ended
+	err     error         // result of that attempt
 	sum     [sha256.Size]byte
 }
 
-// keysInForce are the keys of one fetch. It is never changed.
+// keysInForce holds the keys of one fetch. It is immutable.
 type keysInForce struct {
 	kids []string // "" for a key without one
 	list []publicKey
@@ -68,7 +68,7 @@ type keysInForce struct {
 
 type publicKey struct {
 	key     any
-	methods []string // that it may check
+	methods []string // algorithms it may verify
 }
 
 func newKeysInForce(jwks []jwkset.JWK) keysInForce {
@@ -81,7 +81,7 @@ func newKeysInForce(jwks []jwkset.JWK) keysInForce {
 	return k
 }
 
-// has reports whether h names one of the keys, for whatever algorithm. A header without a kid will do where there is but one.
+// has reports whether h names one of the keys, for any algorithm. A header without a kid names the only key of a set of one.
 func (k *keysInForce) has(h header) bool {
 	if !h.hasKid {
 		return len(k.kids) == 1
@@ -89,7 +89,7 @@ func (k *keysInForce) has(h header) bool {
 	return slices.Contains(k.kids, h.kid)
 }
 
-// key answers what the token of h is to be verified with. h names one of the keys.
+// key returns the key that verifies the token of h. has(h) must be true.
 func (k *keysInForce) key(h header) (any, error) {
 	i := 0
 	if h.hasKid {
@@ -104,8 +104,8 @@ func (k *keysInForce) key(h header) (any, error) {
 // keySetMethods are the algorithms of public keys.
 var keySetMethods = []string{"ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"}
 
-// methodsOf answers the algorithms that key may check: those of its kind, and of them the one that its alg names, "" naming none. It
-// is nil for a key that is not used.
+// methodsOf returns the algorithms that key may verify: those of its kind, or the one of these that alg names, where alg is not "".
+// It returns nil for a key that is not used.
 func methodsOf(key any, alg string) []string {
 	var all []string
 	switch key := key.(type) {
@@ -154,14 +154,14 @@ func newKeySet(setting, rawURL string, allowHTTP bool, log *slog.Logger) (*keySe
 	t := ownTransport()
 	if u.Scheme == "http" && !isLoopback(u.Hostname()) {
 		log.Warn(setting+" uses http: whoever can change traffic on the way can sign tokens", "host", u.Host)
-		// A name is trusted to be inside only where it leads inside, and no proxy is asked to look it up.
+		// dialPrivate checks the address that the name resolves to. A proxy would resolve it elsewhere, so none is used.
 		t.Proxy, t.DialContext = nil, (&net.Dialer{Timeout: keySetTimeout, Control: dialPrivate}).DialContext
 	}
 	k.client = &http.Client{Transport: t, Timeout: keySetTimeout, CheckRedirect: sameHost(u)}
 	return k, nil
 }
 
-// dialPrivate refuses addresses that are not of this machine or a private network.
+// dialPrivate refuses addresses outside of this machine and private networks.
 func dialPrivate(_, address string, _ syscall.RawConn) error {
 	at, err := netip.ParseAddrPort(address)
 	if ip := at.Addr().Unmap(); err != nil || !(ip.IsPrivate() || ip.IsLoopback() || ip.IsLinkLocalUnicast() || carrierNAT.Contains(ip)) {
@@ -170,10 +170,10 @@ func dialPrivate(_, address string, _ syscall.RawConn) error {
 	return nil
 }
 
-// carrierNAT is the shared address space of RFC 6598, which clouds and overlay networks use inside.
+// carrierNAT is the shared address space of RFC 6598, which clouds and overlay networks use internally.
 var carrierNAT = netip.MustParsePrefix("100.64.0.0/10")
 
-// sameHost lets a request be redirected to another path of the host that was configured, three times, and nowhere else.
+// sameHost follows up to three redirects, to other paths of the configured host only.
 func sameHost(from *url.URL) func(*http.Request, []*http.Request) error {
 	return func(r *http.Request, via []*http.Request) error {
 		if len(via) > 3 || !strings.EqualFold(r.URL.Host, from.Host) || r.URL.Scheme != from.Scheme {
@@ -183,7 +183,7 @@ func sameHost(from *url.URL) func(*http.Request, []*http.Request) error {
 	}
 }
 
-// ready answers nil when there is a key. enough says that the set may be empty.
+// ready returns nil when the set has been fetched and has a key. enough accepts an empty set.
 func (k *keySet) ready(enough bool) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -196,7 +196,7 @@ func (k *keySet) ready(enough bool) error {
 	return nil
 }
 
-// age is how old the set in force is.
+// age returns the time since the last successful fetch.
 func (k *keySet) age() time.Duration {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -209,7 +209,7 @@ func (k *keySet) count() int {
 	return len(k.force.kids)
 }
 
-// names lists the kids of the set in force, for people.
+// names lists the kids of the set in force, for messages.
 func (k *keySet) names() []string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -251,7 +251,7 @@ func (k *keySet) run(ctx context.Context) {
 		case <-ctx.Done():
 		}
 		timer.Stop()
-		// However often strangers name keys we do not have, the issuer is asked once a second.
+		// Tokens with unknown keys cause at most one fetch per second.
 		timer = time.NewTimer(k.gap - time.Since(start))
 		select {
 		case <-timer.C:
@@ -262,7 +262,7 @@ func (k *keySet) run(ctx context.Context) {
 	}
 }
 
-// find answers what h's token is to be verified with, having asked the issuer for the key if it was not at hand.
+// find returns the key that verifies h's token. It fetches the set if the key is not in it.
 func (k *keySet) find(ctx context.Context, h header) (any, error) {
 	k.mu.Lock()
 	force := k.force
@@ -276,12 +276,11 @@ func (k *keySet) find(ctx context.Context, h header) (any, error) {
 	return force.key(h)
 }
 
-// await answers the set that has the key which h names, when there is one.
+// await returns a set with the key that h names. It has the set fetched and waits at most keySetTimeout.
 func (k *keySet) await(ctx context.Context, h header) (keysInForce, error) {
 	ctx, cancel := context.WithTimeout(ctx, keySetTimeout)
 	defer cancel()
-	// A fetch counts as asked for only if it began after we came: one under way may have read the set just before the key
-	// was in it.
+	// Only a fetch that began after this call counts: a running one may have read the set just before the key was added.
 	for came := time.Now(); ; {
 		k.mu.Lock()
 		force, fetched, began, err, next := k.force, k.fetched, k.began, k.err, k.next
@@ -298,7 +297,7 @@ func (k *keySet) await(ctx context.Context, h header) (keysInForce, error) {
 		}
 		select {
 		case k.wake <- struct{}{}:
-		default: // asked already
+		default: // a fetch is already requested
 		}
 		select {
 		case <-next:
@@ -310,7 +309,7 @@ func (k *keySet) await(ctx context.Context, h header) (keysInForce, error) {
 	}
 }
 
-// fetch gets the set and puts it into force. On an error nothing has changed.
+// fetch gets the set and puts it into force. On an error the set in force stays.
 func (k *keySet) fetch(ctx context.Context) error {
 	body, err := k.get(ctx)
 	if err != nil {
@@ -362,8 +361,8 @@ func (k *keySet) get(ctx context.Context) ([]byte, error) {
 	return body, nil
 }
 
-// parse reads a set. A key that is of no use to us is left out; what is no key set at all is an error, lest an error page of
-// a proxy withdraw all keys.
+// parse reads a set. Unusable keys are skipped. A body that is not a key set is an error, so that a proxy's error page does not
+// withdraw all keys.
 func (k *keySet) parse(body []byte) ([]jwkset.JWK, error) {
 	var set struct {
 		Keys *[]json.RawMessage `json:"keys"`
@@ -394,7 +393,7 @@ func (k *keySet) parse(body []byte) ([]jwkset.JWK, error) {
 	return jwks, nil
 }
 
-// readKey reads one public key. Certificates and links to them are not looked at.
+// readKey reads one public key. Certificates and links to them are ignored.
 func readKey(raw json.RawMessage) (jwkset.JWK, error) {
 	var m jwkset.JWKMarshal
 	if err := json.Unmarshal(raw, &m); err != nil {
@@ -420,7 +419,7 @@ func readKey(raw json.RawMessage) (jwkset.JWK, error) {
 	return j, nil
 }
 
-// withoutURL takes the address out of an HTTP error: it may hold a key in its query.
+// withoutURL removes the URL from an HTTP error: its query may hold a secret.
 func withoutURL(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {

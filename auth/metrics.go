@@ -5,7 +5,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// metrics of the package. A nil registerer counts without publishing.
+// metrics holds the package's metrics. With a nil registerer they are counted but not published.
 type metrics struct {
 	refusals *prometheus.CounterVec // by Reason and TokenError.Check
 }

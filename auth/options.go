@@ -18,7 +18,7 @@ import (
 
 // Options are the settings of New. The zero value is refused: Mode has to be chosen.
 type Options struct {
-	// Mode is "jwt" or "none". With none anybody may do anything, and Host and Origin must name this very machine.
+	// Mode is "jwt" or "none". With "none" every client may do everything, and Host and Origin must name this machine.
 	Mode string
 
 	// Secret checks tokens signed with HS256, HS384 or HS512: at least 32 bytes (--jwt-secret).
@@ -41,12 +41,12 @@ type Options struct {
 
 	// Callback is asked for the rights on each document (--auth-callback), and judges tokens itself where no key is configured.
 	Callback string
-	// CallbackSecret signs what Callback is sent: at least 16 bytes; "" leaves it unsigned, with a warning.
+	// CallbackSecret signs the requests to Callback: at least 16 bytes; "" leaves them unsigned, with a warning.
 	CallbackSecret string
 	// RulesFile is the path of a rules file (--auth-rules).
 	RulesFile string
-	// Claim is the path of the claim with a user's documents; "" is app_metadata.docs. Naming one makes rights strict: a token
-	// without it gets nothing.
+	// Claim is the path of the claim with a user's documents; "" is app_metadata.docs. A path given here makes rights strict: a
+	// token without the claim has no rights.
 	Claim string
 
 	// TicketSecret is the secret whose derived key signs tickets; "" is Secret, else SupabaseSecret. Servers that share
@@ -58,16 +58,17 @@ type Options struct {
 	Origins []string
 	// Dev accepts any port of localhost, 127.0.0.1 and [::1] as Origin.
 	Dev bool
-	// Loopback says that the server listens on loopback addresses only: the published secret of a local Supabase stack will do.
+	// Loopback is true where the server listens on loopback addresses only. The published secret of a local Supabase stack is then
+	// accepted.
 	Loopback bool
 
 	Log     *slog.Logger          // nil: none
 	Metrics prometheus.Registerer // nil: none
 
-	keySetGap time.Duration // 0: the constant; tests cannot wait for it
+	keySetGap time.Duration // 0: the constant; tests set a shorter one
 }
 
-// New checks the settings and builds an Auth. It does not wait for a key set: see Ready. The caller closes it.
+// New checks the settings and makes an Auth. It does not wait for key sets: see Ready. The caller must Close it.
 func New(o Options) (*Auth, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -87,7 +88,7 @@ func New(o Options) (*Auth, error) {
 		return nil, err
 	}
 	a.metrics = newMetrics(o.Metrics, a.keys)
-	// Nothing may fail from here on: goroutines start.
+	// Goroutines start here: no error may be returned below.
 	for _, k := range a.keys {
 		go k.run(ctx)
 	}
@@ -205,14 +206,14 @@ func (a *Auth) configureVerifiers(o Options) error {
 	return nil
 }
 
-// minSecret is the length in bytes of a shared secret (RFC 7518 §3.2, for HS256): a shorter one can be guessed from one token.
+// minSecret is the minimum length of a shared secret in bytes (RFC 7518 §3.2, for HS256). A shorter one can be guessed from a token.
 const minSecret = 32
 
-// localSecret signs the tokens of every local Supabase stack (`supabase start`). It is published, so it is no secret; it is
-// accepted where the stack is on this machine.
+// localSecret signs the tokens of every local Supabase stack (`supabase start`). It is public, so it is accepted only where the
+// server listens on loopback.
 const localSecret = "super-secret-jwt-token-with-at-least-32-characters-long"
 
-// checkSecret refuses what is no secret. The error names the setting and never the value.
+// checkSecret refuses short, published and placeholder secrets. The error names the setting, never the value.
 func checkSecret(setting, secret string, local bool) error {
 	switch lower := strings.ToLower(strings.TrimSpace(secret)); {
 	case lower != strings.ToLower(secret):
@@ -230,7 +231,7 @@ func checkSecret(setting, secret string, local bool) error {
 	return nil
 }
 
-// isPlaceholder knows the values people forget to replace. s is in lower case.
+// isPlaceholder reports whether s, in lower case, is an example value that was not replaced.
 func isPlaceholder(s string) bool {
 	s = strings.Trim(s, `<>[]{}"'$`)
 	for _, p := range []string{"your-", "your_", "your ", "change-me", "change_me", "changeme", "change-this", "change_this", "replace-", "replace_", "replaceme",
@@ -264,13 +265,13 @@ func isLoopbackURL(s string) bool {
 	return err == nil && u.Host != "" && isLoopback(u.Hostname())
 }
 
-// isLoopback knows the names of this machine that no DNS answer can move elsewhere.
+// isLoopback reports whether host is this machine under a name that DNS cannot redirect.
 func isLoopback(host string) bool {
 	ip := net.ParseIP(host)
 	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
-// ownTransport is a transport of our own, so that what it holds open ends with us and no other package's settings reach it.
+// ownTransport makes a transport that shares neither connections nor settings with other packages.
 func ownTransport() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConnsPerHost = 4

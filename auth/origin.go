@@ -13,8 +13,8 @@ import (
 // ErrOrigin: a page at this Origin, or a request for this Host, is not served.
 var ErrOrigin = errors.New("auth: origin refused")
 
-// origins says which web pages may connect. A browser sends the page's origin with every socket and cannot be made to lie
-// about it; anything else may say what it likes, and is judged by its token.
+// origins lists the web origins that may connect. A page cannot make its browser send a false Origin. Other programs can, so their
+// token alone decides.
 type origins struct {
 	any       bool
 	null      bool
@@ -25,7 +25,7 @@ type origins struct {
 	rebinding bool // Host must be this machine, or a listed one
 }
 
-// origin is scheme, host in lower case, and port, never empty.
+// origin is a scheme, a host and a port, in lower case.
 type origin struct{ scheme, host, port string }
 
 func newOrigins(o Options) (*origins, error) {
@@ -46,7 +46,7 @@ func newOrigins(o Options) (*origins, error) {
 		}
 		wild := false
 		t := s
-		if strings.Count(s, "/") == 3 { // file:// is whole as it is
+		if strings.Count(s, "/") == 3 { // a trailing slash, but not that of file://
 			t = strings.TrimSuffix(s, "/")
 		}
 		if scheme, rest, ok := strings.Cut(t, "://*."); ok {
@@ -72,8 +72,8 @@ func newOrigins(o Options) (*origins, error) {
 	return os, nil
 }
 
-// parseOrigin reads scheme://host[:port], the only form that browsers send, and nothing else. Programs that show pages of their own
-// have schemes of their own, with a host of any form or, as file://, none.
+// parseOrigin reads scheme://host[:port], the only form that browsers send. Programs with built-in pages use schemes of their own,
+// with a host of any form or none, as in file://.
 func parseOrigin(s string) (origin, bool) {
 	if scheme, host, ok := strings.Cut(s, "://"); ok && ownScheme.MatchString(scheme) && !isWeb(strings.ToLower(scheme)) {
 		return origin{scheme: strings.ToLower(scheme), host: strings.ToLower(host)}, ownHost.MatchString(host)
@@ -121,7 +121,7 @@ func hostPort(s string) (host, port string, ok bool) {
 	return strings.ToLower(u.Hostname()), u.Port(), u.Hostname() != ""
 }
 
-// isThisMachine knows the names under which a server on loopback is reached. Names that DNS could answer for are not among them.
+// isThisMachine reports whether host is a loopback name or address. Names that DNS could resolve are not accepted.
 func isThisMachine(host string) bool {
 	if host == "localhost" {
 		return true
@@ -130,8 +130,8 @@ func isThisMachine(host string) bool {
 	return ip != nil && (ip.Equal(net.IPv6loopback) || ip.Equal(net.IPv4(127, 0, 0, 1))) && !strings.Contains(host, "::ffff:")
 }
 
-// CheckOrigin answers nil when a browser at this Origin and Host may connect. No Origin is no browser, and may. The error is
-// ErrOrigin with words for the log; what was refused is not quoted.
+// CheckOrigin returns nil when a request with this Origin and Host may connect. A request without Origin does not come from a
+// browser and passes. The error is ErrOrigin with fixed words for the log; it does not quote the header.
 func (a *Auth) CheckOrigin(r *http.Request) error {
 	err := a.origins.check(r)
 	if err != nil {
@@ -174,8 +174,8 @@ func (o *origins) check(r *http.Request) error {
 	if o.dev && web && isThisMachine(at.host) {
 		return nil
 	}
-	// A page of this very server. Behind a proxy that ends TLS the scheme here is not the page's, so the port tells: none, or
-	// the default of either scheme.
+	// A page of this server itself. Behind a proxy that terminates TLS the scheme here is not the page's, so the ports are
+	// compared: none, or the default of either scheme.
 	if hostOK && web && at.host == host && !(r.TLS != nil && at.scheme == "http") {
 		if port == at.port || port == "" && at.port == defaultPort(at.scheme) || isDefault(port) && at.port == defaultPort(at.scheme) {
 			return nil

@@ -6,7 +6,7 @@ import (
 	"regexp"
 )
 
-// Redacted stands where a token stood.
+// Redacted replaces a token.
 const Redacted = "REDACTED"
 
 var (
@@ -14,18 +14,18 @@ var (
 	secretParameter = regexp.MustCompile(`(?i)\b(token|access_token|refresh_token|id_token|yauth|jwt|apikey|api_key|secret|password)(=|%3d)[^&\s"'#;,<>]+`)
 	// In a header.
 	bearer = regexp.MustCompile(`(?i)\bbearer([ .]|%20|\+)+[A-Za-z0-9._~+/=-]+`)
-	// Anywhere: the beginning of every JWT is that of a JSON object in base64url.
+	// Anywhere: every JWT begins with "eyJ", the start of a JSON object in base64url.
 	bareToken = regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{4,}(\.[A-Za-z0-9_-]*){0,2}|\bsb_(secret|publishable)_[A-Za-z0-9_-]+`)
 )
 
-// Redact takes tokens and secrets out of a text that may hold a URL, a header or an error of another library.
+// Redact replaces tokens and secrets in a text that may contain a URL, a header or an error of a library.
 func Redact(s string) string {
 	s = secretParameter.ReplaceAllString(s, "${1}${2}"+Redacted)
 	s = bearer.ReplaceAllString(s, "bearer "+Redacted)
 	return bareToken.ReplaceAllString(s, Redacted)
 }
 
-// RedactAttr is Redact for every value of a log: a slog.HandlerOptions.ReplaceAttr, the last net under all others.
+// RedactAttr is a slog.HandlerOptions.ReplaceAttr that redacts every logged value. It is the last safeguard: callers redact too.
 func RedactAttr(_ []string, a slog.Attr) slog.Attr {
 	switch a.Value.Kind() {
 	case slog.KindString:

@@ -6,28 +6,28 @@ import (
 	"time"
 )
 
-// Refusals counts how often the same token was refused to the same address. Stock providers come back at once when a socket
-// was opened and then closed, but wait longer and longer when it was never opened: a client that does not learn is told by
-// HTTP. The zero value is not usable; see NewRefusals.
+// Refusals counts the refusals of one token from one address. Stock providers reconnect at once after a socket that was opened and
+// closed, but back off when the upgrade fails: after some refusals a client is therefore refused over HTTP. The zero value is not
+// usable; see NewRefusals. It is safe for concurrent use.
 type Refusals struct {
 	seed maphash.Seed
-	mu   sync.Mutex
+	mu   sync.Mutex // guards seen
 	seen *recent[refusalKey, [refusalsFree]time.Time]
 }
 
 const (
-	refusalsFree   = 3 // refusals in refusalWindow that are told over an open socket
+	refusalsFree   = 3 // refusals per refusalWindow that are reported over an open socket
 	refusalWindow  = time.Minute
 	maxRefusalKeys = 65_536
 )
 
-// refusalKey names the token by 64 bits that nobody outside can aim at: two of one address that share them are counted together.
+// refusalKey names a token by a seeded 64-bit hash, which a client cannot predict. Two tokens with one hash are counted together.
 type refusalKey struct {
 	client string
 	token  uint64
 }
 
-// NewRefusals makes an empty count. It holds at most 65,536 pairs; above that the oldest are forgotten.
+// NewRefusals makes an empty count. It holds at most 65,536 pairs of token and address; beyond that the oldest are forgotten.
 func NewRefusals() *Refusals {
 	return &Refusals{seed: maphash.MakeSeed(), seen: newRecent[refusalKey, [refusalsFree]time.Time](maxRefusalKeys)}
 }
@@ -43,8 +43,8 @@ func (f *Refusals) Refused(ip, token string) {
 	f.seen.put(k, last)
 }
 
-// Many reports whether one more refusal would be the fourth or a later one within a minute, and so is to be told with HTTP 401
-// before the upgrade. It is no refusal itself: rights may have come meanwhile.
+// Many reports whether the pair was refused three times within the last minute: the next refusal must be an HTTP 401 before the
+// upgrade. The caller still checks the token, since rights may have been granted meanwhile.
 func (f *Refusals) Many(ip, token string) bool {
 	k := refusalKey{ClientKey(ip), maphash.String(f.seed, token)}
 	f.mu.Lock()

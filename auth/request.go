@@ -10,10 +10,10 @@ import (
 )
 
 // TokenFrom finds the token of a request: Authorization, Sec-WebSocket-Protocol (bearer.<jwt>), query token, access_token, yauth.
-// query is what r.URL.Query() said.
+// query is r.URL.Query().
 //
-// protocol is the subprotocol to answer with: "yjs" where it is offered, else the first that is not a token, since a browser
-// closes a socket whose answer names none of those it offered; "" where none is left.
+// protocol is the subprotocol for the response: "yjs" where it is offered, else the first that is not a token, "" where there is
+// none. A browser closes a socket if it offered subprotocols and the response names none of them.
 func TokenFrom(r *http.Request, query url.Values) (token, protocol string) {
 	for _, line := range r.Header.Values("Sec-Websocket-Protocol") {
 		for _, p := range strings.Split(line, ",") {
@@ -43,7 +43,7 @@ func TokenFrom(r *http.Request, query url.Values) (token, protocol string) {
 	return "", protocol
 }
 
-// Proxies are the networks whose X-Forwarded-For is believed. None by default: anybody can write a header.
+// Proxies are the networks whose X-Forwarded-For is trusted. The default is none, since any client can send the header.
 type Proxies []netip.Prefix
 
 func (p Proxies) trusts(a netip.Addr) bool {
@@ -55,15 +55,15 @@ func (p Proxies) trusts(a netip.Addr) bool {
 	return false
 }
 
-// Before reports whether a request comes from a proxy that may say how the client reached it: a trusted one, or a program of this
-// machine.
+// Before reports whether a request comes from a trusted proxy or from this machine. Its forwarding headers then describe how the
+// client reached the proxy.
 func (p Proxies) Before(r *http.Request) bool {
 	a, err := remoteAddr(r.RemoteAddr)
 	return err == nil && (a.IsLoopback() || p.trusts(a))
 }
 
-// ClientIP is the address of the client: the peer's, or, where the peer is a trusted proxy, the last in X-Forwarded-For
-// that is not one. "" where it cannot be told.
+// ClientIP returns the client's address: the peer's, or, where the peer is a trusted proxy, the last address in X-Forwarded-For
+// that is not one. It returns "" where there is no valid address.
 func (p Proxies) ClientIP(r *http.Request) string {
 	a, err := remoteAddr(r.RemoteAddr)
 	if err != nil {
@@ -79,7 +79,7 @@ func (p Proxies) ClientIP(r *http.Request) string {
 	for i := len(hops) - 1; i >= 0; i-- {
 		hop, err := remoteAddr(strings.TrimSpace(hops[i]))
 		if err != nil {
-			break // not written by a trusted proxy: the client can have written all before it
+			break // not an address: the client may have written it and everything before it
 		}
 		a = hop
 		if !p.trusts(hop) {
@@ -101,8 +101,8 @@ func remoteAddr(s string) (netip.Addr, error) {
 	return a.Unmap().WithZone(""), nil
 }
 
-// ClientKey is what limits count a client by: its IPv4 address, or the /64 network of its IPv6 address, since a host has all
-// of one.
+// ClientKey returns the key by which limits count a client: its IPv4 address, or the /64 network of its IPv6 address, since one
+// host usually has a whole /64.
 func ClientKey(ip string) string {
 	a, err := netip.ParseAddr(ip)
 	if err != nil || a.Is4() {

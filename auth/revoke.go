@@ -7,29 +7,29 @@ import (
 	"time"
 )
 
-// RevocationTTL is how long a revocation stands unless somebody says otherwise: the longest life that Supabase lets a token have.
+// RevocationTTL is the default lifetime of a revocation: the longest lifetime that Supabase allows for a token.
 const RevocationTTL = 7 * 24 * time.Hour
 
-// maxRevocations bounds the list. It takes an administrator to fill it.
+// maxRevocations bounds the list. Only an administrator can fill it.
 const maxRevocations = 200_000
 
-// A Revocation takes rights away from every grant whose user, session and document are the ones it names. One that names no
-// session means tokens issued before At: a user who signs in again afterwards comes with a newer one.
+// A Revocation takes rights from every grant with the user, session and document that it names. Without a session it applies to
+// tokens issued before At: a user who signs in again has a newer one.
 type Revocation struct {
 	User    string
 	Session string
 	Doc     string
-	Leave   Mode      // what is left to them: None, or Read
-	At      time.Time // when it was made; zero: now
-	Until   time.Time // when it lapses, the tokens it means having expired; zero: At + RevocationTTL
+	Leave   Mode      // the remaining rights: None or Read
+	At      time.Time // time of creation; zero: now
+	Until   time.Time // end; the tokens it applies to have expired by then; zero: At + RevocationTTL
 
-	known time.Time // when this server heard of it, by its own clock; zero: not in force here
+	known time.Time // time of arrival on this server, by its own clock; zero: not in force here
 }
 
-// ErrRevocation: a revocation that names nothing would end everything, and is no revocation.
+// ErrRevocation: the revocation is invalid. One that names nothing would apply to every grant.
 var ErrRevocation = errors.New("auth: a revocation names a user, a session or a document, and leaves nothing or reading")
 
-// ErrRevocationsFull: no more can be kept. The caller must say so: it was not done.
+// ErrRevocationsFull: the list is full and the revocation is not in force. The caller must report that.
 var ErrRevocationsFull = errors.New("auth: too many revocations in force")
 
 // revocationJSON is the form of a Revocation between servers and in the ymeta bucket. Times are Unix ms.
@@ -59,10 +59,10 @@ func (r *Revocation) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// Complete fills in the times that are zero, so that every server keeps the same.
+// Complete sets the times that are zero, so that every server stores the same values.
 func (r Revocation) Complete() Revocation {
 	if r.At.IsZero() {
-		r.At = time.Now().Truncate(time.Millisecond).Add(time.Millisecond) // as it travels; what was issued in this millisecond came before
+		r.At = time.Now().Truncate(time.Millisecond).Add(time.Millisecond) // in whole ms, as sent to other servers; rounded up, so that tokens issued in this ms come before it
 	}
 	if r.Until.IsZero() {
 		r.Until = r.At.Add(RevocationTTL)
@@ -70,21 +70,21 @@ func (r Revocation) Complete() Revocation {
 	return r
 }
 
-// Names reports whether r means the bearer of g on doc, whenever the token was issued: sessions that are open when r comes are
-// ended by it. A revocation that names only a document does not mean administrators.
+// Names reports whether r names g's user, session and doc, regardless of the token's age: r ends the sessions that are open when it
+// arrives. A revocation that names only a document does not apply to administrators.
 func (r Revocation) Names(doc string, g Grant) bool {
 	return (r.User == "" || r.User == g.User) && (r.Session == "" || r.Session == g.Session) && (r.Doc == "" || r.Doc == doc) &&
 		!(g.Admin && g.User != "" && r.User == "" && r.Session == "")
 }
 
-// Matches reports whether r takes rights from a grant g that is asked for now. It does not look at Until.
+// Matches reports whether r applies to a grant g that is requested now. It ignores Until.
 //
-// The token is an older one if this server accepted it before r was made and before it heard of r, whatever the token says of itself;
-// or if it says so: iat lies before At, compared to the second where iat has whole seconds, as most issuers write it. A token issued in the very second
-// of r therefore works at once, unless it was in use already. A token without iat may be of any age.
+// Without a session in r, the token must be older than r. It is older if this server accepted it before r.At and before r arrived,
+// whatever its iat; or if iat lies before At. Where iat has whole seconds, as most issuers write it, At is compared to the second: a
+// token issued in the same second as r works at once, unless it was already in use. A token without iat counts as older.
 //
-// iat is read off the issuer's clock. One that is ahead lets tokens pass that were issued shortly before r and never used here;
-// one that is behind keeps a new sign-in waiting for as long as it is behind.
+// iat comes from the issuer's clock. If that clock is ahead, tokens pass that were issued shortly before r and never used here; if
+// it is behind, a new sign-in is refused for as long as it is behind.
 func (r Revocation) Matches(doc string, g Grant) bool {
 	if !r.Names(doc, g) {
 		return false
@@ -104,9 +104,9 @@ type revocationKey struct {
 	leave              Mode
 }
 
-// revocations is the list in force.
+// revocations is the list of revocations in force.
 type revocations struct {
-	mu   sync.RWMutex
+	mu   sync.RWMutex // guards list: an addition and its merge with an older entry are one step
 	list map[revocationKey]Revocation
 }
 
@@ -114,8 +114,8 @@ func newRevocations() *revocations {
 	return &revocations{list: make(map[revocationKey]Revocation)}
 }
 
-// Revoke puts r into force on this server; the caller carries it to the others. Doing it again changes nothing. Errors:
-// ErrRevocation, ErrRevocationsFull.
+// Revoke puts r into force on this server; the caller sends it to the others. It is idempotent. Errors: ErrRevocation,
+// ErrRevocationsFull.
 func (a *Auth) Revoke(r Revocation) error {
 	r = r.Complete()
 	if r.User == "" && r.Session == "" && r.Doc == "" || r.Leave > Read {
@@ -152,7 +152,7 @@ func (a *Auth) Revoke(r Revocation) error {
 	return nil
 }
 
-// InForce reports whether r, or the same made later, is in force.
+// InForce reports whether r, or a later revocation with the same names, is in force.
 func (a *Auth) InForce(r Revocation) bool {
 	a.revoked.mu.RLock()
 	defer a.revoked.mu.RUnlock()
@@ -160,8 +160,8 @@ func (a *Auth) InForce(r Revocation) bool {
 	return ok && !old.At.Before(r.At) && !old.Until.Before(r.Until)
 }
 
-// Standing is what is in force of r: where it was made before, the later time and the later end of both. It is r itself where
-// nothing of it is in force.
+// Standing returns the revocation in force with r's names. Where r was made more than once, it has the latest At and the latest
+// Until. It returns r where none is in force.
 func (a *Auth) Standing(r Revocation) Revocation {
 	a.revoked.mu.RLock()
 	defer a.revoked.mu.RUnlock()
@@ -171,7 +171,8 @@ func (a *Auth) Standing(r Revocation) Revocation {
 	return r
 }
 
-// Limit is the most that revocations leave g on doc: ReadWriteDelete where none matches. Doc "" matches only those that name none.
+// Limit returns the greatest mode that revocations leave g on doc: ReadWriteDelete where none matches. Doc "" is matched only by
+// revocations without a document.
 func (a *Auth) Limit(doc string, g Grant) Mode {
 	l := a.revoked
 	l.mu.RLock()
@@ -200,10 +201,10 @@ func (a *Auth) Limit(doc string, g Grant) Mode {
 	return all
 }
 
-// Revoked reports whether nothing is left to g on doc.
+// Revoked reports whether revocations leave g no rights on doc.
 func (a *Auth) Revoked(doc string, g Grant) bool { return a.Limit(doc, g) == None }
 
-// Revocations lists what is in force, in no order.
+// Revocations lists the revocations in force, in no order.
 func (a *Auth) Revocations() []Revocation {
 	l := a.revoked
 	l.mu.RLock()

@@ -15,7 +15,7 @@ type glob []piece
 
 type piece struct {
 	kind pieceKind
-	text string // of a literal
+	text string // a literal's text
 }
 
 type pieceKind uint8
@@ -27,13 +27,13 @@ const (
 	subject            // the user's name
 )
 
-// maxGlob is the length of a pattern in bytes. Together with the 255 bytes of a name it bounds what a match can cost.
+// maxGlob is the maximum length of a pattern in bytes. With the 255 bytes of a name it bounds the cost of a match.
 const maxGlob = 1024
 
-// parseGlob reads a pattern. Where withSubject is false braces are ordinary characters.
+// parseGlob reads a pattern. Where withSubject is false, braces are ordinary characters.
 //
-// {sub} must be unmistakable, or one user's name could reach into another's documents: it stands at the end of its segment,
-// once, in a segment without stars.
+// {sub} must be unambiguous, or one user's name could match another's documents: it may stand only once, at the end of a segment
+// without stars.
 func parseGlob(pattern string, withSubject bool) (glob, error) {
 	if pattern == "" || len(pattern) > maxGlob {
 		return nil, fmt.Errorf("a pattern has 1 to %d bytes", maxGlob)
@@ -80,14 +80,13 @@ func parseGlob(pattern string, withSubject bool) (glob, error) {
 	return g, nil
 }
 
-// match reports whether name is one of g's. sub stands for {sub} byte for byte; a sub that is not one whole segment's worth of
-// text (empty, with a slash) matches nothing.
+// match reports whether g matches name. sub replaces {sub} byte for byte; a sub that is empty or contains a slash matches nothing.
 //
-// It walks the pattern once, keeping for every length of a beginning of name whether the pattern so far can produce it.
+// It walks the pattern once and keeps, for every prefix of name, whether the pattern so far matches it.
 func (g glob) match(name, sub string) bool {
 	var buf [2][256]bool
 	if len(name) >= len(buf[0]) {
-		return false // no document has such a name
+		return false // longer than any document name
 	}
 	cur, next := buf[0][:len(name)+1], buf[1][:len(name)+1]
 	cur[0] = true
@@ -135,8 +134,8 @@ type rule struct {
 	access Mode
 }
 
-// parseRules reads a rules file: a JSON list of rules, or an object with such a list as its rules. Every mistake is an error
-// that names the rule.
+// parseRules reads a rules file: a JSON list of rules, or an object with such a list under "rules". Any mistake is an error that
+// names the rule.
 func parseRules(data []byte) ([]rule, error) {
 	type line struct {
 		Match  string `json:"match"`
@@ -180,7 +179,7 @@ func parseRules(data []byte) ([]rule, error) {
 	return rules, nil
 }
 
-// matchRules answers the strongest right that a rule gives id on doc.
+// matchRules returns the greatest mode that a rule gives id on doc.
 func matchRules(rules []rule, id *identity, doc string) Mode {
 	best := None
 	for _, r := range rules {
@@ -204,11 +203,11 @@ func (r rule) holds(role string) bool {
 // docsClaim is a token's own list of documents.
 type docsClaim []rule
 
-// maxDocsClaim is how many entries of a token's list are read.
+// maxDocsClaim bounds the entries read of a token's list; later ones are ignored.
 const maxDocsClaim = 1000
 
-// readDocsClaim finds the claim at path and reads its strings, "doc:<glob>:r", ":rw" or ":rwd". Any other entry grants
-// nothing. there is false where the token has no such claim. path has a name at least.
+// readDocsClaim finds the claim at path and reads its strings, "doc:<glob>:r", ":rw" or ":rwd". Any other entry grants nothing.
+// there is false where the token has no such claim. path has at least one name.
 func readDocsClaim(claims *claimSet, path []string) (docs docsClaim, there bool) {
 	for ; len(path) > 1; path = path[1:] {
 		inner, ok := claims.object(path[0])
@@ -225,7 +224,7 @@ func readDocsClaim(claims *claimSet, path []string) (docs docsClaim, there bool)
 	if s, ok := readText(raw); ok {
 		list = []any{s}
 	} else {
-		json.Unmarshal(raw, &list) // what is no list grants nothing
+		json.Unmarshal(raw, &list) // anything but a list grants nothing
 	}
 	for _, e := range list[:min(len(list), maxDocsClaim)] {
 		s, _ := e.(string)
@@ -248,7 +247,7 @@ func readDocsClaim(claims *claimSet, path []string) (docs docsClaim, there bool)
 	return docs, true
 }
 
-// mode answers the strongest right on doc.
+// mode returns the greatest mode that the list gives on doc.
 func (d docsClaim) mode(doc string) Mode {
 	best := None
 	for _, r := range d {

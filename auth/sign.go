@@ -11,17 +11,17 @@ import (
 	"time"
 )
 
-// SignatureHeader carries Sign's signature on what yjet posts to other services.
+// SignatureHeader is the header of Sign's signature on requests that yjet posts to other services.
 const SignatureHeader = "Yjet-Signature"
 
-// Sign answers "t=<Unix seconds>,v1=<hex>", where the second is HMAC-SHA256 under secret of "<t>.<body>". The time is under
-// the signature, so that what was overheard cannot be sent again later.
+// Sign returns "t=<Unix seconds>,v1=<hex>", where v1 is the HMAC-SHA256 under secret of "<t>.<body>". The signature covers the
+// time, so that an intercepted request cannot be replayed later.
 func Sign(secret []byte, at time.Time, body []byte) string {
 	t := strconv.FormatInt(at.Unix(), 10)
 	return "t=" + t + ",v1=" + hex.EncodeToString(signature(secret, t, body))
 }
 
-// CheckSignature answers nil when header is what Sign makes of body, at most within from now.
+// CheckSignature returns nil when header is Sign's signature of body and its time is at most within away from now.
 func CheckSignature(secret []byte, header string, body []byte, within time.Duration) error {
 	t, v1, ok := strings.Cut(header, ",v1=")
 	t, ok2 := strings.CutPrefix(t, "t=")

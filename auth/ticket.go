@@ -17,27 +17,27 @@ const (
 	ticketKid  = "yjet-ticket"
 	ticketType = "yjet-ticket+jwt"
 
-	// TicketTTL is how long a ticket lasts unless somebody says otherwise, MaxTicketTTL the longest for one document.
+	// TicketTTL is the default lifetime of a ticket, MaxTicketTTL the longest for a ticket of one document.
 	TicketTTL    = 5 * time.Minute
 	MaxTicketTTL = 24 * time.Hour
-	// maxAdminTTL is the longest for a ticket that makes an administrator.
+	// maxAdminTTL is the longest lifetime of an administrator's ticket.
 	maxAdminTTL = 366 * 24 * time.Hour
 )
 
 // ErrNoKey: there is no secret to sign with.
 var ErrNoKey = errors.New("auth: no secret to sign tickets with: set --jwt-secret, SUPABASE_JWT_SECRET or a ticket secret, the same on every server")
 
-// ErrTTL: a ticket cannot last that long.
+// ErrTTL: the lifetime is out of range.
 var ErrTTL = fmt.Errorf("auth: a ticket lasts more than 0 and at most %v", MaxTicketTTL)
 
-// tickets signs and checks our own tokens. Their key is derived from the configured secret rather than being it, so that a
-// ticket is no token to others that trust that secret, such as the database of a project.
+// tickets signs and checks yjet's own tokens. Their key is derived from the configured secret, so that other services which trust
+// that secret, such as a project's database, do not accept a ticket.
 type tickets struct {
 	key      []byte
 	verifier *verifier
 }
 
-// newTickets answers nil where there is nothing to derive a key from. Without logins any key will do: it is made up.
+// newTickets returns nil where no secret is configured to derive a key from. With auth off it uses a random key.
 func newTickets(o Options) (*tickets, error) {
 	secret := []byte(cmp.Or(o.TicketSecret, o.Secret, o.SupabaseSecret))
 	if o.TicketSecret != "" {
@@ -98,14 +98,14 @@ func (t *tickets) read(w *workspace, token string, h header, hash tokenHash) (*i
 	return id, nil
 }
 
-// Ticket mints a short token for one document, good for ttl (0: TicketTTL). user is whom its edits are recorded under; "" makes
-// up a guest. Errors: ErrNoKey, ErrTTL.
+// Ticket mints a short token for one document, valid for ttl (0: TicketTTL). user is the recorded author of its edits; "" makes up
+// a guest. Errors: ErrNoKey, ErrTTL.
 func (a *Auth) Ticket(doc string, mode Mode, user string, ttl time.Duration) (string, error) {
 	return a.TicketFor(Grant{User: user, Mode: mode}, doc, ttl)
 }
 
-// TicketFor mints a ticket for g's user, with g's name and session, so that a revocation of either ends the ticket too. It
-// allows g.Mode and lasts ttl (0: TicketTTL), though never longer than g.
+// TicketFor mints a ticket for g's user with g's display name and session, so that a revocation of the user or the session ends the
+// ticket too. It allows g.Mode and is valid for ttl (0: TicketTTL), but never longer than g.
 func (a *Auth) TicketFor(g Grant, doc string, ttl time.Duration) (string, error) {
 	if ttl == 0 {
 		ttl = TicketTTL
@@ -119,7 +119,7 @@ func (a *Auth) TicketFor(g Grant, doc string, ttl time.Duration) (string, error)
 	return a.tickets.mint(g, jwt.MapClaims{"doc": doc, "access": g.Mode.String()}, ttl)
 }
 
-// AdminTicket mints a token that may do anything, for scripts and servers.
+// AdminTicket mints an administrator's token, for scripts and servers.
 func (a *Auth) AdminTicket(user string, ttl time.Duration) (string, error) {
 	if ttl <= 0 || ttl > maxAdminTTL {
 		return "", fmt.Errorf("auth: an administrator's token lasts more than 0 and at most %v", maxAdminTTL)
@@ -157,18 +157,17 @@ func (t *tickets) mint(g Grant, claims jwt.MapClaims, ttl time.Duration) (string
 	return token.SignedString(t.key)
 }
 
-// issued is the iat of a token that is made now: with its fraction of a second, so that a revocation made in the same second can tell
-// whether the token came before it.
+// issued returns the iat of a token made now. It has a fraction, so that a revocation of the same second can be ordered with it.
 func issued(now time.Time) float64 { return float64(now.UnixMilli()) / 1000 }
 
-// signer mints ordinary tokens with the configured secret, for tests of an installation and for scripts.
+// signer mints ordinary tokens with the configured secret, for scripts and for testing an installation.
 type signer struct {
 	secret           []byte
 	issuer, audience string
 }
 
-// Token mints what the configured issuer would: an HS256 token for user, good for ttl, with the issuer and audience that this
-// server demands and more claims as given. ErrNoKey where only public keys are configured.
+// Token mints a token as the configured issuer would: HS256, for user, valid for ttl, with the issuer and audience that this
+// server requires and the claims in more. It returns ErrNoKey where only public keys are configured.
 func (a *Auth) Token(user string, ttl time.Duration, more map[string]any) (string, error) {
 	if a.signer == nil {
 		return "", ErrNoKey

@@ -14,29 +14,29 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// maxToken is the size of a token in bytes above which it is not looked at.
+// maxToken is the maximum size of a token in bytes. A larger one is refused unread.
 const maxToken = 8 << 10
 
 // hmacMethods are the algorithms of a shared secret.
 var hmacMethods = []string{"HS256", "HS384", "HS512"}
 
-// tokenHash names a token without being one.
+// tokenHash identifies a token without revealing it.
 type tokenHash [sha256.Size]byte
 
 func hashToken(token string) tokenHash { return sha256.Sum256([]byte(token)) }
 
-// session is the name of a token's session where the token names none.
+// session returns the session name of a token without a session_id.
 func (h tokenHash) session() string { return "t-" + hex.EncodeToString(h[:12]) }
 
 // A verifier checks the tokens of one issuer with one kind of key.
 type verifier struct {
-	name             string // for people
+	name             string // for messages
 	methods          []string
-	issuer, audience string // "" for any; for people: rules decides
+	issuer, audience string // "" for any; for messages only: rules does the check
 	rules            *jwt.Validator
 	service          *jwt.Validator // nil, or the rules for a service_role key, which has no audience
 
-	// One of the two.
+	// Exactly one of the two is set.
 	secret []byte
 	keys   *keySet
 }
@@ -45,8 +45,8 @@ func newVerifier(name string, methods []string, issuer, audience string) *verifi
 	return &verifier{name: name, methods: methods, issuer: issuer, audience: audience, rules: jwt.NewValidator(parserOptions(methods, issuer, audience)...)}
 }
 
-// parserOptions are the rules for a token, as the library's validator and its parser take them. That iat lies ahead is no reason to
-// refuse: it says that two clocks differ, not that the token is another's.
+// parserOptions returns the options of the library's validator and parser. An iat in the future is accepted: it shows that two
+// clocks differ, not that the token is forged.
 func parserOptions(methods []string, issuer, audience string) []jwt.ParserOption {
 	opts := []jwt.ParserOption{jwt.WithValidMethods(methods), jwt.WithExpirationRequired(), jwt.WithLeeway(Leeway), jwt.WithStrictDecoding()}
 	if issuer != "" {
@@ -58,22 +58,22 @@ func parserOptions(methods []string, issuer, audience string) []jwt.ParserOption
 	return opts
 }
 
-// acceptServiceRole lets the project's own service key in. Its issuer is "supabase" whatever the project.
+// acceptServiceRole accepts the project's own service key. Its issuer is "supabase" in every project.
 func (v *verifier) acceptServiceRole() {
 	v.service = jwt.NewValidator(parserOptions(v.methods, "supabase", "")...)
 }
 
-// base64url is that of a token's parts: no padding, and nothing in the bits that are left over.
+// base64url is the encoding of a token's parts: no padding, and unused bits must be zero.
 var base64url = base64.RawURLEncoding.Strict()
 
-// header is what is read of the header of a token. Unknown members are ignored, jku, jwk, x5u and x5c among them.
+// header holds the parts of a token's header that are used. Other members are ignored, jku, jwk, x5u and x5c among them.
 type header struct {
 	alg, kid string
 	hasKid   bool
-	ticket   bool // typ is that of our own tickets
+	ticket   bool // typ is that of yjet's own tickets
 }
 
-// workspace is the memory that looking at one token takes. What is read of the token lies in it; an identity has copies.
+// workspace holds the buffers for checking one token. The claims point into it; an identity has copies.
 type workspace struct {
 	token, signature []byte
 	claims           claimSet
@@ -118,8 +118,8 @@ func (a *Auth) verify(ctx context.Context, token string) (*identity, error) {
 	return id, nil
 }
 
-// check tries the verifiers that know the algorithm of the token: one, or two where two issuers sign alike. The error that says most
-// wins. The claims are left in w.
+// check tries the verifiers that accept the token's algorithm: one, or two where two issuers use the same. It returns the most
+// specific error. The claims are left in w.
 func (a *Auth) check(ctx context.Context, w *workspace, token string, h header) error {
 	var best error
 	for _, v := range a.verifiers {
@@ -140,7 +140,7 @@ func (a *Auth) check(ctx context.Context, w *workspace, token string, h header) 
 	return best
 }
 
-// weight orders the errors of several verifiers: one whose key did sign the token knows more than one whose key did not.
+// weight ranks the errors of several verifiers: one whose key signed the token is more specific than one whose key did not.
 func weight(err error) int {
 	var e *TokenError
 	switch {
@@ -165,9 +165,9 @@ func (v *verifier) check(ctx context.Context, w *workspace, token string, h head
 	return v.judge(w, token, h, key)
 }
 
-// judge verifies a token whose form and header have been checked, whose algorithm is one of ours, with the key it names. Signature
-// and claims are for the library to judge. Taking the token apart is not: its parser would read the header a second time and the
-// claims by reflection. The claims are left in w, which has the bytes of the token.
+// judge verifies the signature and the claims of a token with the key that it names. The form, the header and the algorithm have
+// been checked. The library checks signature and claims; its parser is not used, since it would read the header a second time and
+// decode the claims by reflection. The claims are left in w, which has the bytes of the token.
 func (v *verifier) judge(w *workspace, token string, h header, key any) (err error) {
 	head, last := strings.IndexByte(token, '.'), strings.LastIndexByte(token, '.')
 	claims := &w.claims
@@ -196,7 +196,8 @@ func (v *verifier) judge(w *workspace, token string, h header, key any) (err err
 	return nil
 }
 
-// tokenByte counts the bytes of a token: a dot is one, base64url nothing, and anything else more dots than a token has.
+// tokenByte is the weight of each byte in formOf's sum: 1 for a dot, 0 for base64url, and for any other byte more than a token has
+// dots.
 var tokenByte = func() (t [256]uint16) {
 	for c := range t {
 		t[c] = 3
@@ -208,8 +209,8 @@ var tokenByte = func() (t [256]uint16) {
 	return t
 }()
 
-// formOf answers the first part of a token that has the form: three parts of base64url, none empty, without padding or line breaks
-// (which Go's decoder would skip).
+// formOf checks the form of a token and returns its first part. A token is three parts of base64url, none empty, without padding
+// or line breaks (which Go's decoder would skip).
 func formOf(token string) (first string, err error) {
 	dots := 0
 	for i := range len(token) {
@@ -238,7 +239,7 @@ func readHeader(first string) (header, error) {
 		return header{}, unsigned("header", "demands an extension")
 	}
 	h := header{alg: fields.text("alg")}
-	// RFC 8725 §3.11: a token made for something else says so in typ.
+	// RFC 8725 §3.11: typ names the purpose of a token; refuse those made for another.
 	if fields.has("typ") {
 		s := strings.TrimPrefix(strings.ToLower(fields.text("typ")), "application/")
 		h.ticket = s == ticketType

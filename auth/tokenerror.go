@@ -10,16 +10,17 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// A TokenError says why a token was refused. Error is made of fixed words, fit for the client; the rest is for the operator.
+// A TokenError is the cause of a token's refusal. Error returns fixed words that may be sent to the client; the fields are for the
+// operator.
 type TokenError struct {
-	// Check is the one that failed, of a fixed list of words: form, header, alg, kid, signature, claims, exp, nbf, iss, aud,
-	// role, sub, ticket.
+	// Check is the check that failed: form, header, alg, kid, signature, claims, exp, nbf, iss, aud, role, sub or ticket.
 	Check string
-	// Off is how long ago a token expired, or how far ahead it becomes valid; 0 where the check is not of a time.
+	// Off is the time since the token expired, or until it becomes valid; 0 for checks other than exp and nbf.
 	Off time.Duration
-	// What the token says of itself, which nobody vouches for: printable, at most 100 bytes each, "" where it does not say.
+	// Alg, Kid, Issuer and Audience are as the token gives them, possibly unverified: printable, at most 100 bytes each, "" where
+	// absent.
 	Alg, Kid, Issuer, Audience string
-	// Unsigned is set where no signature was verified before the check: the token may be anybody's.
+	// Unsigned is set where the check came before the signature was verified: the token may be forged.
 	Unsigned bool
 
 	why string // fixed words
@@ -30,7 +31,7 @@ func (e *TokenError) Error() string { return e.is.Error() + ": " + e.why }
 
 func (e *TokenError) Unwrap() error { return e.is }
 
-// LogAttrs answers the cause of a refused token for a log line, one group; none where err is not of a token.
+// LogAttrs returns the cause of a refused token as one group for a log line, or nothing where err is not a TokenError.
 func LogAttrs(err error) []any {
 	var e *TokenError
 	if !errors.As(err, &e) {
@@ -51,7 +52,7 @@ func LogAttrs(err error) []any {
 	return []any{slog.Group("token", list...)}
 }
 
-// checkOf is the label of a refusal in the metrics: one of TokenError's fixed words, or "".
+// checkOf returns TokenError.Check for the metrics, or "" for another error.
 func checkOf(err error) string {
 	var e *TokenError
 	if errors.As(err, &e) {
@@ -60,7 +61,7 @@ func checkOf(err error) string {
 	return ""
 }
 
-// RetryAfter answers when a client that was refused with err may come again: the time until its token is valid, or 0.
+// RetryAfter returns the time until the token refused with err becomes valid, or 0 for another error.
 func RetryAfter(err error) time.Duration {
 	var e *TokenError
 	if errors.Is(err, ErrNotYet) && errors.As(err, &e) {
@@ -69,15 +70,15 @@ func RetryAfter(err error) time.Duration {
 	return 0
 }
 
-// refuse is ErrToken with the check that failed and a few fixed words on the cause. Nothing of a token may be among them.
+// refuse returns ErrToken with the check that failed and its cause in fixed words. why must not contain any part of a token.
 func refuse(check, why string) error { return &TokenError{Check: check, why: why, is: ErrToken} }
 
-// unsigned is refuse for a check before that of the signature.
+// unsigned is refuse for a check made before that of the signature.
 func unsigned(check, why string) error {
 	return &TokenError{Check: check, why: why, is: ErrToken, Unsigned: true}
 }
 
-// describe adds what token says of itself to an error that refuses it.
+// describe adds the algorithm, key, issuer and audience of token to an error that refuses it.
 func describe(err error, token string) error {
 	var e *TokenError
 	if !errors.As(err, &e) {
@@ -91,7 +92,7 @@ func describe(err error, token string) error {
 	return err
 }
 
-// peek reads what can be read of a token that was refused: its header and its claims, either of which may be empty.
+// peek reads as much as possible of a refused token's header and claims; either may come back empty.
 func peek(token string) (h header, claims claimSet) {
 	first, rest, _ := strings.Cut(token, ".")
 	second, _, _ := strings.Cut(rest, ".")
@@ -110,7 +111,7 @@ func peek(token string) (h header, claims claimSet) {
 	return h, claims
 }
 
-// printable makes what a stranger wrote fit for a log line: no controls, no token, at most 100 bytes.
+// printable makes text from a client fit for a log line: no controls, no token, at most 100 bytes.
 func printable(s string) string {
 	const most = 100
 	if len(s) > most {
@@ -124,12 +125,12 @@ func printable(s string) string {
 	}, s))
 }
 
-// soon is how far ahead the beginning of a token's validity may lie for the client to be told to come back, rather than that the
-// token will not do: further than clocks drift unnoticed, and short enough to wait for.
+// soon bounds ErrNotYet: a token that becomes valid later than this is ErrToken. It is longer than clocks drift unnoticed and short
+// enough to wait for.
 const soon = 10 * time.Minute
 
-// explain turns an error of the jwt library about verified claims into ours. The library's words can quote a token, so they end
-// here.
+// explain converts the jwt library's error about verified claims into a TokenError. The library's text can quote a token, so it is
+// dropped.
 func explain(err error, claims *claimSet, now time.Time) error {
 	for _, c := range []struct {
 		is         error
@@ -176,7 +177,7 @@ func explain(err error, claims *claimSet, now time.Time) error {
 	return refuse("claims", "cannot be read")
 }
 
-// missing names the first claim that a token must have and has not.
+// missing names the first required claim that is absent.
 func missing(claims *claimSet) string {
 	for _, name := range []string{"exp", "iss", "aud"} {
 		if !claims.has(name) {
