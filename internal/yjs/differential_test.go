@@ -154,7 +154,7 @@ func (j *judge) answer(into any) {
 		j.t.Fatalf("node: %s", line)
 	}
 	if err := json.Unmarshal(line, into); err != nil {
-		j.t.Fatal(err)
+		j.t.Fatalf("node: %v: %.200s", err, line)
 	}
 }
 

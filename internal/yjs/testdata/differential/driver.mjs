@@ -1,7 +1,9 @@
 // Answers requests of differential_test.go, a JSON line each, with a JSON line each.
 //
 //   {op: 'generate', seed}   a random session of several clients; its log, and what yjs makes of it
-//   {op: 'check', ...}       what yjs makes of updates that Go wrote
+//   {op: 'check', ...}       what yjs makes of updates that Go wrote, and of edits
+//   {op: 'convert', ...}     V2 of V1 updates, V1 of V2 updates
+//   {op: 'survive', ...}     what goes wrong in yjs when it takes updates in
 import readline from 'node:readline'
 import * as Y from 'yjs'
 
@@ -231,17 +233,32 @@ const ops = {
       const d = plain()
       const list = updates.map(bin)
       for (const u of merge ? [Y.mergeUpdates(list)] : list) Y.applyUpdate(d, u)
-      const t = d.getText('t')
-      for (const { op, index, text, length, attributes } of edits || []) {
+      const [t, m, a, x] = roots(d)
+      for (const { op, index, text, length, attributes, key, value } of edits || []) {
         switch (op) {
           case 'insert': t.insert(index, text, attributes || undefined); break
           case 'delete': t.delete(index, length); break
           case 'format': t.format(index, length, attributes); break
-          case 'embed': t.insertEmbed(index, { image: text }, attributes || undefined)
+          case 'embed': t.insertEmbed(index, { image: text }, attributes || undefined); break
+          case 'array insert': a.insert(index, value); break
+          case 'array delete': a.delete(index, length); break
+          case 'map set': m.set(key, value); break
+          case 'map delete': m.delete(key); break
+          case 'xml insert': x.insert(index, [new Y.XmlElement(key)]); break
+          case 'xml text': x.insert(index, [new Y.XmlText(text)]); break
+          case 'xml delete': x.delete(index, length); break
+          case 'attribute': x.get(index).setAttribute(key, value); break
+          case 'no attribute': x.get(index).removeAttribute(key)
         }
       }
       return glance(d)
     })
+  }),
+  // Updates in V2 as yjs makes them of V1, and V1 as yjs makes it of V2.
+  convert: ({ seed, v1, v2 }) => ({
+    seed,
+    v2: v1.map(u => b64(Y.convertUpdateFormatV1ToV2(bin(u)))),
+    v1: v2.map(u => b64(Y.convertUpdateFormatV2ToV1(bin(u))))
   }),
   // What goes wrong when a stock client takes in each list of updates, one by one, merged, and from a peer; '' if nothing.
   survive: ({ seed, documents }) => ({
