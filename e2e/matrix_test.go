@@ -422,6 +422,22 @@ func (m *matrix) refused(t *testing.T, kind string, r refusal) {
 		}
 		return
 	}
+	if r.reason == "document-full" { // its growth is refused, not its reader
+		if !strings.HasPrefix(kind, "ysw") {
+			if told := ask[told](d, "denied", M{"client": name}); !slices.Contains(told.Denied, r.reason) {
+				t.Errorf("told %+v, want %s", told, r.reason)
+			}
+		} else if d.state(name).Saved {
+			t.Error("the client believes that what was refused is saved")
+		}
+		if textSafe(kind) {
+			d.do("textFrame", M{"client": name, "part": `"` + r.reason + `"`})
+		}
+		if st := d.state(name); len(st.Closes) != 0 {
+			t.Errorf("closed %+v, want the socket to stay", st.Closes)
+		}
+		return
+	}
 	d.do("closed", M{"client": name})
 	want := r.code
 	if textSafe(kind) {

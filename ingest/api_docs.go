@@ -129,6 +129,7 @@ func (a *api) postDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, gr
 			seq, err = room.write(ctx, grant, conn, body)
 		}
 		a.rooms.release(room)
+		a.warnNear(doc, w.Header().Set)
 	default:
 		writeError(w, http.StatusBadRequest, "bad-condition", "If-None-Match here is * or nothing")
 		return

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// health is the answer of /health. No document is named in it.
+// health is the answer of /health. It names documents to administrators, and to all where anybody may list them.
 type health struct {
 	Status     string        `json:"status"` // ok, degraded, draining
 	Version    string        `json:"version"`
@@ -16,6 +16,7 @@ type health struct {
 	Reason     string        `json:"reason,omitempty"` // why it is not ok
 	NATS       natsHealth    `json:"nats"`
 	Metrics    healthMetrics `json:"metrics"`
+	NearBound  []nearDoc     `json:"nearBound,omitempty"` // the ten fullest documents, where the caller may know their names
 }
 
 type natsHealth struct {
@@ -30,13 +31,17 @@ type healthMetrics struct {
 	ByProtocol map[string]int `json:"sessionsByProtocol"`
 	Updates    uint64         `json:"updatesTotal"`
 	Bytes      uint64         `json:"bytesTotal"`
-	AppendP99  float64        `json:"appendP99Ms"`      // since the start, from the histogram of commits
-	Damaged    int            `json:"damagedDocuments"` // found damaged in storage since the start, and not yet mended
+	AppendP99  float64        `json:"appendP99Ms"`                  // since the start, from the histogram of commits
+	Damaged    int            `json:"damagedDocuments"`             // found damaged in storage since the start, and not yet mended
+	NearBound  map[string]int `json:"documentsNearBound,omitempty"` // open documents that have used 80 % of a bound, by bound
 }
 
 // serveHealth answers 200 when all is well, else 503, with the same body.
 func (a *api) serveHealth(w http.ResponseWriter, r *http.Request) {
 	h, ok := a.health(r.Context())
+	if list, _ := a.rooms.near.fullest(10); len(list) > 0 && a.mayList(r) {
+		h.NearBound = list
+	}
 	code := http.StatusOK
 	if !ok {
 		code = http.StatusServiceUnavailable
@@ -68,6 +73,7 @@ func (a *api) health(ctx context.Context) (health, bool) {
 	if h.Metrics.Damaged = len(a.o.Snapshots.AllDamaged()); h.Metrics.Damaged > 0 {
 		h.Reason = "documents are damaged in storage: see the log, and run yjet verify"
 	}
+	_, h.Metrics.NearBound = a.rooms.near.fullest(0)
 	if len(l.LostEnds) > 0 {
 		h.Reason = "records are missing at the end of the log: " + strings.Join(l.LostEnds, "; ")
 	}
@@ -86,6 +92,19 @@ func (a *api) health(ctx context.Context) (health, bool) {
 		h.Status, h.Reason = "degraded", "not connected to NATS"
 	}
 	return h, h.Status == "ok"
+}
+
+// mayList says whether a caller may know the names of all documents.
+func (a *api) mayList(r *http.Request) bool {
+	if a.o.Auth.Open() {
+		return true
+	}
+	q := a.bearer(r, "")
+	if q.Token == "" {
+		return false
+	}
+	g, err := a.o.Auth.Identity(r.Context(), q)
+	return err == nil && g.Admin
 }
 
 // serveAlive answers that the process runs.

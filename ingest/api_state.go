@@ -37,6 +37,9 @@ func (a *api) getDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ a
 	}
 	etag := `"` + strconv.FormatUint(uint64(state.Seq), 10) + `"`
 	h := w.Header()
+	if moment.Now() {
+		a.warnNear(doc, h.Set)
+	}
 	h.Set("ETag", etag)
 	h.Set("Yjet-Seq", strconv.FormatUint(uint64(state.Seq), 10))
 	h.Set("Cache-Control", "no-cache")

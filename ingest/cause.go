@@ -61,6 +61,11 @@ var (
 	causeDeleted         = &cause{reason: "document-deleted", http: http.StatusNotFound, party: 1008, yws: 4404}
 	causeDamaged         = &cause{reason: "document-damaged", http: http.StatusConflict, party: 1011, yws: 4409, hp: 4409}
 	causeFull            = &cause{reason: "document-full", http: http.StatusRequestEntityTooLarge, party: 1009, yws: 4413}
+	causeFullDepth       = &cause{reason: "document-too-deep", http: http.StatusRequestEntityTooLarge, party: 1009, yws: 4413}
+	causeFullClients     = &cause{reason: "too-many-clients-ever", http: http.StatusRequestEntityTooLarge, party: 1009, yws: 4413}
+	causeFullRootWork    = &cause{reason: "too-many-roots", http: http.StatusRequestEntityTooLarge, party: 1009, yws: 4413}
+	causeFullSubDocs     = &cause{reason: "too-many-sub-documents", http: http.StatusRequestEntityTooLarge, party: 1009, yws: 4413}
+	causeFullConflicts   = &cause{reason: "too-many-conflicts", http: http.StatusRequestEntityTooLarge, party: 1009, yws: 4413}
 	causeTaken           = &cause{reason: "edits-overtaken", http: http.StatusConflict}
 	causeReadOnly        = &cause{reason: "read-only", http: http.StatusForbidden}
 	causeNoDelete        = &cause{reason: "may-not-delete", http: http.StatusForbidden}
@@ -121,6 +126,29 @@ func causeOf(err error) *cause {
 	return causeInternal
 }
 
+// fullCauses are the causes of a refused growth: the session goes on, since reading and deleting do.
+var fullCauses = map[yjs.Bound]*cause{yjs.NoBound: causeFull, yjs.BoundDepth: causeFullDepth, yjs.BoundClients: causeFullClients,
+	yjs.BoundRootWork: causeFullRootWork, yjs.BoundSubDocs: causeFullSubDocs, yjs.BoundConflicts: causeFullConflicts}
+
+// isFull says whether cs refuses the growth of a document.
+func (cs *cause) isFull() bool {
+	for _, full := range fullCauses {
+		if cs == full {
+			return true
+		}
+	}
+	return false
+}
+
+// overBound is the cause of an error of [yjs.State.Admit].
+func overBound(err error) error {
+	var e *yjs.Error
+	if errors.As(err, &e) {
+		return because(fullCauses[e.Bound], err)
+	}
+	return because(causeFull, err)
+}
+
 // fatal says whether a client that takes text is told before the connection ends.
 func (c *cause) fatal() bool { return !c.silent && c != causeLeft && c != causeDraining }
 
@@ -161,7 +189,12 @@ var sentences = map[*cause]string{
 	causeSlow:            "the connection did not read what was sent",
 	causeDeleted:         "the document was deleted",
 	causeDamaged:         "the document's log is damaged",
-	causeFull:            "the document has reached its largest size: it can be read, not written",
+	causeFull:            "the document has reached its largest size (--max-document): it can be read, and made smaller, but does not grow",
+	causeFullDepth:       "the document's types would nest deeper than --max-depth allows: the update is not stored",
+	causeFullClients:     "the document would have more clients than --max-clients-ever allows: the update is not stored",
+	causeFullRootWork:    "the document would have more root names, times the items in them, than --max-root-work allows: the update is not stored",
+	causeFullSubDocs:     "the document would have more sub-documents than --max-sub-documents allows: the update is not stored",
+	causeFullConflicts:   "the document would take stock clients longer to order than --max-conflicts allows: the update is not stored",
 	causeTaken:           "somebody else used up the ids of these edits: they are not stored; insert the text again",
 	causeReadOnly:        "the document may be read, not written, with this token",
 	causePresenceLarge:   "the presence state is larger than --max-presence allows: the others do not see it until it is smaller",

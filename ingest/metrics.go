@@ -23,6 +23,7 @@ type metrics struct {
 	updateBytes prometheus.Counter
 	appendTime  prometheus.Histogram
 	loadTime    prometheus.Histogram
+	nearBounds  *prometheus.GaugeVec // bound
 	quarantined prometheus.Counter
 	held        prometheus.Counter
 	slow        prometheus.Counter
@@ -69,6 +70,7 @@ func newMetrics(reg prometheus.Registerer, s *Server) *metrics {
 		updateBytes: one("update_bytes_total", "Bytes of updates stored."),
 		appendTime:  seconds("commit_seconds", "From the launch of a group of updates until it is stored."),
 		loadTime:    seconds("load_seconds", "Time to open a document."),
+		nearBounds:  f.NewGaugeVec(prometheus.GaugeOpts{Namespace: "yjet", Name: "documents_near_bound", Help: "Open documents that have used 80 % of a bound."}, []string{"bound"}),
 		quarantined: one("quarantined_records_total", "Records that do not decode."),
 		held:        one("held_updates_total", "Updates held for missing dependencies."),
 		slow:        one("slow_clients_total", "Connections closed because the client did not read."),

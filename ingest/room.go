@@ -40,21 +40,23 @@ type room struct {
 	//
 	// do is the way to change the room, look the way to read it. Nothing else locks
 	// mu but Record, which leaves the writing to the Flush that ends its burst.
-	mu        sync.Mutex
-	tail      *stream.Tail // nil until loaded
-	content                // what the log holds
-	growth    growth       // what the store has not been told of
-	sessions  map[*session]struct{}
-	failed    error    // the document can be followed no longer
-	out       outgoing // done when the lock is left
-	named     *encoder // shared by sessions that put the document's name in front of messages
-	commit    commits
-	aware     presences
-	notice    delay                 // until presence news that waits is due
-	holders   int                   // sessions that hold updates
-	idle      time.Time             // since when no session is here
-	listeners map[*session]struct{} // let in, and not among sessions yet: they get custom messages and nothing else
-	deserted  bool                  // the last session left, and nothing was stored since
+	mu         sync.Mutex
+	tail       *stream.Tail // nil until loaded
+	content                 // what the log holds
+	growth     growth       // what the store has not been told of
+	sessions   map[*session]struct{}
+	failed     error    // the document can be followed no longer
+	out        outgoing // done when the lock is left
+	named      *encoder // shared by sessions that put the document's name in front of messages
+	commit     commits
+	aware      presences
+	notice     delay                 // until presence news that waits is due
+	holders    int                   // sessions that hold updates
+	idle       time.Time             // since when no session is here
+	listeners  map[*session]struct{} // let in, and not among sessions yet: they get custom messages and nothing else
+	nearTold   bool                  // the log says that the document is near a bound
+	nearFolded time.Time             // when it was last folded for being near its bound of bytes
+	deserted   bool                  // the last session left, and nothing was stored since
 }
 
 func newRoom(s *Server, doc stream.Doc) *room {

@@ -83,7 +83,7 @@ func (e *entrance) judge(u *yjs.Update) (verdict, error) {
 		return verdict{}, causeRevoked
 	case e.erased.Refuses(u):
 		return verdict{}, causeDeleted
-	case e.limit > 0 && e.size > e.limit:
+	case e.limit > 0 && e.size > e.limit && e.stored.Grows(u):
 		return verdict{}, causeFull
 	case e.log != nil && e.log.Fault() != nil:
 		return verdict{}, causeStorage
@@ -95,7 +95,7 @@ func (e *entrance) judge(u *yjs.Update) (verdict, error) {
 		}
 	}
 	if err := accepted.Admit(u, e.shape); err != nil {
-		return verdict{}, because(causeFull, err)
+		return verdict{}, overBound(err)
 	}
 	ready, err := accepted.Ready(u)
 	if err != nil {

@@ -17,6 +17,8 @@ type rooms struct {
 	loads chan struct{} // a token per document loading
 	folds chan struct{} // a token per fold being made
 
+	near nearDocs
+
 	mu    sync.Mutex
 	byDoc map[stream.Doc]*room // guarded by mu
 }
@@ -186,9 +188,11 @@ func (rs *rooms) count() int {
 // tick does the due work of every room, and forgets rooms that were unused for a
 // while.
 func (rs *rooms) tick(now time.Time) {
-	for _, r := range rs.all() {
+	all := rs.all()
+	for _, r := range all {
 		r.tick(now)
 	}
+	rs.near.look(all, rs.srv.metrics, now)
 	if rs.srv.memory.tight() {
 		now = now.Add(rs.srv.limits.IdleUnload) // unused rooms go first
 	}

@@ -23,6 +23,7 @@ type Error struct {
 	Offset int    // byte offset in the input; the start of the number, string or struct that is wrong
 	Reason string // fixed text, holds nothing of the input
 	Limit  bool   // errors.Is(err, ErrLimit)
+	Bound  Bound  // what [State.Admit] found exceeded; NoBound: the error is not its
 }
 
 func (e *Error) Error() string {

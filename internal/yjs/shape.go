@@ -28,6 +28,56 @@ type DocumentLimits struct {
 	Conflicts int // milliseconds that stock clients spent ordering items of one place, see crowd; default 2,000
 }
 
+// A Bound names one of [DocumentLimits].
+type Bound int
+
+const (
+	NoBound Bound = iota
+	BoundDepth
+	BoundClients
+	BoundRootWork
+	BoundSubDocs
+	BoundConflicts
+)
+
+// String is the bound as operators read it.
+func (b Bound) String() string {
+	return [...]string{"none", "depth", "clients", "root-work", "sub-documents", "conflicts"}[b]
+}
+
+const (
+	defaultDepth     = 1_000
+	defaultClients   = 200_000
+	defaultRootWork  = 400_000_000
+	defaultSubDocs   = 50_000
+	defaultConflicts = 2_000
+)
+
+// Nearest is the bound that the document has used the largest share of, and that share: 1 is all. It takes constant time.
+func (s *State) Nearest(lim DocumentLimits) (bound Bound, share float64) {
+	for _, v := range [...]struct {
+		bound     Bound
+		used      float64
+		most, def int
+	}{
+		{BoundDepth, float64(s.shape.deepest), lim.Depth, defaultDepth},
+		{BoundClients, float64(s.Clients()), lim.Clients, defaultClients},
+		{BoundRootWork, float64(s.Roots()) * float64(s.shape.rootItems), lim.RootWork, defaultRootWork},
+		{BoundSubDocs, float64(s.shape.subDocs), lim.SubDocs, defaultSubDocs},
+		{BoundConflicts, float64(s.shape.crowd.heavy) / 1e6, lim.Conflicts, defaultConflicts},
+	} {
+		if part := v.used / float64(limit(v.most, v.def)); part > share {
+			bound, share = v.bound, part
+		}
+	}
+	return bound, share
+}
+
+// Grows reports whether u brings structs that the document does not have; deletes alone do not make it grow.
+func (s *State) Grows(u *Update) bool {
+	return slices.ContainsFunc(u.runs, func(r Run) bool { return !s.structs.Contains(r.Client, r.Clock, r.Len) })
+}
+
 // shape is what is known of the work a document is. The zero value is that of an empty document.
 type shape struct {
 	depths    map[uint64]*depths // by client; none where nothing nests
@@ -89,8 +139,8 @@ func (h *shape) depth(id ID, under *shape) int {
 
 // Admit says whether the document may have what u brings. A refusal is an [*Error] that is ErrLimit.
 func (s *State) Admit(u *Update, lim DocumentLimits) error {
-	refuse := func(reason string) error { return &Error{Reason: reason, Limit: true} }
-	if most := limit(lim.Clients, 200_000); s.Clients()+len(u.runs) > most {
+	refuse := func(reason string, b Bound) error { return &Error{Reason: reason, Limit: true, Bound: b} }
+	if most := limit(lim.Clients, defaultClients); s.Clients()+len(u.runs) > most {
 		fresh := make(map[uint64]struct{})
 		for _, r := range u.runs {
 			if s.structs.clients[r.Client] == nil {
@@ -98,7 +148,7 @@ func (s *State) Admit(u *Update, lim DocumentLimits) error {
 			}
 		}
 		if len(fresh) > 0 && s.Clients()+len(fresh) > most {
-			return refuse(reasonClients)
+			return refuse(reasonClients, BoundClients)
 		}
 	}
 	if len(u.roots) > 0 {
@@ -108,23 +158,23 @@ func (s *State) Admit(u *Update, lim DocumentLimits) error {
 				roots++
 			}
 		}
-		if most := limit(lim.RootWork, 400_000_000); roots > most/max(items, 1) {
-			return refuse(reasonRoots)
+		if most := limit(lim.RootWork, defaultRootWork); roots > most/max(items, 1) {
+			return refuse(reasonRoots, BoundRootWork)
 		}
 	}
-	if u.subDocs > 0 && s.shape.subDocs+u.subDocs > limit(lim.SubDocs, 50_000) {
-		return refuse(reasonSubDocs)
+	if u.subDocs > 0 && s.shape.subDocs+u.subDocs > limit(lim.SubDocs, defaultSubDocs) {
+		return refuse(reasonSubDocs, BoundSubDocs)
 	}
 	if !s.shape.concerns(u) {
 		return nil
 	}
 	var own shape
 	own.take(u, &s.shape, &s.structs)
-	if own.deepest > limit(lim.Depth, 1_000) {
-		return refuse(reasonNesting)
+	if own.deepest > limit(lim.Depth, defaultDepth) {
+		return refuse(reasonNesting, BoundDepth)
 	}
-	if ms := limit(lim.Conflicts, 2_000); own.crowd.cost >= lightCrowd && (s.shape.crowd.heavy+own.crowd.cost)/1e6 > uint64(ms) {
-		return refuse(reasonCrowd)
+	if ms := limit(lim.Conflicts, defaultConflicts); own.crowd.cost >= lightCrowd && (s.shape.crowd.heavy+own.crowd.cost)/1e6 > uint64(ms) {
+		return refuse(reasonCrowd, BoundConflicts)
 	}
 	return nil
 }
