@@ -8,11 +8,11 @@ import (
 	"unicode/utf8"
 )
 
-// Embeds and marks are JSON in V1 and any values in V2: these are the two ways, as JSON.parse and JSON.stringify go. Keys keep
-// their order.
+// Embeds and formats hold JSON in V1 and an any value in V2. These functions convert between the two as JSON.parse and
+// JSON.stringify do. Object keys keep their order.
 
-// appendJSONOfAny appends the value at v as JSON; false for a bigint, which JSON can't hold, and once dst has more than most
-// bytes, which v then has as an error. The value was checked.
+// appendJSONOfAny appends the any value at v as JSON. v must have been checked. It returns false for a bigint, which JSON
+// cannot hold, and when dst grows beyond most bytes; v then has the error.
 func appendJSONOfAny(dst []byte, v *cursor, most int) ([]byte, bool) {
 	ok := true
 	if len(dst) > most {
@@ -34,7 +34,7 @@ func appendJSONOfAny(dst []byte, v *cursor, most int) ([]byte, bool) {
 		return appendJSONString(dst, v.bytes()), true
 	case anyBigint:
 		return dst, false
-	case anyBytes: // JSON.stringify takes a Uint8Array for an object
+	case anyBytes: // JSON.stringify treats a Uint8Array as an object
 		dst = append(dst, '{')
 		for i, x := range v.bytes() {
 			if len(dst) > most {
@@ -121,7 +121,7 @@ func anyOfJSON(dst, p []byte, i int) ([]byte, int) {
 			i = jsonSpace(p, i)
 			n++
 		}
-		// The count goes in front.
+		// Insert the count before the elements.
 		var count [10]byte
 		size := uvarintLen(n)
 		dst = append(dst, count[:size]...)
@@ -130,11 +130,11 @@ func anyOfJSON(dst, p []byte, i int) ([]byte, int) {
 		return dst, i + 1
 	}
 	end, _ := jsonNumber(p, i)
-	f, _ := strconv.ParseFloat(string(p[i:end]), 64) // beyond the range it is an infinity, as in JavaScript
+	f, _ := strconv.ParseFloat(string(p[i:end]), 64) // out of range: an infinity, as in JavaScript
 	return appendAnyNumber(dst, f), end
 }
 
-// appendAnyNumber chooses among the three forms as lib0 does.
+// appendAnyNumber appends f in the form that lib0 chooses: integer, float32 or float64.
 func appendAnyNumber(dst []byte, f float64) []byte {
 	switch {
 	case f == math.Trunc(f) && math.Abs(f) <= math.MaxInt32:
@@ -145,8 +145,8 @@ func appendAnyNumber(dst []byte, f float64) []byte {
 	return binary.BigEndian.AppendUint64(append(dst, anyFloat64), math.Float64bits(f))
 }
 
-// appendUnquoted appends the JSON string that begins at i as a varString, and returns where it ends. A lone half of a
-// surrogate pair, which only an escape can give, becomes U+FFFD.
+// appendUnquoted appends the JSON string that begins at i as a varString and returns its end. A lone surrogate, which only
+// an escape can produce, becomes U+FFFD.
 func appendUnquoted(dst, p []byte, i int) ([]byte, int) {
 	end, _ := jsonString(p, i)
 	raw := p[i+1 : end-1]

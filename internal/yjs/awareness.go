@@ -4,14 +4,14 @@ package yjs
 //
 //	update := varUint n, n × ( varUint client, varUint clock, varString JSON )      JSON null: the client is gone
 
-// AwarenessEntry is one client's presence. State is JSON as it came; nil means null (gone).
+// AwarenessEntry is one client's presence. State is the JSON as received; nil means null (gone).
 type AwarenessEntry struct {
 	Client, Clock uint64
 	State         []byte
 }
 
-// ReadAwareness decodes an awareness update and appends its entries to dst. The whole input must be used up, and every
-// state must be JSON. States alias b.
+// ReadAwareness decodes an awareness update and appends its entries to dst. Trailing bytes and states that are not JSON are
+// errors. States alias b.
 func ReadAwareness(dst []AwarenessEntry, b []byte) ([]AwarenessEntry, error) {
 	c := cursor{b: b}
 	n := c.count(3)

@@ -2,23 +2,23 @@ package yjs
 
 import "errors"
 
-// ErrOutput: what is to be written is larger, or more work, than its [Budget] allows. A few bytes can ask for that: a mark is
-// written out around every piece of text that it holds for.
+// ErrOutput: the output, or the work to produce it, exceeds its [Budget]. A few bytes of input can cause that: XML markup
+// repeats a mark around every piece of text that has it.
 var ErrOutput = errors.New("yjs: written out, this is larger than allowed")
 
-// Budget bounds what reading a document out may cost: JSON, text, markup, deltas and differences. One serves one call at a
-// time. A nil one bounds nothing.
+// Budget bounds the cost of reading from a document: JSON, text, markup, deltas and diffs. A Budget serves one call at a
+// time. A nil Budget bounds nothing.
 type Budget struct {
-	Bytes int          // of output, above which the error is ErrOutput; 0: as many as it takes
-	Work  int          // bytes and items gone over, likewise; 0: as much as it takes
-	Check func() error // if not nil, asked every 64 Ki of work; its error ends the call and is returned
+	Bytes int          // of output; beyond it the call returns ErrOutput; 0: unlimited
+	Work  int          // bytes and items visited; beyond it the call returns ErrOutput; 0: unlimited
+	Check func() error // if not nil, called every 64 Ki of work; its error ends the call and is returned
 
 	work, next int
 }
 
 const budgetStep = 64 << 10
 
-// spend counts work, and is told how many bytes of output there are.
+// spend adds work to the total. output is the current size of the output.
 func (b *Budget) spend(work, output int) error {
 	if b == nil {
 		return nil

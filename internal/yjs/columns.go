@@ -1,7 +1,7 @@
 package yjs
 
-// The columns of update V2, each a run-length code of lib0. A decoder here fails at the end of its column, where lib0 goes on
-// with zeros for ever; only the last run of rle has no end on the wire either.
+// The columns of update V2 are run-length codes of lib0. A decoder here fails at the end of its column; lib0 returns zeros
+// instead. Only the last run of rle has no end on the wire.
 //
 //	uintOptRle    a value once: varInt(v). k >= 2 times: varInt(-v), varUint(k-2); of zeros minus zero
 //	intDiffOptRle against the value before, from 0: varInt(2·diff + (1 if a run)), and varUint(k-2) if a run
@@ -70,7 +70,7 @@ func (r *intDiffOptRleReader) read() (uint64, bool) {
 		if neg {
 			d = -d
 		}
-		r.diff, r.count = d>>1, 1 // rounds down, as Math.floor
+		r.diff, r.count = d>>1, 1 // rounds down, as Math.floor does
 		if d&1 != 0 {
 			r.count = r.c.uint() + 2
 		}
@@ -174,7 +174,7 @@ func (w *rleWriter) write(v byte) {
 
 type stringsReader struct {
 	text    []byte
-	half    bool // the first unit of the pair at the start of text is read already
+	half    bool // the first unit of the pair at the start of text has been read
 	lengths uintOptRleReader
 }
 
@@ -185,7 +185,7 @@ func newStringsReader(column []byte) (r stringsReader, ok bool) {
 	return r, c.err == nil
 }
 
-// read gives the next string; as WTF-8 if it begins or ends inside a pair, and then it is a copy.
+// read returns the next string. A string that begins or ends inside a surrogate pair is returned as a WTF-8 copy.
 func (r *stringsReader) read() ([]byte, bool) {
 	n, ok := r.lengths.read()
 	if !ok {

@@ -1,18 +1,18 @@
 package yjs
 
-// Join and Compact are Merge with two rewrites that Yjs leaves to documents. Neither needs one.
+// Join and Compact are Merge with two rewrites that Yjs does only in a loaded document.
 //
-// Join undoes splits: b follows a in clock, both are text or both deleted, b's origin is the last id of a, and they have the
-// same right origin or none. Every replica splits such runs where it needs to, so it is right even if another client's item
-// stands between them. JSON and Any stay apart: they may be values of one map key.
+// Join undoes splits: b follows a in clock, both are text or both are deleted, b's origin is the last id of a, and they have
+// the same right origin or none. Every replica splits such a run where it needs to, so joining is correct even if another
+// client's item stands between the two. JSON and Any are not joined: they may be values of one map key.
 //
-// Drop replaces what the delete set covers by the note that it is deleted, as a collecting document does. Ids and places
-// stay, so that any later update finds its neighbours.
+// Compact also replaces deleted content with its length, as a document with gc does. Ids and positions stay, so later
+// updates find their neighbours.
 
-// Join is what all updates say together with runs joined. Nothing is lost.
+// Join returns all updates as one, with runs joined. Nothing is lost.
 func (m *Merger) Join() ([]byte, error) { return m.compact(false), nil }
 
-// Compact is Join with the content of deleted items dropped: the same document, but not its past.
+// Compact is Join without the content of deleted items: the same document, but not its past.
 func (m *Merger) Compact() ([]byte, error) { return m.compact(true), nil }
 
 func (m *Merger) compact(drop bool) []byte {
@@ -38,16 +38,16 @@ func (m *Merger) compact(drop bool) []byte {
 	})
 }
 
-// joiner writes structs, joining each with those before it where it can.
+// joiner writes structs and joins each with the preceding ones where it can.
 type joiner struct {
 	e    *encoder
 	open bool
-	run  Struct // what was joined so far; for text without its content
+	run  Struct // structs joined so far; a text's content is in text
 	text []byte
 }
 
-// cut takes s apart at the borders of dels, which begin before its end, deletes the covered parts and adds them all. It
-// returns the ranges that reach beyond s. Time is linear in the content: nothing is scanned twice.
+// cut splits s at the borders of dels, all of which begin before its end, deletes the covered parts and adds every part. It
+// returns the ranges that reach beyond s. Its time is linear in the content.
 func (j *joiner) cut(s Struct, dels []Range) []Range {
 	rest := s
 	half := false // rest begins with the second half of a pair; its text begins with the whole pair
@@ -98,8 +98,8 @@ func (j *joiner) cut(s Struct, dels []Range) []Range {
 	}
 }
 
-// add writes s after what is there. before and after say that its text, in addition to what Content holds, begins and ends
-// with half of a surrogate pair.
+// add writes s, joined to the open run if possible. before and after report that its text begins and ends with half of a
+// surrogate pair in addition to Content.
 func (j *joiner) add(s *Struct, before, after bool) {
 	ref := s.Ref()
 	if j.open && s.Clock == j.run.Clock+j.run.Len && ref == j.run.Ref() &&
@@ -134,7 +134,7 @@ func (j *joiner) flush() {
 	j.open = false
 }
 
-// Join is Merge with runs joined: the same information in fewer structs, also for a single update.
+// Join is Merge with runs joined: the same information in fewer structs. It rewrites even a single update.
 func Join(updates ...[]byte) ([]byte, error) {
 	m, err := merger(updates)
 	if err != nil {
@@ -144,8 +144,8 @@ func Join(updates ...[]byte) ([]byte, error) {
 	return m.Join()
 }
 
-// Compact is Join with the content of deleted items dropped. Applied, it gives the same document as its inputs, and any
-// later update fits; what was deleted can't be read from it any more.
+// Compact is Join without the content of deleted items. Its result gives the same document as its inputs, and later updates
+// apply to it, but deleted content cannot be recovered from it.
 func Compact(updates ...[]byte) ([]byte, error) {
 	m, err := merger(updates)
 	if err != nil {

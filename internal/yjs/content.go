@@ -5,7 +5,7 @@ import (
 	"unicode/utf8"
 )
 
-// content reads what follows the head of an item, and sets Len and Content.
+// content reads the content of an item and sets Len and Content.
 func (c *cursor) content(s *Struct) {
 	start := c.off
 	switch s.Info & infoRef {
@@ -71,7 +71,7 @@ func (c *cursor) content(s *Struct) {
 	}
 }
 
-// options reads the options of a sub-document. Yjs looks into them, and throws on null and undefined.
+// options reads the options of a sub-document. Yjs reads properties of them and throws on null and undefined.
 func (c *cursor) options() {
 	if at := c.off; at < len(c.b) && (c.b[at] == anyNull || c.b[at] == anyUndefined) {
 		c.fail(at, reasonOptions)
@@ -80,7 +80,7 @@ func (c *cursor) options() {
 	c.skipAny(1)
 }
 
-// since is what was read from off on.
+// since returns the bytes read since off.
 func (c *cursor) since(off int) []byte {
 	if c.err != nil {
 		return nil
@@ -99,7 +99,7 @@ func (c *cursor) json() []byte {
 
 // checkJSON fails at off unless p is JSON. p is valid UTF-8.
 func (c *cursor) checkJSON(off int, p []byte) {
-	switch string(p) { // what formats hold, nearly always
+	switch string(p) { // the usual values in formats
 	case "null", "true", "false", "{}", `""`:
 		return
 	}
@@ -110,7 +110,7 @@ func (c *cursor) checkJSON(off int, p []byte) {
 	c.depth = max(c.depth, depth)
 }
 
-// utf16Len is the length of UTF-8 text in UTF-16 code units; false if it is not UTF-8.
+// utf16Len returns the length of UTF-8 text in UTF-16 code units, or false if p is not UTF-8.
 func utf16Len(p []byte) (n int, ok bool) {
 	n = len(p)
 	for len(p) >= 8 {
@@ -147,7 +147,7 @@ func utf16LenSlow(p []byte, n int) (int, bool) {
 	return n, true
 }
 
-// wtf16Len is utf16Len for text that is known to be UTF-8 or WTF-8.
+// wtf16Len is utf16Len for text known to be UTF-8 or WTF-8.
 func wtf16Len(p []byte) (n uint64) {
 	for _, x := range p {
 		if x < 0x80 || x >= 0xc0 {
@@ -160,8 +160,8 @@ func wtf16Len(p []byte) (n uint64) {
 	return n
 }
 
-// utf16Offset finds the byte at which k UTF-16 units of p end. Inside a pair it is the pair's first byte, and half is
-// true. p is valid UTF-8 or WTF-8.
+// utf16Offset returns the byte offset of UTF-16 unit k of p. If k is inside a surrogate pair, off is the pair's first byte
+// and half is true. p is valid UTF-8 or WTF-8.
 func utf16Offset(p []byte, k uint64) (off int, half bool) {
 	for k > 0 && off < len(p) {
 		switch x := p[off]; {
@@ -203,7 +203,7 @@ func keepString(p []byte, k uint64) []byte {
 	return append(append(q, p[:off]...), replacement...)
 }
 
-// replaceSurrogates turns lone surrogates (WTF-8) into U+FFFD, which is as long.
+// replaceSurrogates turns lone surrogates (WTF-8) into U+FFFD, which has the same length.
 func replaceSurrogates(p []byte) {
 	for i := 0; i+2 < len(p); i++ {
 		if p[i] == 0xed && p[i+1] >= 0xa0 {

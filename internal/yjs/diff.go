@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// Diff is what update holds beyond v: of each client the structs from its clock on, the first one cut if it begins before,
-// and the whole delete set, since state vectors say nothing of deletes. It equals diffUpdate of Yjs; sections keep their
-// order. Alone it may wait for others at the receiver.
+// Diff returns the part of update that v lacks, as diffUpdate of Yjs does: of each client the structs from its clock on, the
+// first one cut if it begins earlier, and the whole delete set, since a state vector does not cover deletes. Sections keep
+// their order. The result may depend on structs that the receiver does not have yet.
 func Diff(update []byte, v StateVector) ([]byte, error) {
 	r := NewReader(update)
 	var s Struct
@@ -15,7 +15,7 @@ func Diff(update []byte, v StateVector) ([]byte, error) {
 	var order sectionOrder
 	var known uint64
 	section, copying := 0, false
-	from, to := 0, 0 // bytes that go out unchanged
+	from, to := 0, 0 // bytes to copy unchanged
 	flush := func() {
 		e.cur = append(e.cur, update[from:to]...)
 		from, to = 0, 0
@@ -70,7 +70,7 @@ func Diff(update []byte, v StateVector) ([]byte, error) {
 	return e.finish(nil, dels), nil
 }
 
-// Canonical is update as Merge would write it: clients in order, each once, deletes sorted and joined.
+// Canonical returns update as Merge would write it: each client once, in order, deletes sorted and joined.
 func Canonical(update []byte) ([]byte, error) {
 	m, err := merger([][]byte{update})
 	if err != nil {
@@ -80,8 +80,8 @@ func Canonical(update []byte) ([]byte, error) {
 	return m.canonical(), nil
 }
 
-// sectionOrder finds clients that have more than one section in an update. In the usual case, sections by descending
-// client, it remembers next to nothing.
+// sectionOrder finds clients that have more than one section in an update. It uses little memory in the usual case, sections
+// by descending client.
 type sectionOrder struct {
 	clients []uint64
 	seen    map[uint64]bool // from the first section on that is out of order
@@ -106,8 +106,8 @@ func (o *sectionOrder) repeats(client uint64) bool {
 	return false
 }
 
-// copyDeletes gives the rest of r, its delete set, in wire form: by descending client, the ranges of each in the order in
-// which they came, neither sorted nor joined, as Yjs does here.
+// copyDeletes returns the rest of r, its delete set, in wire form: by descending client, the ranges of each in input order,
+// neither sorted nor joined. diffUpdate of Yjs does the same.
 func copyDeletes(r *Reader) ([]byte, error) {
 	var runs []Run
 	var d Run

@@ -1,17 +1,17 @@
-// Package yjs owns the bytes of Yjs: updates, state vectors, awareness, protocol messages, and the document that updates
-// make. Bytes in, bytes out: no clock, no network, no log, and no goroutine. What it says is what npm yjs 13.6, y-protocols
-// 1.0 and lib0 0.2 say; testdata holds their answers, and tests ask them again.
+// Package yjs implements the binary formats of Yjs: updates, state vectors, awareness and protocol messages, and the
+// document that updates build. It works on bytes only: no clock, no network, no logging, no goroutines. It follows npm yjs
+// 13.6, y-protocols 1.0 and lib0 0.2; testdata holds their outputs, and tests compare against them.
 //
-// # What an update is
+// # Updates
 //
 // A Yjs document is a set of items. Each client numbers the units it writes from 0: the unit's clock. A unit is one UTF-16
 // code unit of text, one array element, one mark, one nested type. So (client, clock), an [ID], names a unit for ever, and an
 // item is a run of them.
 //
-// An item says what it holds and where it was put: after which unit (its origin) and before which (its right origin). An item
-// without neighbours names its parent instead: a root type by its name, or the item that holds a nested type, and the key if
-// it is a map's value. Two items that were put in the same place at once are ordered by rules that all replicas share
-// ([Document]). Nothing is ever moved or taken out of this order. To delete is to add ids to the delete set.
+// An item has content and a position: the unit it was inserted after (its origin) and the unit it was inserted before (its
+// right origin). An item without neighbours names its parent instead: a root type by its name, or the item that holds a
+// nested type, and a key if it is a map's value. Items inserted at one position concurrently are ordered by rules that all
+// replicas share ([Document]). Items are never moved or removed from this order. A deletion adds ids to the delete set.
 //
 // An update is any set of items and deletes:
 //
@@ -30,33 +30,33 @@
 //	      01 21         "!"
 //	01  07 01 00 01     delete set: of client 7 one range, from clock 0, length 1
 //
-// Numbers are lib0's varUint (see varint.go), info bytes and contents are listed at [Struct], the whole of V1 at [Reader], V2 at
-// [ToV2]'s file, messages at [Message]'s.
+// Numbers are lib0's varUint (see varint.go). Info bytes and contents are listed at [Struct], all of V1 at [Reader], V2 in
+// the file of [ToV2], messages in the file of [Message].
 //
-// Besides items an update may hold GC, runs of which only the length is left, and Skips, clocks that it says nothing of.
-// Skips come from merging updates with a gap between them.
+// Besides items an update may hold GC, runs reduced to their length, and Skips, clocks that the update does not cover. Skips
+// come from merging updates with a gap between them.
 //
-// A state vector says for each client the next clock expected: all before it is known. It does not speak of deletes, so a
-// difference always carries the whole delete set.
+// A state vector gives the next expected clock of each client: all earlier clocks are known. It does not cover deletes, so a
+// diff always includes the whole delete set.
 //
-// # What holds
+// # Invariants
 //
-//   - Updates are a semilattice: applying or merging them in any order, grouping and number gives the same document. All
-//     functions that rewrite updates keep that: [Merge], [Join], [Compact], [Diff], [Split], [State.Ready].
-//   - What can't be used yet is kept, never dropped: gaps and items that wait for others survive a merge.
+//   - Updates are a semilattice: applying or merging them in any order, grouping and number gives the same document.
+//     All functions that rewrite updates preserve that: [Merge], [Join], [Compact], [Diff], [Split], [State.Ready].
+//   - Unusable structs are kept, never dropped: gaps and items with missing dependencies survive a merge.
 //   - Output is canonical: clients from high to low, each once; deletes sorted and joined. Input may be in any order.
-//   - Whatever the input, nothing panics, and memory stays within a fixed multiple of it. Counts are checked against the
-//     bytes left before anything is taken for them. Errors are [*Error] and name the offset.
-//   - Contents are copied as bytes, never decoded and encoded again. The only ones that are parsed are embeds and marks on
-//     their way between V1 and V2.
+//   - No input causes a panic, and memory stays within a fixed multiple of the input. Counts are checked against the
+//     remaining bytes before memory is allocated for them. Errors are [*Error] and give the offset.
+//   - Contents are copied as bytes, never decoded and encoded again. The only exceptions are embeds and formats
+//     converted between V1 and V2.
 //
-// # Two degrees of strictness
+// # Two levels of strictness
 //
-// [Reader], and all that rewrites, takes what Yjs takes. [Update.Parse] is for what strangers send, before it enters a log
-// that can't forget: it also refuses what Yjs decodes and then breaks on, and holds limits. Three things can't be judged by
-// the update alone. [State.Ready] says whether what it refers to is there, and splits it. [State.Admit] holds the document to
-// the work that it may be for others, which many small updates do by turns as well as one. [State.Planted] says whether the
-// document has something else at the ids of the update.
+// [Reader], and every function that rewrites updates, accepts the input that Yjs accepts. [Update.Parse] checks updates from
+// clients before they enter a permanent log: it also enforces limits and refuses input that Yjs decodes and then fails on.
+// Three checks need the document's state. [State.Ready] splits an update by whether its dependencies are present.
+// [State.Admit] bounds the work that the document may cause for clients, also when many small updates add up.
+// [State.Planted] reports whether the document has other content at the ids of the update.
 //
 // # From the socket to the log
 //
@@ -72,33 +72,32 @@
 //
 // # Sizes of one document
 //
-// A log of keystrokes, merged, is as many structs as keystrokes, and a browser takes seconds over it. [Join] undoes splits:
-// typed runs become one struct, and nothing is lost. [Compact] also drops the content of what is deleted, as clients do:
-// the same document, but not its past. Both are functions of the set of updates, so two servers get the same from the same
-// log.
+// A merged log of keystrokes has as many structs as keystrokes, and a browser needs seconds to load it. [Join] undoes
+// splits: typed runs become one struct, and nothing is lost. [Compact] also drops deleted content, as clients do: the same
+// document, but not its past. Both depend only on the set of updates, so two servers get the same result from the same log.
 //
 // # The document
 //
-// [Document] puts the items of updates in their places, and so can say what they show: text, deltas, JSON, markup. It can be
-// edited in a client's name ([Document.Edit]), and knows its past: a state at a Yjs snapshot ([Document.At]), the edit that
-// leads back to an earlier state ([Document.Restore]), who wrote what ([Document.Runs]) and what changed since
-// ([Document.TextDiff]). Merging, storing and forwarding updates needs none of it.
+// [Document] integrates the items of updates, so that their text, deltas, JSON and markup can be read. It can be edited in a
+// client's name ([Document.Edit]). It also gives access to its past: a state at a Yjs snapshot ([Document.At]), the edit
+// that leads back to an earlier state ([Document.Restore]), the authors of text ([Document.Runs]) and the changes since a
+// state ([Document.TextDiff]). Merging, storing and forwarding updates needs no Document.
 //
-// Where clients wrote at one place at the same time, each item is compared with all that came between its neighbours. That
-// is a handful, unless somebody makes it many: n items against n others take n² steps, here as in Yjs.
+// Where clients wrote at one position concurrently, each item is compared with all items between its neighbours. That is
+// usually a handful, but n items against n others take n² steps, here as in Yjs.
 //
-// # Where this differs from Yjs, on purpose
+// # Deliberate differences from Yjs
 //
-//   - A gap at the very start of an update's first section counts as unknown in [VectorOf]. Yjs counts it as known, and a
-//     peer that is told so keeps to itself what we lack.
-//   - The same client twice in an update, or clients in ascending order, are put right. Yjs forgets structs or writes a
-//     client twice.
-//   - Delete ranges of length 0 are left out of merges, and refused from strangers: Yjs throws when it has to park one.
-//   - JSON is copied as it came. Yjs writes it anew, which is the same for all that clients produce.
-//   - V2 that expands beyond reason is refused; see [FromV2].
-//   - A document keeps waiting structs by client, so it uses what it can. Yjs parks them together, and may wait for what it
-//     has.
+//   - A gap at the very start of an update's first section counts as unknown in [VectorOf]. Yjs counts it as known, so
+//     a peer given that vector does not send the missing structs.
+//   - Repeated clients and clients in ascending order are put in order. Yjs loses structs or writes a client twice.
+//   - Delete ranges of length 0 are left out of merges, and [Update.Parse] refuses them: Yjs throws when it has to
+//     keep one pending.
+//   - JSON is copied as received. Yjs encodes it again, which gives the same bytes for all JSON that clients produce.
+//   - V2 updates that expand too much are refused; see [FromV2].
+//   - A document keeps pending structs by client and applies each as soon as it can. Yjs keeps them together and may
+//     wait for structs that it already has.
 //
-// Where Yjs itself loses something, this package follows: text that is cut between the halves of a surrogate pair gets
-// U+FFFD on both sides, in whichever replica makes the cut.
+// Where Yjs itself loses information, this package does the same: text that is cut inside a surrogate pair gets U+FFFD on
+// both sides, in the replica that makes the cut.
 package yjs

@@ -5,29 +5,29 @@ import (
 	"slices"
 )
 
-// Document is a Yjs document: the structs of all updates it was given, in their places (YATA, as Yjs 13 has it), ready
-// to be read and edited.
+// Document is a Yjs document: the structs of all applied updates, integrated by YATA as in Yjs 13, ready to be read and
+// edited.
 //
-// It is plain memory, not safe for concurrent use, and does nothing of its own: it never deletes redundant formats after
-// somebody else's update, as an editing client does. The same updates in any order and grouping give the same document.
+// It is not safe for concurrent use. It never deletes redundant formats after a remote update, as an editing client does.
+// The same updates in any order and grouping give the same document.
 type Document struct {
 	keepDeleted bool
 
 	clients map[uint64]*docClient
-	recent  *docClient   // looked up last
-	order   []*docClient // by descending id; nil: to be made
+	recent  *docClient   // the client last looked up
+	order   []*docClient // by descending id; nil: not built
 
 	roots     map[string]*docType
-	rootOrder []*docType // as they were first named
+	rootOrder []*docType // by first use
 
-	pending        map[uint64]*docQueue // by client: structs whose turn has not come
-	pendingDeletes IDSet                // ranges the store does not reach yet
+	pending        map[uint64]*docQueue // by client: structs with missing dependencies
+	pendingDeletes IDSet                // ranges of structs that are missing
 
-	// The transaction. Everything here is empty between calls, but keeps its memory.
+	// The current transaction. Everything here is empty between calls, but keeps its memory.
 	epoch   uint64
-	changed []*docClient // that got structs
-	deleted []docRange   // what was deleted
-	touched []docTouch   // where structs may have become joinable
+	changed []*docClient // clients that got structs
+	deleted []docRange   // ranges deleted
+	touched []docTouch   // places where structs may have become joinable
 	waiters map[uint64][]*docQueue
 	todo    []*docQueue
 	types   []*docType // stack of deletions and collections
@@ -52,21 +52,22 @@ type docRange struct {
 	clock, len uint64
 }
 
-// docCursor remembers where in a list an edit ended, since the next one tends to begin there: index units are before item.
+// docCursor remembers where in a list an edit ended, since the next one often begins there. index is the number of units
+// before item.
 type docCursor struct {
 	t     *docType
 	item  *docItem
 	index uint64
 }
 
-// DocumentOptions says how a document treats what is deleted.
+// DocumentOptions sets how a document treats deleted content.
 type DocumentOptions struct {
-	// KeepDeleted keeps deleted content, as Yjs does with gc: false: for states of the past, and for who wrote what is
-	// gone. Otherwise only its place and length stay.
+	// KeepDeleted keeps deleted content, as Yjs does with gc: false. Past states and the authors of deleted text need it.
+	// Otherwise only the position and length of deleted content stay.
 	KeepDeleted bool
 }
 
-// NewDocument is an empty document.
+// NewDocument returns an empty document.
 func NewDocument(o DocumentOptions) *Document {
 	return &Document{
 		keepDeleted: o.KeepDeleted,
@@ -75,7 +76,7 @@ func NewDocument(o DocumentOptions) *Document {
 	}
 }
 
-// OpenDocument is a document that was given these updates.
+// OpenDocument returns a document with the given updates applied.
 func OpenDocument(o DocumentOptions, updates ...[]byte) (*Document, error) {
 	d := NewDocument(o)
 	for _, u := range updates {
@@ -86,12 +87,12 @@ func OpenDocument(o DocumentOptions, updates ...[]byte) (*Document, error) {
 	return d, nil
 }
 
-// Apply takes in a V1 update. What is known already changes nothing. What depends on structs that are not here waits for
-// them, see [Document.Pending]. After an error, an *Error, the document is as it was.
+// Apply applies a V1 update. Structs that the document already has change nothing. Structs with missing dependencies wait,
+// see [Document.Pending]. After an error, an *Error, the document is unchanged.
 //
-// The document keeps nothing of update. It takes what [Reader] takes, passes over structs and deletes of length 0, and
-// refuses what would break other readers: an item that refers to itself or to later clocks of its own client, numbers
-// beyond 2^53-1.
+// The document keeps no reference to update. Apply accepts the input that [Reader] accepts and ignores structs and deletes
+// of length 0. It refuses input that would break other readers: an item that refers to itself or to later clocks of its own
+// client, and numbers beyond 2^53-1.
 func (d *Document) Apply(update []byte) error {
 	content, err := d.examine(update)
 	if err != nil {
@@ -108,8 +109,8 @@ func (d *Document) Apply(update []byte) error {
 	return nil
 }
 
-// examine reads an update without a change to the document, takes its deletes down, and says how many bytes of content it
-// has. To read it once more is cheaper than to keep what was read.
+// examine checks an update without changing the document, records its deletes and returns its number of content bytes.
+// Reading the update a second time is cheaper than keeping the decoded structs.
 func (d *Document) examine(update []byte) (content int, err error) {
 	r := NewReader(update)
 	d.ranges = d.ranges[:0]
@@ -137,14 +138,14 @@ func (d *Document) examine(update []byte) (content int, err error) {
 	return content, r.Err()
 }
 
-// stream integrates the structs of an update that was checked, as they come. Of a client of which one has to wait, and of
-// clients that were waiting before, the structs go into queues.
+// stream integrates the structs of a checked update in order. A client's structs go into a queue once one of them has to
+// wait, or if the client already had pending structs.
 func (d *Document) stream(update []byte) {
 	r := NewReader(update)
 	d.structs, d.queues = d.structs[:0], d.queues[:0]
 	var cur, s Struct // cur waits for its continuation
-	var joined []byte // room for a content that was put together
-	begin := 0        // of the queue in d.structs
+	var joined []byte // buffer for joined content
+	begin := 0        // start of the current queue in d.structs
 	offer := func() {
 		if cur.Len == 0 {
 			return
@@ -155,7 +156,7 @@ func (d *Document) stream(update []byte) {
 			}
 		}
 		if n := len(d.structs); n == cap(d.structs) {
-			d.structs = slices.Grow(d.structs, max(8, n)) // twice as many: append would copy more often
+			d.structs = slices.Grow(d.structs, max(8, n)) // double it: append grows by less and copies more often
 		}
 		if len(joined) > 0 {
 			cur.Content = slices.Clone(cur.Content)
@@ -192,8 +193,9 @@ func (d *Document) stream(update []byte) {
 	section()
 }
 
-// continues says whether t is the exact rest of what s once was, so that both may be taken in as one. Only text and
-// collected runs: an Any might be the value of a key, and a key has one value. A text that says it is one is that too.
+// continues reports whether t is the exact continuation of s, so that both can be integrated as one. Only text and GC
+// qualify: an Any might be the value of a key, and a key has one value. A text with a key of its own is excluded for the
+// same reason.
 func (s *Struct) continues(t *Struct) bool {
 	if t.Clock != s.End() || s.HasSub() {
 		return false
@@ -205,7 +207,7 @@ func (s *Struct) continues(t *Struct) bool {
 		t.HasOrigin() && t.Origin == s.LastID() && s.HasRight() == t.HasRight() && (!s.HasRight() || s.Right == t.Right)
 }
 
-// unload forgets the update, and large memory with it.
+// unload drops references to the update and frees large buffers.
 func (d *Document) unload() {
 	clear(d.structs)
 	clear(d.queues)
@@ -235,7 +237,7 @@ func (d *Document) begin() {
 	d.touched = d.touched[:0]
 }
 
-// client finds a client; nil if nothing of it is known.
+// client finds a client, or returns nil if the document has no structs of it.
 func (d *Document) client(id uint64) *docClient {
 	if c := d.recent; c != nil && c.id == id {
 		return c
@@ -258,7 +260,7 @@ func (d *Document) makeClient(id uint64) *docClient {
 	return c
 }
 
-// byID are all clients, highest id first: the order in which Yjs writes them.
+// byID returns all clients, highest id first: the order in which Yjs writes them.
 func (d *Document) byID() []*docClient {
 	if d.order == nil {
 		d.order = make([]*docClient, 0, len(d.clients))
@@ -270,7 +272,7 @@ func (d *Document) byID() []*docClient {
 	return d.order
 }
 
-// root finds a root type, and makes it if there is none.
+// root finds a root type, or creates it.
 func (d *Document) root(name []byte) *docType {
 	if t := d.roots[string(name)]; t != nil {
 		return t
@@ -281,7 +283,7 @@ func (d *Document) root(name []byte) *docType {
 	return t
 }
 
-// Vector is what the document holds of each client, without what is pending. The result is the caller's.
+// Vector returns the next clock of each client, pending structs not counted. The caller owns the result.
 func (d *Document) Vector() StateVector {
 	v := make(StateVector, len(d.clients))
 	for id, c := range d.clients {
@@ -292,7 +294,7 @@ func (d *Document) Vector() StateVector {
 	return v
 }
 
-// Deletes are the deleted ids the document holds, without what is pending. The result is the caller's.
+// Deletes returns the deleted ids, pending deletes not counted. The caller owns the result.
 func (d *Document) Deletes() IDSet {
 	var s IDSet
 	for _, c := range d.byID() {

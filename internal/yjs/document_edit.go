@@ -6,33 +6,34 @@ import (
 )
 
 var (
-	// ErrIndex: an edit reaches beyond the end of what it edits. Nothing was changed by it.
+	// ErrIndex: the index or range reaches beyond the end. Nothing was changed.
 	ErrIndex = errors.New("yjs: index beyond the end")
 
-	// ErrHalf: an index stands between the two halves of a character that takes two UTF-16 units. Nothing was changed; the
-	// caller takes the index before or after.
+	// ErrHalf: the index is between the two UTF-16 units of one character. Nothing was changed; the caller can use the index
+	// before or after.
 	ErrHalf = errors.New("yjs: index inside of a character of two UTF-16 units")
 
-	// ErrBusyClient: structs of this client are pending, so its next clock is not known. The caller takes another client id.
+	// ErrBusyClient: structs of this client are pending, so its next clock is not known. The caller can use another client
+	// id.
 	ErrBusyClient = errors.New("yjs: the client has pending structs")
 
-	// ErrKind: the edit does not fit the kind of the type, or the value can't be written.
+	// ErrKind: the type does not support the edit, or the value cannot be encoded.
 	ErrKind = errors.New("yjs: not possible here")
 )
 
-// Tx is a transaction: edits that reach everybody in one update. It is good only inside of the function given to Edit.
+// Tx is a transaction: its edits reach other replicas in one update. It is valid only inside the function given to Edit.
 type Tx struct {
 	d *Document
 	c *docClient
 }
 
-// Edit lets f change the document in the name of a client, and returns what others must be given as a V1 update; nil if
-// nothing changed. The client id, at most MaxSafe, must be nobody else's: two who write under one id ruin the document.
-// A random number below 2^32 is what Yjs takes.
+// Edit calls f to change the document in the name of a client. It returns the changes as a V1 update, or nil if nothing
+// changed. The client id, at most MaxSafe, must not be used by anyone else: two writers with one id corrupt the document.
+// Yjs uses a random number below 2^32.
 //
-// Indexes and lengths count UTF-16 code units in texts, and elements elsewhere, as Yjs does. An edit that returns an error
-// has changed nothing, but what f did before it is done: then Edit returns both the update and f's error, and a caller that
-// does not send the update throws the document away.
+// Indexes and lengths count UTF-16 code units in texts and elements elsewhere, as in Yjs. An edit that returns an error has
+// changed nothing, but the earlier edits of f stay: Edit then returns both the update and f's error. A caller that does not
+// send the update must discard the document.
 func (d *Document) Edit(client uint64, f func(*Tx) error) (update []byte, err error) {
 	if client > MaxSafe {
 		return nil, &Error{Reason: reasonRange}
@@ -42,7 +43,7 @@ func (d *Document) Edit(client uint64, f func(*Tx) error) (update []byte, err er
 	}
 	c := d.client(client)
 	if c == nil {
-		// It joins the others only with its first struct.
+		// A client without structs is not in d.clients; insert adds it.
 		c = &docClient{id: client}
 	}
 	d.begin()
@@ -66,7 +67,7 @@ func (d *Document) Edit(client uint64, f func(*Tx) error) (update []byte, err er
 	return deleted.Append(update), err
 }
 
-// insert puts new content between two neighbours, or as the value of a key behind the one before.
+// insert inserts content between two neighbours, or as the new value of a key after the previous one.
 func (tx *Tx) insert(t *docType, e *docEntry, left, right *docItem, ref byte, data []byte, length uint64) *docItem {
 	d := tx.d
 	if tx.c.next == 0 && d.clients[tx.c.id] == nil {
@@ -87,7 +88,7 @@ func (tx *Tx) insert(t *docType, e *docEntry, left, right *docItem, ref byte, da
 	return it
 }
 
-// room says whether the client can take n more clocks, and as many formats as that may need.
+// room checks that the client can take n more clocks, and 2^32 more for formats.
 func (tx *Tx) room(n uint64) error {
 	if n+1<<32 > MaxSafe-tx.c.next {
 		return fmt.Errorf("%w: the client's clocks are used up", ErrKind)
@@ -101,37 +102,37 @@ type Shared struct {
 	t  *docType
 }
 
-// Root is a root type, made if there is none; what kind it is shows in how it is used.
+// Root returns a root type, created if missing. Its kind follows from its use.
 func (tx *Tx) Root(name string) Shared { return Shared{tx, tx.d.root([]byte(name))} }
 
-// Text is a root text.
+// Text returns a root text.
 func (tx *Tx) Text(name string) Text { return Text{tx.Root(name)} }
 
-// Array is a root array.
+// Array returns a root array.
 func (tx *Tx) Array(name string) Array { return Array{tx.Root(name)} }
 
-// Map is a root map.
+// Map returns a root map.
 func (tx *Tx) Map(name string) Map { return Map{tx.Root(name)} }
 
-// XML is a root XML fragment.
+// XML returns a root XML fragment.
 func (tx *Tx) XML(name string) XML { return XML{Array{tx.Root(name)}} }
 
-// Kind is the kind of a nested type, or the guess for a root.
+// Kind returns the kind of a nested type, or the guessed kind of a root.
 func (s Shared) Kind() Kind { return s.t.asKind(KindAuto) }
 
-// Text reads s as a text.
+// Text returns s as a text.
 func (s Shared) Text() Text { return Text{s} }
 
-// Array reads s as an array.
+// Array returns s as an array.
 func (s Shared) Array() Array { return Array{s} }
 
-// Map reads s as a map; the attributes of elements and texts are such.
+// Map returns s as a map. The attributes of elements and texts are maps.
 func (s Shared) Map() Map { return Map{s} }
 
-// XML reads s as a fragment or element.
+// XML returns s as a fragment or element.
 func (s Shared) XML() XML { return XML{Array{s}} }
 
-// Len is the length of the list: UTF-16 units and embeds of a text, elements, nodes.
+// Len returns the length of the list: UTF-16 units and embeds of a text, elements of an array, nodes of a fragment.
 func (s Shared) Len() int { return int(s.t.length) }
 
 // docPlace is a place in a list, between two items.
@@ -141,7 +142,7 @@ type docPlace struct {
 	marks       []docMark
 }
 
-// find is the place before unit index, cutting an item if it has to. Marks are right only if asked for.
+// find returns the place before unit index, and cuts an item if necessary. Marks are filled in only if marks is true.
 func (s Shared) find(index uint64, marks bool) docPlace {
 	d, t := s.tx.d, s.t
 	p := docPlace{right: t.start}
@@ -163,7 +164,7 @@ func (s Shared) find(index uint64, marks bool) docPlace {
 	return p
 }
 
-// forward goes over one item.
+// forward moves past one item.
 func (p *docPlace) forward() {
 	it := p.right
 	if it.visible() {
@@ -195,7 +196,7 @@ func (s Shared) within(index, n int) error {
 	return nil
 }
 
-// deleteList deletes n units from a place on, and gives the place behind. The range is there.
+// deleteList deletes n units from p on and returns the place after them. The range must exist.
 func (s Shared) deleteList(p docPlace, n uint64) docPlace {
 	d := s.tx.d
 	for n > 0 && p.right != nil {
@@ -249,7 +250,7 @@ func (a Array) Delete(index, n int) error {
 	return nil
 }
 
-// At is the type at index; false if there is none or something else.
+// At returns the type at index, or false if the element is not a type.
 func (a Array) At(index int) (Shared, bool) {
 	if a.within(index, 1) != nil {
 		return Shared{}, false
@@ -270,7 +271,7 @@ func (a Array) At(index int) (Shared, bool) {
 // Map is a set of keys with values.
 type Map struct{ Shared }
 
-// Set sets a key to a value, see [Array.Insert].
+// Set sets a key to a value. See [Array.Insert] for the types of values.
 func (m Map) Set(key string, value any) error {
 	if err := checkString(key); err != nil {
 		return err
@@ -288,17 +289,17 @@ func (m Map) Set(key string, value any) error {
 	return nil
 }
 
-// Delete deletes a key, if it is there.
+// Delete deletes a key, if present.
 func (m Map) Delete(key string) {
 	if it := m.t.entry([]byte(key), false).value(); it != nil {
 		m.tx.d.delete(it)
 	}
 }
 
-// Has says whether the key has a value.
+// Has reports whether the key has a value.
 func (m Map) Has(key string) bool { return m.t.entry([]byte(key), false).value() != nil }
 
-// Get is the type that is the value of a key; false if there is none or something else.
+// Get returns the type that is the value of a key, or false if the value is not a type.
 func (m Map) Get(key string) (Shared, bool) {
 	it := m.t.entry([]byte(key), false).value()
 	if it == nil || it.typ == nil {
@@ -319,11 +320,11 @@ func (x XML) Insert(index int, nodes ...*NewType) error {
 	return x.Array.Insert(index, values...)
 }
 
-// Child is the node at index.
+// Child returns the node at index.
 func (x XML) Child(index int) (Shared, bool) { return x.Array.At(index) }
 
 // SetAttribute sets an attribute of an element.
 func (x XML) SetAttribute(name string, value any) error { return x.Map().Set(name, value) }
 
-// RemoveAttribute removes an attribute of an element, if it is there.
+// RemoveAttribute removes an attribute of an element, if present.
 func (x XML) RemoveAttribute(name string) { x.Map().Delete(name) }

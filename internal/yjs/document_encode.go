@@ -2,8 +2,8 @@ package yjs
 
 import "slices"
 
-// Encode is the document as a V1 update for somebody who has v (nil: nothing): the structs beyond v, all deletes, and what
-// is pending. It is a valid update for everybody, in canonical form.
+// Encode returns the document as a V1 update for a replica with state vector v (nil: empty): the structs beyond v, all
+// deletes, and everything pending. The result is canonical.
 func (d *Document) Encode(v StateVector) []byte {
 	out := d.appendState(nil, v)
 	if p := d.PendingUpdate(); p != nil {
@@ -18,7 +18,7 @@ func (d *Document) Encode(v StateVector) []byte {
 	return out
 }
 
-// appendState appends the integrated part.
+// appendState appends the integrated structs beyond v and all deletes.
 func (d *Document) appendState(dst []byte, v StateVector) []byte {
 	n := uint64(0)
 	size := 16
@@ -41,7 +41,7 @@ func (d *Document) appendState(dst []byte, v StateVector) []byte {
 	return deletes.Append(dst)
 }
 
-// append appends the section of what c has from a clock on, which must be below next.
+// append appends the section of c's structs from a clock on, which must be below next.
 func (c *docClient) append(dst []byte, from uint64) []byte {
 	pos := c.find(from)
 	n := len(c.blocks[pos.b]) - pos.i
@@ -65,7 +65,7 @@ func (c *docClient) append(dst []byte, from uint64) []byte {
 	return dst
 }
 
-// append appends the struct without its first offset units, as Struct.Append has it.
+// append appends the struct without its first offset units, in the form of Struct.Append.
 func (it *docItem) append(dst []byte, offset uint64) []byte {
 	if it.ref == RefGC {
 		return AppendUvarint(append(dst, RefGC), it.length-offset)
@@ -126,14 +126,14 @@ func (it *docItem) append(dst []byte, offset uint64) []byte {
 	return append(dst, data...)
 }
 
-// Pending is what the document was given but can't use yet.
+// Pending describes the structs and deletes that a document has received but cannot apply yet.
 type Pending struct {
 	Structs int   // structs that wait
-	Missing []ID  // what their first ones wait for, by descending client; one id for each client with waiting structs
-	Deletes IDSet // ids that are to be deleted when they come
+	Missing []ID  // the id that each waiting client's first struct needs, by descending client
+	Deletes IDSet // ids to delete when they arrive
 }
 
-// Pending says what waits, and for what. The result is the caller's.
+// Pending returns the waiting structs and deletes. The caller owns the result.
 func (d *Document) Pending() Pending {
 	var p Pending
 	for _, id := range d.pendingClients() {
@@ -146,7 +146,7 @@ func (d *Document) Pending() Pending {
 	return p
 }
 
-// PendingUpdate is what is pending as a V1 update; nil if nothing is.
+// PendingUpdate returns everything pending as a V1 update, or nil if nothing is.
 func (d *Document) PendingUpdate() []byte {
 	if len(d.pending) == 0 && d.pendingDeletes.Empty() {
 		return nil
