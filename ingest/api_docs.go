@@ -109,12 +109,13 @@ func (a *api) postDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, gr
 	defer cancel()
 	conn := a.node + ".http"
 	var seq stream.Seq
+	var left *leftOut
 	switch match := r.Header.Get("If-None-Match"); match {
 	case "*":
 		if err = a.countNew(r, grant); err != nil {
 			break
 		}
-		if seq, err = a.srv.seed(ctx, doc, grant, conn, body); err == nil {
+		if seq, left, err = a.srv.seed(ctx, doc, grant, conn, body); err == nil {
 			a.hintClosed(doc, seq, 1)
 		}
 	case "":
@@ -126,7 +127,7 @@ func (a *api) postDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, gr
 			err = a.countNew(r, grant)
 		}
 		if err == nil {
-			seq, err = room.write(ctx, grant, conn, body)
+			seq, left, err = room.write(ctx, grant, conn, body)
 		}
 		a.rooms.release(room)
 		a.warnNear(doc, w.Header().Set)
@@ -137,6 +138,10 @@ func (a *api) postDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, gr
 	if err != nil {
 		a.fail(w, doc, err)
 		return
+	}
+	if left != nil {
+		w.Header().Set("Yjet-Left-Out", left.header())
+		a.log.Warn("a part of an update is left out: what it depends on is neither in it nor in the document", "doc", string(doc), "user", grant.User, "bytes", left.bytes, "missing", listIDs(left.missing))
 	}
 	w.Header().Set("Yjet-Seq", strconv.FormatUint(uint64(seq), 10))
 	w.WriteHeader(http.StatusNoContent)

@@ -48,7 +48,7 @@ func (b *begun) Unwrap() http.ResponseWriter { return b.ResponseWriter }
 func (a *api) postImport(w http.ResponseWriter, r *http.Request, doc stream.Doc, g auth.Grant) {
 	o := snapshot.ImportOptions{User: g.User, Conn: a.node + ".http", KeepUsers: g.Admin || a.o.Auth.Open(), Merge: isTrue(r.URL.Query().Get("merge"))}
 	if !o.KeepUsers { // without the right to write for others the caller is the author of all imported records, and they pass the checks of live edits
-		o.Check = func(u *yjs.Update, have *yjs.State) error { return a.srv.checkImport(doc, g, u, have) }
+		o.Check = func(u *yjs.Update, have *yjs.State) ([]byte, error) { return a.srv.checkImport(doc, g, u, have) }
 		o.Size = func(bytes int) error {
 			if bytes > a.limits.Document {
 				return causeFull
@@ -66,8 +66,8 @@ func (a *api) postImport(w http.ResponseWriter, r *http.Request, doc stream.Doc,
 		return
 	}
 	a.hintClosed(doc, done.Last, done.Records)
-	a.log.Info("document imported", "doc", string(doc), "user", g.User, "records", done.Records)
-	writeJSON(w, http.StatusCreated, map[string]any{"doc": doc, "records": done.Records, "versions": done.Versions, "seq": done.Last})
+	a.log.Info("document imported", "doc", string(doc), "user", g.User, "records", done.Records, "leftOut", done.LeftOut)
+	writeJSON(w, http.StatusCreated, map[string]any{"doc": doc, "records": done.Records, "versions": done.Versions, "leftOut": done.LeftOut, "seq": done.Last})
 }
 
 // countImport counts a document that an import begins.

@@ -20,7 +20,9 @@ import (
 //  3. What commits under way will store is acknowledged with them.
 //  4. Of the rest, what can be applied now goes into the next group. The remainder
 //     is held until its dependencies have come; after one commit without them the
-//     client is asked for them with a step 1. (Over HTTP it is refused.)
+//     client is asked for them with a step 1. Where its answer does not bring them
+//     either, acknowledgements wait no longer. (Over HTTP the remainder is left out,
+//     and the answer says so; where nothing can be applied, the update is refused.)
 
 var updatePool = sync.Pool{New: func() any { return new(yjs.Update) }}
 
@@ -157,7 +159,7 @@ func (r *room) enter(s *session, u *yjs.Update) (turn, *cause) {
 		s.group = max(s.group, at.group)
 	}
 	if v.Rest != nil {
-		at = turn{hold: s.hold(v.Rest, v.Missing)}
+		at.hold = s.hold(v.Rest, v.Missing)
 	} else if s.heldSize > 0 {
 		s.retryHeld()
 	}
@@ -192,19 +194,24 @@ func (r *room) take(s *session, u *yjs.Update, ready []byte) uint64 {
 	return c.queue(&r.stored, s, s.grant.User, s.c.id, part, ready)
 }
 
-// checkImport holds an update of an imported file to the rules of live edits. have
-// is the document with the file's earlier updates. The import itself refuses erased
+// checkImport holds an update of an imported file to the rules of live edits, and
+// returns the part that can be stored, nil where none can. have is the document with
+// the file's earlier updates. The import itself refuses erased
 // content and files above the size limit.
-func (s *Server) checkImport(doc stream.Doc, g auth.Grant, u *yjs.Update, have *yjs.State) error {
+func (s *Server) checkImport(doc stream.Doc, g auth.Grant, u *yjs.Update, have *yjs.State) (part []byte, err error) {
 	var checked yjs.Update
 	if err := s.parse(&checked, u.Bytes); err != nil {
-		return err
+		return nil, err
 	}
 	e := entrance{mode: g.Mode, withdrawn: s.withdrawn(doc, g), stored: have, shape: s.limits.Shape}
 	v, err := e.judge(u)
 	switch {
-	case errors.Is(err, causeMalformed), err == nil && v.Rest != nil:
-		return fmt.Errorf("%w: the update depends on what is neither in the file before it nor in the document", snapshot.ErrTransfer)
+	case errors.Is(err, causeMalformed):
+		return nil, fmt.Errorf("%w: %w", snapshot.ErrTransfer, err)
+	case err != nil:
+		return nil, err
+	case v.Rest != nil: // its predecessors are neither in the file before it nor in the document
+		return v.Ready, nil
 	}
-	return err
+	return u.Bytes, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"yjet/auth"
 	"yjet/internal/yjs"
@@ -11,25 +12,31 @@ import (
 )
 
 // write appends an update that came over HTTP, by the rules of sockets but for
-// one: an update that depends on something the document does not have is refused
-// (*needsMore), not held. It returns the sequence by which all of it is stored.
-func (r *room) write(ctx context.Context, grant auth.Grant, conn string, b []byte) (stream.Seq, error) {
+// one: what depends on something that the document does not have is not held. It is
+// left out, and where nothing else is new the update is refused (*needsMore). seq is
+// the sequence by which all the rest is stored; left is nil where nothing was left out.
+func (r *room) write(ctx context.Context, grant auth.Grant, conn string, b []byte) (seq stream.Seq, left *leftOut, err error) {
 	u := updatePool.Get().(*yjs.Update)
 	defer updatePool.Put(u)
 	if err := r.srv.parse(u, b); err != nil {
-		return 0, err
+		return 0, nil, err
 	}
-	seq, err := r.writeParsed(ctx, grant, conn, u)
-	if errors.As(err, new(*needsMore)) {
-		// Another server may have acknowledged its dependency a moment ago.
-		if ok, _ := r.catchUp(ctx); ok {
-			seq, err = r.writeParsed(ctx, grant, conn, u)
-		}
+	seq, left, err = r.writeParsed(ctx, grant, conn, u)
+	if left == nil && !errors.As(err, new(*needsMore)) {
+		return seq, nil, err
 	}
-	return seq, err
+	// Another server may have acknowledged its dependency a moment ago.
+	if ok, _ := r.catchUp(ctx); !ok {
+		return seq, left, err
+	}
+	again, rest, err := r.writeParsed(ctx, grant, conn, u)
+	if left != nil && errors.As(err, new(*needsMore)) {
+		return seq, left, nil // as the first time
+	}
+	return again, rest, err
 }
 
-func (r *room) writeParsed(ctx context.Context, grant auth.Grant, conn string, u *yjs.Update) (stream.Seq, error) {
+func (r *room) writeParsed(ctx context.Context, grant auth.Grant, conn string, u *yjs.Update) (stream.Seq, *leftOut, error) {
 	var wait <-chan struct{}
 	r.look(func() {
 		if ch := r.commit.crowded(r.srv.limits.RoomBytes); ch != nil {
@@ -40,62 +47,95 @@ func (r *room) writeParsed(ctx context.Context, grant auth.Grant, conn string, u
 		select {
 		case <-wait:
 		case <-ctx.Done():
-			return 0, causeStorage
+			return 0, nil, causeStorage
 		}
 	}
 	withdrawn := r.srv.withdrawn(r.doc, grant)
 	var reply <-chan written
+	var left *leftOut
 	var err error
 	var seq stream.Seq
 	var group uint64
 	r.do(func() {
-		reply, err = r.writeLocked(grant, withdrawn, conn, u)
+		reply, left, err = r.writeLocked(grant, withdrawn, conn, u)
 		seq, group = r.seq, r.commit.newest()
 	})
 	switch {
 	case err != nil:
-		return 0, err
+		return 0, nil, err
 	case reply == nil && group == 0:
-		return seq, nil // nothing new
+		return seq, nil, nil // nothing new
 	case reply == nil: // under way
 		holds := false
 		if !r.reaches(ctx, func() bool {
 			seq, holds = r.seq, r.stored.Contains(u)
 			return r.commit.reached >= group
 		}) || !holds {
-			return 0, causeStorage
+			return 0, nil, causeStorage
 		}
-		return seq, nil
+		return seq, nil, nil
 	}
 	select {
 	case w := <-reply:
-		return w.seq, w.err
+		return w.seq, left, w.err
 	case <-ctx.Done():
-		return 0, fmt.Errorf("%w: %w", causeStorage, ctx.Err())
+		return 0, nil, fmt.Errorf("%w: %w", causeStorage, ctx.Err())
 	}
 }
 
-// writeLocked queues an update. Without an error and a channel all of it is stored
-// or under way. Callers hold the lock.
-func (r *room) writeLocked(grant auth.Grant, withdrawn bool, conn string, u *yjs.Update) (<-chan written, error) {
+// writeLocked queues what of an update is ready. Without an error and a channel all
+// of it is stored or under way. Callers hold the lock.
+func (r *room) writeLocked(grant auth.Grant, withdrawn bool, conn string, u *yjs.Update) (<-chan written, *leftOut, error) {
 	if r.failed != nil {
-		return nil, r.failed
+		return nil, nil, r.failed
 	}
 	if _, taken := r.taken(u); taken {
-		return nil, causeTaken
+		return nil, nil, causeTaken
 	}
 	v, err := r.judge(grant.Mode, withdrawn, u)
+	var left *leftOut
+	part := u
 	switch {
 	case err != nil || v.stored || v.underWay:
-		return nil, err
+		return nil, nil, err
+	case v.Ready == nil:
+		return nil, nil, &needsMore{vector: r.stored.AppendVector(nil)}
 	case v.Rest != nil:
-		return nil, &needsMore{vector: r.stored.AppendVector(nil)}
+		left = &leftOut{bytes: len(v.Rest), missing: v.Missing}
+		part = updatePool.Get().(*yjs.Update)
+		defer updatePool.Put(part)
+		if err := part.Parse(v.Ready, recordLimits); err != nil {
+			return nil, nil, because(causeInternal, err)
+		}
 	}
 	reply := make(chan written, 1)
 	c := &r.commit
-	c.queue(&r.stored, nil, grant.User, conn, u, append([]byte(nil), v.Ready...))
+	c.queue(&r.stored, nil, grant.User, conn, part, append([]byte(nil), v.Ready...))
 	c.gather[len(c.gather)-1].reply = reply
-	return reply, nil
+	return reply, left, nil
+}
+
+// leftOut is what of an update could not be stored: its predecessors are neither in it nor in the document.
+type leftOut struct {
+	bytes   int // as an update
+	missing []yjs.ID
+}
+
+// header is the value of Yjet-Left-Out, a structured field: bytes, and the first ids that are missing, each as client:clock.
+func (l *leftOut) header() string {
+	return fmt.Sprintf("%d;missing=%q", l.bytes, listIDs(l.missing))
+}
+
+// listIDs writes the first ten ids, each as client:clock.
+func listIDs(ids []yjs.ID) string {
+	var b strings.Builder
+	for i, id := range ids[:min(len(ids), 10)] {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		fmt.Fprintf(&b, "%d:%d", id.Client, id.Clock)
+	}
+	return b.String()
 }
 
 // needsMore refuses an update whose dependencies the document does not have.

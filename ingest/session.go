@@ -39,6 +39,8 @@ type session struct {
 	heldSize     int
 	heldNext     uint64 // number of the next held update
 	asked        bool   // a step 1 for the dependencies of held updates has gone out
+	answering    bool   // the update at hand is the client's answer to a step 1
+	told         bool   // the operator has read that it has edits whose predecessors nobody has
 	dropped      bool   // held updates were discarded; true until the client's next step 2 brings them again
 	acks         []ack
 	group        uint64        // newest group that carries anything of it

@@ -42,7 +42,7 @@ func (s *session) question(buf []byte) {
 			return
 		}
 		p := turn{group: s.group}
-		if len(s.held) > 0 {
+		if s.waits() {
 			p.hold = everyHeld
 		}
 		if s.dropped {

@@ -54,12 +54,17 @@ func (s *session) updateLocked(step uint64, u *yjs.Update, kind ackKind) (wait <
 	if step == yjs.SyncStep2 {
 		earns = false
 		if len(s.steps) > 0 {
-			earns = s.steps[0]
+			earns, s.answering = s.steps[0], true
 			s.steps = s.steps[1:]
 		}
 	}
 	at, cs := s.accepted(u)
-	if step == yjs.SyncStep2 && cs == nil {
+	switch {
+	case cs != nil:
+	case s.answering:
+		at.hold = 0
+		s.answered()
+	case step == yjs.SyncStep2: // unasked
 		s.dropped = at.hold == answerHeld
 		for i := range s.acks {
 			if s.acks[i].turn.hold == answerHeld {
@@ -67,6 +72,7 @@ func (s *session) updateLocked(step uint64, u *yjs.Update, kind ackKind) (wait <
 			}
 		}
 	}
+	s.answering = false
 	s.updates++
 	if earns {
 		a := ack{kind: kind, turn: at, bad: cs != nil}

@@ -156,9 +156,10 @@ type ImportOptions struct {
 	KeepUsers  bool
 	// Merge also takes the file into a document that exists; its records come after those that are there.
 	Merge bool
-	// Check, when given, judges each update before it is appended, and have is what the document holds by then; an error ends
-	// the import. Without it the file is taken as it is, gaps and all: only for somebody who may append to the log himself.
-	Check func(u *yjs.Update, have *yjs.State) error
+	// Check, when given, judges each update before it is appended, and have is what the document holds by then. It returns the
+	// part to store, u.Bytes where that is all of it, nil where nothing can be stored; an error ends the import. Without it the
+	// file is taken as it is, gaps and all: only for callers who may append to the log themselves.
+	Check func(u *yjs.Update, have *yjs.State) (part []byte, err error)
 	// Size, when given, is told the bytes of the document's state now and then.
 	Size func(bytes int) error
 }
@@ -167,6 +168,7 @@ type ImportOptions struct {
 type Imported struct {
 	Records  int        `json:"records"`
 	Versions int        `json:"versions"`
+	LeftOut  int        `json:"leftOut"` // records of the file of which Check left out something
 	Last     stream.Seq `json:"last"`
 }
 
@@ -294,6 +296,9 @@ func (im *importer) end(line *transferLine) error {
 	if line.Records != nil && *line.Records != im.records {
 		return im.fail("%d records, want %d", im.records, *line.Records)
 	}
+	if im.done.LeftOut > 0 && !im.useful {
+		return im.fail("every record depends on what is neither in the file before it nor in the document")
+	}
 	return nil
 }
 
@@ -344,10 +349,25 @@ func (im *importer) record(line *transferLine) error {
 	}
 	known := im.o.Merge && im.have.Contains(&u)
 	if im.o.Check != nil && !known {
-		if err := im.o.Check(&u, &im.have); err != nil {
+		part, err := im.o.Check(&u, &im.have)
+		if err != nil {
 			return fmt.Errorf("line %d: %w", im.line, err)
 		}
+		if part == nil || &part[0] != &u.Bytes[0] {
+			im.done.LeftOut++
+			line.Update = part
+			if part == nil {
+				if !line.Base {
+					im.records++
+				}
+				return nil
+			}
+			if err := u.Parse(part, stored); err != nil {
+				return fmt.Errorf("line %d: what of it can be stored: %w", im.line, err)
+			}
+		}
 	}
+	im.useful = true
 	if im.o.Check != nil || im.o.Merge {
 		im.have.Add(&u)
 	}
@@ -380,6 +400,7 @@ type importer struct {
 	line    int        // of the file, from 1
 	last    stream.Seq // of the file's record before
 	begun   bool
+	useful  bool // a record of the file is in the document
 	batch   []stream.Entry
 	of      []stream.Seq // the batch's sequences in the file
 	bytes   int

@@ -75,7 +75,7 @@ func (l *Loader) Load(ctx context.Context, doc stream.Doc) error {
 		return err
 	}
 	for wait := 500 * time.Millisecond; ; wait *= 2 {
-		update, err := l.ask(ctx, body)
+		update, err := l.ask(ctx, doc, body)
 		if err == nil && update == nil {
 			return nil
 		}
@@ -103,7 +103,7 @@ func (l *Loader) Load(ctx context.Context, doc stream.Doc) error {
 
 // ask returns the service's answer as a V1 update that is a whole document, or nil
 // when the service has none.
-func (l *Loader) ask(ctx context.Context, body []byte) ([]byte, error) {
+func (l *Loader) ask(ctx context.Context, doc stream.Doc, body []byte) ([]byte, error) {
 	status, kind, answer, err := l.out.post(ctx, body, int64(l.o.MaxState))
 	switch {
 	case err != nil:
@@ -132,8 +132,14 @@ func (l *Loader) ask(ctx context.Context, body []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %w", errAnswer, err)
 	}
 	ready, err := nothing.Ready(&u)
-	if err != nil || ready.Rest != nil {
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errAnswer, err)
+	}
+	if ready.Rest != nil && ready.Ready == nil {
 		return nil, fmt.Errorf("%w: the update is not a whole document", errAnswer)
+	}
+	if ready.Rest != nil {
+		l.o.Logger.Warn("a part of a first state is left out: what it depends on is not in it", "doc", doc, "bytes", len(ready.Rest), "missing", len(ready.Missing))
 	}
 	return ready.Ready, nil
 }
