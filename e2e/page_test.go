@@ -196,6 +196,10 @@ func TestPageTellsTheTruthAboutSaving(t *testing.T) {
 	b.do("wait", M{"page": "ann", "selector": "#saved[data-state=connecting]"})
 	b.do("type", M{"page": "ann", "text": " two"})
 	b.do("wait", M{"page": "ann", "selector": "#saved[data-state=offline]"})
+	b.do("wait", M{"page": "ann", "selector": ".banner[data-state=retrying]:not([hidden])"})
+	if text := ask[string](b, "inner", M{"page": "ann", "selector": ".banner"}); !strings.Contains(text, "keeps trying") || !strings.Contains(text, "remembers") {
+		t.Errorf("with the server gone the page says %q, want that it tries again and what is shown", text)
+	}
 	b.do("shot", M{"page": "ann", "path": filepath.Join(dir, "offline.png")})
 	time.Sleep(500 * time.Millisecond)
 	if state := ask[string](b, "attr", M{"page": "ann", "selector": "#saved", "name": "data-state"}); state != "offline" {
@@ -252,11 +256,29 @@ func TestPageSaysWhyItIsRefused(t *testing.T) {
 	s := startJWT(t)
 	b.do("page", M{"page": "ann"})
 	b.do("go", M{"page": "ann", "url": s.url("/private#token=" + mint(t, map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}))})
-	b.do("wait", M{"page": "ann", "selector": ".banner:not([hidden])"})
-	if text := ask[string](b, "inner", M{"page": "ann", "selector": ".banner"}); !strings.Contains(text, "expired") {
+	b.do("wait", M{"page": "ann", "selector": ".gate:not([hidden])"})
+	if text := ask[string](b, "inner", M{"page": "ann", "selector": ".gate"}); !strings.Contains(text, "expired") {
 		t.Errorf("the page says %q, want that the token has expired", text)
 	}
+	if seen := ask[bool](b, "eval", M{"page": "ann", "code": "document.querySelector('#editor').checkVisibility()"}); seen {
+		t.Error("a refused page shows an editor")
+	}
 	b.do("shot", M{"page": "ann", "path": filepath.Join(shots(t), "refused.png")})
+	// A wrong token is told of again; a good one opens the room, for reading where it allows no more.
+	b.do("fill", M{"page": "ann", "selector": "#token", "text": "nonsense"})
+	b.do("press", M{"page": "ann", "key": "Enter"})
+	b.do("wait", M{"page": "ann", "selector": ".gate:not([hidden]) #token"})
+	b.do("fill", M{"page": "ann", "selector": "#token", "text": mint(t, map[string]any{"app_metadata": M{"docs": []string{"doc:private:r"}}})})
+	b.do("press", M{"page": "ann", "key": "Enter"})
+	b.do("wait", M{"page": "ann", "selector": "#saved[data-state=readonly]"})
+	b.do("wait", M{"page": "ann", "selector": "#editor [aria-readonly=true]"})
+	b.do("click", M{"page": "ann", "selector": ".cm-content"})
+	b.do("type", M{"page": "ann", "text": "not mine"})
+	b.do("shot", M{"page": "ann", "path": filepath.Join(shots(t), "read-only.png")})
+	b.do("hasText", M{"page": "ann", "text": ""})
+	if state := ask[string](b, "attr", M{"page": "ann", "selector": "#saved", "name": "data-state"}); state != "readonly" {
+		t.Errorf("after keys of a reader the mark is %q, want readonly", state)
+	}
 	b.do("page", M{"page": "bob"})
 	b.do("go", M{"page": "bob", "url": s.url("/private?token=" + mint(t, nil))})
 	b.do("wait", M{"page": "bob", "selector": "#saved[data-state=saved]"})
@@ -326,14 +348,28 @@ func TestPageShowsAndRestoresThePast(t *testing.T) {
 	b.do("click", M{"page": "ann", "selector": "#compare"})
 	b.do("wait", M{"page": "ann", "selector": ".past .cm-deletedChunk"})
 	b.do("shot", M{"page": "ann", "path": filepath.Join(dir, "history-compare.png")})
+	// Restoring asks first: Enter on the question leaves all as it is.
 	b.do("click", M{"page": "ann", "selector": ".history-foot .primary"})
+	b.do("wait", M{"page": "ann", "selector": ".confirm"})
+	b.do("shot", M{"page": "ann", "path": filepath.Join(dir, "history-restore.png")})
+	b.do("press", M{"page": "ann", "key": "Enter"})
+	b.do("gone", M{"page": "ann", "selector": ".confirm"})
+	b.do("hasText", M{"page": "bob", "text": "all gone"})
+	b.do("click", M{"page": "ann", "selector": ".history-foot .primary"})
+	b.do("click", M{"page": "ann", "selector": ".confirm .danger"})
 	for _, p := range []string{"ann", "bob"} {
 		b.do("hasText", M{"page": p, "text": drafts[1]})
 	}
+	b.do("wait", M{"page": "ann", "selector": ".toast.show .toast-action"})
+	b.do("shot", M{"page": "ann", "path": filepath.Join(dir, "restored.png")})
 	var f struct{ Page string }
 	unmarshal(t, rebuild(t, s.nats, "past").Fingerprint, &f)
 	if f.Page != drafts[1] {
 		t.Errorf("after restoring the log holds %q, want %q", f.Page, drafts[1])
+	}
+	b.do("click", M{"page": "ann", "selector": ".toast-action"})
+	for _, p := range []string{"ann", "bob"} {
+		b.do("hasText", M{"page": p, "text": "all gone"})
 	}
 	for _, p := range []string{"ann", "bob"} {
 		checkPage(t, b, s, p)

@@ -135,10 +135,11 @@ func TestPageNamesOpensRestoresAndDeletesVersions(t *testing.T) {
 	b.do("click", M{"page": "ann", "selector": "#tab-versions"})
 	b.do("click", M{"page": "ann", "selector": `.moment-row[title="the/first draft"]`})
 	pastText(t, b, "ann", "one")
-	if got := ask[string](b, "inner", M{"page": "ann", "selector": ".history-foot .primary"}); got != "Restore “the/first draft”" {
-		t.Errorf("the button says %q", got)
-	}
 	b.do("click", M{"page": "ann", "selector": ".history-foot .primary"})
+	if got := ask[string](b, "inner", M{"page": "ann", "selector": ".confirm"}); !strings.Contains(got, "“the/first draft”") {
+		t.Errorf("the question is %q, want the name of the version in it", got)
+	}
+	b.do("click", M{"page": "ann", "selector": ".confirm .danger"})
 	b.do("hasText", M{"page": "ann", "text": "one"})
 
 	// Deleting asks first, and says what it does; Escape leaves all as it is.

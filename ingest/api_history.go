@@ -23,6 +23,7 @@ import (
 //	GET    versions   POST versions {name, at?}   DELETE versions/{name}
 //	POST   restore {at}                              forward edit to that moment
 //	POST   copy {to, at?}                            a new document that begins as that moment
+//	GET    access                                    what the caller may do: {"access": "r", "rw" or "rwd"}
 //	GET    export                                    one file with the whole history
 //	POST   import?merge=                             takes such a file in
 //
@@ -47,6 +48,7 @@ func (a *api) serveHistory(w http.ResponseWriter, r *http.Request, name string, 
 			"history":  {{http.MethodGet, auth.Read, a.getHistory}},
 			"log":      {{http.MethodGet, auth.Read, a.getLog}},
 			"authors":  {{http.MethodGet, auth.Read, a.getAuthors}},
+			"access":   {{http.MethodGet, auth.Read, a.getAccess}},
 			"diff":     {{http.MethodGet, auth.Read, a.getDiff}},
 			"versions": {{http.MethodGet, auth.Read, a.getVersions}, {http.MethodPost, auth.ReadWrite, a.postVersion}},
 			"restore":  {{http.MethodPost, auth.ReadWrite, a.postRestore}},
@@ -96,6 +98,10 @@ func (a *api) failHistory(w http.ResponseWriter, doc stream.Doc, err error) {
 	default:
 		a.fail(w, doc, err)
 	}
+}
+
+func (a *api) getAccess(w http.ResponseWriter, _ *http.Request, _ stream.Doc, g auth.Grant) {
+	writeJSON(w, http.StatusOK, map[string]string{"access": g.Mode.String()})
 }
 
 func (a *api) getHistory(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ auth.Grant) {

@@ -10,11 +10,12 @@ export class Refused extends Error {
 }
 
 // caller makes call(path, options), which asks the HTTP API with the right that the token gives, and throws
-// Refused, or the browser's own error where nobody answers.
+// Refused: status 0 where nobody answers. token is a text, or a function where it may change.
 export function caller (token) {
   return async (path, { json, ...options } = {}) => {
     const headers = { ...options.headers }
-    if (token) headers.Authorization = `Bearer ${token}`
+    const right = typeof token === 'function' ? token() : token
+    if (right) headers.Authorization = `Bearer ${right}`
     if (json !== undefined) {
       headers['Content-Type'] = 'application/json'
       options = { method: 'POST', ...options, body: JSON.stringify(json) }
@@ -70,7 +71,9 @@ export function docAPI ({ room, token }) {
     history,
     text: async (at, type) => (await get(`?at=${at}&format=text&type=${encodeURIComponent(type + ':text')}`)).text(),
     authors: (type, at) => json(`/authors?type=${encodeURIComponent(type + ':text')}${at ? `&at=${at}` : ''}`),
-    restore: at => call(base + '/restore', { json: { at } }),
+    // access answers what this person may do: r, rw or rwd.
+    access: async () => (await json('/access')).access,
+    restore: async at => (await  call(base + '/restore', { json: { at } })).json(),
     versions: async () => (await json('/versions')).versions ?? [],
     addVersion: async (name, at) => (await call(base + '/versions', { json: { name, at } })).json(),
     deleteVersion: name => call(`${base}/versions/${encodeURIComponent(name)}`, { method: 'DELETE' }),

@@ -69,17 +69,17 @@ export async function copy (text) {
 }
 
 let toastTimer
-// toast shows one short sentence for a moment, also to screen readers.
-export function toast (text) {
+// toast shows one short sentence for a moment, also to screen readers; with an action, a button for longer.
+export function toast (text, action) {
   let el = document.getElementById('toast')
   if (!el) {
     el = h('div', { id: 'toast', role: 'status', class: 'toast' })
     document.body.append(el)
   }
-  el.textContent = text
+  el.replaceChildren(h('span', {}, text), ...action ? [h('button', { class: 'toast-action', type: 'button', onclick: () => { el.classList.remove('show'); action.run() } }, action.name)] : [])
   el.classList.add('show')
   clearTimeout(toastTimer)
-  toastTimer = setTimeout(() => el.classList.remove('show'), 2200)
+  toastTimer = setTimeout(() => el.classList.remove('show'), action ? 15_000 : 2200)
 }
 
 // store reads and writes JSON in localStorage; a browser that forbids it only forgets.

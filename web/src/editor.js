@@ -48,6 +48,9 @@ export const highlight = syntaxHighlighting(HighlightStyle.define([
 const prose = [EditorView.lineWrapping, EditorView.editorAttributes.of({ class: 'prose' }), EditorView.contentAttributes.of({ spellcheck: 'true', autocorrect: 'on', autocapitalize: 'sentences' })]
 const code = [lineNumbers(), foldGutter(), highlightActiveLine(), highlightActiveLineGutter(), bracketMatching(), indentOnInput(), rectangularSelection(), crosshairCursor(), EditorView.editorAttributes.of({ class: 'code' })]
 
+const open = placeholder('Write something. Everybody with the link sees it.')
+const shut = [EditorState.readOnly.of(true), EditorView.editable.of(false), EditorView.contentAttributes.of({ 'aria-readonly': 'true', tabindex: '0' })]
+
 export const look = l => l.prose ? prose : code
 
 // openEditor binds a view to text. language(id) switches, readOnly(bool) locks.
@@ -76,14 +79,13 @@ export function openEditor ({ parent, text, awareness, undoManager, onUpdate, ex
         highlightSelectionMatches(),
         search({ top: true }),
         highlight,
-        placeholder('Write something. Everybody with the link sees it.'),
         EditorView.contentAttributes.of({ 'aria-label': 'Document text', 'aria-multiline': 'true' }),
         keymap.of([...yUndoManagerKeymap, ...searchKeymap, ...foldKeymap, ...defaultKeymap, indentWithTab]),
         yCollab(text, null, { undoManager }),
         cursors(text, awareness),
         lookSlot.of(prose),
         languageSlot.of([]),
-        lockSlot.of([]),
+        lockSlot.of(open),
         EditorView.updateListener.of(onUpdate),
         extensions
       ]
@@ -103,7 +105,7 @@ export function openEditor ({ parent, text, awareness, undoManager, onUpdate, ex
     readOnly (locked) {
       if (locked === isLocked) return
       isLocked = locked
-      view.dispatch({ effects: lockSlot.reconfigure(locked ? [EditorState.readOnly.of(true), EditorView.contentAttributes.of({ 'aria-readonly': 'true' })] : []) })
+      view.dispatch({ effects: lockSlot.reconfigure(locked ? shut : open) })
     }
   }
 }

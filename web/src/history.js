@@ -3,6 +3,7 @@ import { EditorView } from '@codemirror/view'
 import { unifiedMergeView } from '@codemirror/merge'
 import { docAPI } from './api.js'
 import { authorMarks, showAuthors, authorsOf, legend } from './authors.js'
+import { confirm } from './confirm.js'
 import { h, icon, toast } from './dom.js'
 import { nonce } from './editor.js'
 import { cleanName } from './people.js'
@@ -138,7 +139,6 @@ async function openHistory (room) {
     title.replaceChildren(...names.length ? [h('strong', {}, names.join(', ')), ' · '] : [], `${when(m.to)}${byWhom(m)}`)
     title.title = title.textContent
     slider.setAttribute('aria-valuetext', title.textContent)
-    restore.firstChild.textContent = names.length ? `Restore ${names[0]}` : 'Restore this moment'
   }
 
   function open (v) {
@@ -212,14 +212,32 @@ async function openHistory (room) {
 
   async function putBack () {
     pause()
+    const m = moments[current]
+    const sure = await confirm({
+      title: 'Restore this moment for everybody?',
+      text: [`The document will read as it did on ${when(m.to)}${panel.named(m.last).map(v => `, “${v.name}”`).join('')}.`, 'The text of now stays in the history, and you can undo this.'],
+      action: 'Restore'
+    })
+    if (!sure || !dialog.open) return
     restore.disabled = true
     try {
-      await server.restore(moments[current].last)
+      const { seq, changed } = await server.restore(m.last)
       dialog.close()
-      toast('Restored. Everybody here has it; nothing of the history is lost.')
+      if (!changed) toast('The document reads like that already.')
+      else toast('Restored for everybody.', { name: 'Undo', run: () => takeBack(seq) })
     } catch (e) {
       restore.disabled = false
       fail(e)
+    }
+  }
+
+  // takeBack undoes a restore for everybody: it restores the sequence before it.
+  async function takeBack (seq) {
+    try {
+      await server.restore(seq - 1)
+      toast('The restore is undone for everybody.')
+    } catch (e) {
+      toast(e.message, { name: 'Try again', run: () => takeBack(seq) })
     }
   }
 

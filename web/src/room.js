@@ -13,7 +13,7 @@ import { at, here, publicURL, socketURL } from './place.js'
 import { trackSaved } from './saved.js'
 import { themeButton } from './theme.js'
 import { historyButton } from './history.js'
-import { takeToken } from './token.js'
+import { keepToken, takeToken } from './token.js'
 
 const type = 'codemirror' // the name of the Y.Text, as in the y-codemirror.next demo
 
@@ -23,7 +23,8 @@ export function room (root) {
   if (problem) return refused(root, problem)
   document.title = `${name} · yjet`
 
-  const token = takeToken(name)
+  let token = takeToken(name)
+  const server = docAPI({ room: name, token: () => token })
   const doc = new Y.Doc()
   const provider = new WebsocketProvider(socketURL(), escaped(name), doc, { params: token ? { token } : {} })
   const { awareness } = provider
@@ -38,6 +39,7 @@ export function room (root) {
   // The parts of the page.
   const pill = savedPill()
   const banner = h('div', { class: 'banner', role: 'alert', hidden: true })
+  const gate = h('section', { class: 'gate', hidden: true })
   const holder = h('div', { class: 'editor waiting', id: 'editor' })
   const counts = h('span', { class: 'counts' })
   const following = h('button', { class: 'following', type: 'button', hidden: true, onclick: () => people.unfollow() })
@@ -64,7 +66,7 @@ export function room (root) {
 
   let readOnly = false
   const who = legend()
-  const authors = liveAuthors({ server: docAPI({ room: name, token }), type, view: () => editor.view, people: who })
+  const authors = liveAuthors({ server, type, view: () => editor.view, people: who })
   const whoButton = h('button', {
     class: 'button ghost toggle',
     type: 'button',
@@ -92,7 +94,7 @@ export function room (root) {
     }
   })
 
-  const history = historyButton({ room: name, type, token, text, mayWrite: () => !readOnly })
+  const history = historyButton({ room: name, type, token: () => token, text, mayWrite: () => !readOnly })
   root.append(
     h('a', { class: 'skip', href: '#editor', onclick: e => { e.preventDefault(); editor.view.focus() } }, 'Go to the text'),
     h('header', { class: 'bar' },
@@ -104,7 +106,7 @@ export function room (root) {
       history,
       h('button', { class: 'button', type: 'button', id: 'share', 'aria-haspopup': 'true', onclick: e => share.toggle(e.currentTarget) }, icon('link'), h('span', { class: 'wide' }, 'Share'))),
     banner,
-    h('main', { class: 'page' }, h('div', { class: 'sheet' }, holder, following), who.el),
+    h('main', { class: 'page' }, h('div', { class: 'sheet' }, holder, gate, following), who.el),
     h('footer', { class: 'status' }, language, counts, h('div', { class: 'space' }), h('span', { class: 'hint wide' }, 'Press Esc, then Tab, to leave the editor'), whoButton, themeButton()),
     panel.el, share.el, pill.panel, drawer)
 
@@ -127,19 +129,93 @@ export function room (root) {
   provider.once('sync', reveal)
   setTimeout(reveal, 1500)
 
+  // What this person may do is asked for beside the first sync, so that a reader sees it before the first key and a refused
+  // person sees why instead of an empty editor. Until it is known nothing can be typed.
+  let rights = '' // '', r, rw or rwd; '?' where the server did not answer
+  let saved = {}
+  const render = () => {
+    readOnly = saved.readOnly || rights === 'r'
+    pill.show({ ...saved, readOnly, synced: saved.synced && rights !== '' })
+    const locked = readOnly || rights === '' || !gate.hidden
+    editor.readOnly(locked)
+    language.disabled = locked
+    if (readOnly && saved.connected && !refusal) note('readonly', 'Read only: you may read this document, not change it.')
+    else if (saved.connected && !refusal) banner.hidden = true
+  }
+  function note (state, ...parts) {
+    banner.dataset.state = state
+    banner.hidden = false
+    banner.replaceChildren(...parts)
+  }
+
+  let refusal = false
+  let asked = 0
+  async function askRights () {
+    const turn = ++asked
+    try {
+      const answer = await server.access()
+      if (turn !== asked) return
+      rights = answer
+    } catch (e) {
+      if (turn !== asked) return
+      if (e.status === 401 || e.status === 403) return refuse(reasons[e.code] ?? e.message, true)
+      rights ||= '?' // the socket will tell
+      if (e.status === 0) away()
+    }
+    render()
+  }
+
+  // refuse says why the server does not let this person in. Text that is here already stays in sight, locked.
+  function refuse (why, mayHelp) {
+    refusal = true
+    clearTimeout(awayTimer)
+    provider.disconnect()
+    pill.closed()
+    editor.readOnly(true)
+    language.disabled = true
+    const field = h('input', { class: 'field', type: 'password', id: 'token', placeholder: 'Token', autocomplete: 'off', spellcheck: false, 'aria-label': 'Token' })
+    const form = h('form', {
+      class: 'ask-right row',
+      onsubmit: e => {
+        e.preventDefault()
+        if (mayHelp && field.value.trim()) keepToken(name, token = field.value.trim())
+        refusal = false
+        gate.hidden = banner.hidden = true
+        holder.hidden = false
+        rights = ''
+        provider.params = token ? { token } : {}
+        provider.connect()
+        askRights()
+      }
+    }, mayHelp ? field : null, h('button', { class: 'button', type: 'submit' }, 'Try again'))
+    if (text.length > 0) return note('refused', h('span', {}, why), form)
+    banner.hidden = holder.hidden = true
+    holder.classList.remove('waiting')
+    gate.hidden = false
+    gate.replaceChildren(h('h2', {}, 'This room does not open.'), h('p', { class: 'lead', role: 'alert' }, why), form)
+    if (mayHelp) field.focus()
+  }
+
+  // away says that the server cannot be reached, and whose text is on the screen.
+  let awayTimer = 0
+  const away = () => note('retrying', h('span', {}, 'The server does not answer; this page keeps trying. ' + (text.length > 0 || everSynced
+    ? 'You see the text as this tab remembers it, and edits of others are missing.'
+    : 'Nothing has been loaded yet, so the document may hold text that you do not see.')))
+  let everSynced = false
+  provider.once('sync', () => { everSynced = true })
+
   const tracker = trackSaved(provider, state => {
-    pill.show(state)
-    readOnly = state.readOnly
-    editor.readOnly(readOnly)
-    if (state.connected) banner.hidden = true
+    saved = state
+    clearTimeout(awayTimer)
+    if (!state.connected && !refusal) awayTimer = setTimeout(away, 1500)
+    render()
   })
   addEventListener('beforeunload', e => { if (tracker.unsaved() > 0) e.preventDefault() })
+  provider.on('status', ({ status }) => { if (status === 'connected' && rights !== '') askRights() })
+  askRights()
 
   provider.on('closed', ({ code, reason }) => {
-    pill.closed()
-    editor.readOnly(true) // nothing typed now would go anywhere
-    banner.hidden = false
-    banner.replaceChildren(h('span', {}, closeReason(code, reason)), h('button', { class: 'button', type: 'button', onclick: () => { banner.hidden = true; editor.readOnly(false); provider.connect() } }, 'Try again'))
+    if (!refusal) refuse(closeReason(code, reason), code === 4401 || code === 4403)
   })
 
   function count () {
