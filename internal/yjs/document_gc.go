@@ -2,9 +2,9 @@ package yjs
 
 import "slices"
 
-// What happens at the end of a transaction, as in Yjs: deleted content goes, structs grow together.
+// The end of a transaction, as in Yjs: deleted content is dropped and structs are joined.
 
-// touch notes that the structs which meet at clock may have become joinable. What is new is gone over anyway.
+// touch notes that the structs that meet at clock may have become joinable. joinNew handles new structs.
 func (d *Document) touch(c *docClient, clock uint64) {
 	if c.epoch == d.epoch && clock >= c.before || clock == 0 {
 		return
@@ -62,8 +62,8 @@ func (d *Document) collect(r docRange) {
 	}
 }
 
-// collectType turns everything inside a deleted type into GC structs: nobody needs its places any more, for new ones are
-// dropped with their parent.
+// collectType turns everything inside a deleted type into GC structs. Their positions are not needed: later items that refer
+// to them are dropped with their parent.
 func (d *Document) collectType(t *docType) {
 	d.types = append(d.types[:0], t)
 	for len(d.types) > 0 {
@@ -100,7 +100,7 @@ func (d *Document) collectItem(it *docItem) {
 	*it = docItem{client: it.client, clock: it.clock, length: it.length, ref: RefGC, flags: flagDeleted}
 }
 
-// joinNew joins what a client got in this transaction, and the last struct before.
+// joinNew joins the structs that a client got in this transaction, and the last struct before them.
 func (d *Document) joinNew(c *docClient) {
 	if last := c.blocks[len(c.blocks)-1]; len(last) > 1 && last[len(last)-1].clock == c.before {
 		// One new struct, as from a key press.
@@ -116,7 +116,7 @@ func (d *Document) joinNew(c *docClient) {
 		from = c.find(c.before - 1)
 	}
 	var prev *docItem
-	w := docPos{from.b, from.i} // where the next struct that stays is written
+	w := docPos{from.b, from.i} // where the next remaining struct is written
 	for b := from.b; b < len(c.blocks); b++ {
 		block := c.blocks[b]
 		i := 0
@@ -147,7 +147,7 @@ func (d *Document) joinNew(c *docClient) {
 	c.blocks = c.blocks[:w.b+1]
 }
 
-// joinAt joins the structs that meet at clock, if they may.
+// joinAt joins the structs that meet at clock, if they are joinable.
 func (d *Document) joinAt(c *docClient, clock uint64) {
 	if clock == 0 || clock >= c.next {
 		return

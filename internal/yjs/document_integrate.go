@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// take integrates what is new of s, or says which id that waits for.
+// take integrates the unknown part of s, or returns the id that s waits for.
 func (d *Document) take(s *Struct) (wait ID, ok bool) {
 	c := d.client(s.Client)
 	var next uint64
@@ -28,8 +28,8 @@ func (d *Document) take(s *Struct) (wait ID, ok bool) {
 	return ID{}, true
 }
 
-// missing is an id that s needs and the document does not hold. Ids of its own client are below its clock, and so here.
-// A struct that is known in part hangs on to that part, and needs neither its origin nor its parent.
+// missing returns an id that s needs and the document lacks. Ids of its own client are below its clock, so they are present.
+// A partly known struct continues its known part and needs neither its origin nor its parent.
 func (d *Document) missing(s *Struct, known bool) (ID, bool) {
 	if !known && s.HasOrigin() && s.Origin.Client != s.Client && s.Origin.Clock >= d.state(s.Origin.Client) {
 		return s.Origin, true
@@ -43,7 +43,7 @@ func (d *Document) missing(s *Struct, known bool) (ID, bool) {
 	return ID{}, false
 }
 
-// integrate puts s, whose first offset units are known, into its place. What it refers to is here.
+// integrate integrates s without its first offset units, which are known. All its dependencies are present.
 func (d *Document) integrate(c *docClient, s *Struct, offset uint64) {
 	if s.Ref() == RefGC {
 		d.addGC(c, s.Len-offset)
@@ -75,7 +75,7 @@ func (d *Document) integrate(c *docClient, s *Struct, offset uint64) {
 		}
 	}
 	if parent == nil {
-		// Its place was collected together with the type it was in.
+		// The parent was collected, so the item becomes GC.
 		d.addGC(c, s.Len-offset)
 		return
 	}
@@ -112,7 +112,7 @@ func (d *Document) integrate(c *docClient, s *Struct, offset uint64) {
 	d.place(it, left, right)
 }
 
-// addGC puts a collected run behind what the client has.
+// addGC appends a GC struct of n units to the client's structs.
 func (d *Document) addGC(c *docClient, n uint64) {
 	it := d.newItem()
 	it.client, it.clock, it.length = c, c.next, n
@@ -120,7 +120,7 @@ func (d *Document) addGC(c *docClient, n uint64) {
 	d.grow(c, it)
 }
 
-// grow puts a struct behind what its client has, and notes that the client has changed.
+// grow appends a struct to its client's structs and marks the client as changed.
 func (d *Document) grow(c *docClient, it *docItem) {
 	if c.epoch != d.epoch {
 		c.epoch, c.before = d.epoch, c.next
@@ -129,15 +129,15 @@ func (d *Document) grow(c *docClient, it *docItem) {
 	c.add(it)
 }
 
-// place finds the place of it between left and right, which were its neighbours when it was made, and puts it there.
+// place finds the position of it between left and right, its neighbours at creation, and links it there.
 //
-// Where others were put between the two since, the order follows from the ids alone, so that every replica finds the same
-// (the conflict rule of Yjs, Item.integrate). Going over the items o between left and right:
+// If other items were inserted between the two, the order follows from the ids alone, so every replica computes the same one
+// (the conflict rule of Yjs, Item.integrate). For each item o between left and right:
 //
-//  1. o has the same origin: the lower client stands left, so if that is o, it goes after o. If otherwise even the right
-//     origin is the same, it goes here. Else o may still stand before something that it conflicts with: go on.
-//  2. o's origin is among the items passed: o belongs to it, and so stands where that stands. If what it belongs to was not
-//     passed since the last item that it goes after, it goes after o too.
+//  1. o has the same origin: the lower client stands left, so if o's client is lower, it goes after o. Otherwise, if
+//     the right origins are equal too, it goes here. Else o may still stand before a conflicting item: continue.
+//  2. o's origin is among the items passed: o belongs to that item and stands where it stands. If that item was passed
+//     before the last item that it goes after, it goes after o too.
 //  3. o's origin is further left: it goes here.
 //
 // It has more than 80 lines because the walk and the links that it sets are one rule, to be compared with Yjs line by line.
@@ -156,8 +156,8 @@ func (d *Document) place(it, left, right *docItem) {
 		default:
 			o = p.start
 		}
-		passed := d.walk   // items marked above this one were passed
-		conflict := d.walk // and above this one, since the last item that it goes after
+		passed := d.walk   // items with a higher mark were passed
+		conflict := d.walk // items with a higher mark were passed after the last item that it goes after
 		for ; o != nil && o != right; o = o.right {
 			d.walk++
 			o.mark = d.walk
@@ -206,7 +206,7 @@ func (d *Document) place(it, left, right *docItem) {
 		p.length += it.length
 	}
 	if d.cursor.t == p {
-		d.cursor = docCursor{} // whoever edits here sets it again
+		d.cursor = docCursor{} // the edit that placed the item sets the cursor again
 	}
 	d.grow(it.client, it)
 
@@ -228,14 +228,14 @@ func (d *Document) place(it, left, right *docItem) {
 	}
 }
 
-// cutAny divides a long run of values, see maxAnyRun.
+// cutAny splits a long run of values; see maxAnyRun.
 func (d *Document) cutAny(it *docItem) {
 	for it.length > maxAnyRun {
 		it = d.startAt(it.client, it.clock+maxAnyRun)
 	}
 }
 
-// resetMarks forgets all walks, so that their numbers may begin anew.
+// resetMarks clears all marks, so that their numbering can restart.
 func (d *Document) resetMarks() {
 	for _, c := range d.clients {
 		for _, block := range c.blocks {
@@ -247,7 +247,7 @@ func (d *Document) resetMarks() {
 	d.walk = 0
 }
 
-// delete marks an item, and all that is inside of it.
+// delete marks an item as deleted, and everything inside it.
 func (d *Document) delete(it *docItem) {
 	d.deleteOne(it)
 	for len(d.types) > 0 {
@@ -257,7 +257,7 @@ func (d *Document) delete(it *docItem) {
 			d.deleteOne(o)
 		}
 		for _, e := range t.entries {
-			// What is not the value is deleted already.
+			// All other items of the key are deleted already.
 			if e.last != nil {
 				d.deleteOne(e.last)
 			}
@@ -284,9 +284,9 @@ func (d *Document) deleteOne(it *docItem) {
 	}
 }
 
-// deleteAll applies the deletes that were loaded, and those pending ones that were waited for.
+// deleteAll applies the loaded deletes, and pending deletes whose structs have arrived.
 func (d *Document) deleteAll() {
-	late := d.ranges[:0] // what has to wait
+	late := d.ranges[:0] // deletes that have to wait
 	for _, r := range d.ranges {
 		if rest := d.deleteRange(r); rest.Len > 0 {
 			late = append(late, rest)
@@ -314,7 +314,7 @@ func (d *Document) deleteAll() {
 	addRuns(&d.pendingDeletes, late)
 }
 
-// addRuns adds runs to a set, and sorts them for it.
+// addRuns sorts runs and adds them to a set.
 func addRuns(s *IDSet, runs []Run) {
 	if len(runs) > 1 {
 		slices.SortFunc(runs, func(a, b Run) int {
@@ -334,7 +334,7 @@ func addRuns(s *IDSet, runs []Run) {
 	}
 }
 
-// deleteRange deletes what is here of a range and returns the rest of it.
+// deleteRange deletes the present part of a range and returns the rest.
 func (d *Document) deleteRange(r Run) (rest Run) {
 	c := d.client(r.Client)
 	end := r.Clock + r.Len

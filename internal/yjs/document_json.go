@@ -10,19 +10,18 @@ import (
 	"unicode/utf8"
 )
 
-// ErrTooDeep: types or values nest deeper than this package reads out, 2,000 levels. JavaScript gives up a little later.
+// ErrTooDeep: types or values nest deeper than 2,000 levels. JavaScript fails a little beyond that.
 var ErrTooDeep = errors.New("yjs: nested too deep to be read out")
 
 const maxReadDepth = 2000
 
-// JSON is the document as one object of its roots, by name, each as Yjs's toJSON gives it: a text as its string without
-// marks and embeds, XML as its markup. kinds says how roots are read; others are guessed (see [Document.Roots]), and a root
-// that is asked for is there even if it is empty.
+// JSON returns the document as one object with its roots by name, each in the form of Yjs's toJSON: a text as its string
+// without marks and embeds, XML as its markup. kinds gives the kinds of roots; others are guessed (see [Document.Roots]). A
+// root in kinds is included even if it is empty.
 //
-// Keys go in ascending order, inside of plain objects as they were written. What JSON lacks: bytes become
-// {"$bin": base64}, a sub-document {"$subdoc": guid}, a bigint its digits in a string, NaN and infinities null; undefined
-// is left out of objects and is null in arrays. A root of which nothing is left that tells its kind is left out. The error is
-// ErrTooDeep, or one of the budget.
+// Keys are in ascending order; plain objects keep their order. Values that JSON lacks: bytes become {"$bin": base64}, a
+// sub-document {"$subdoc": guid}, a bigint its digits in a string, NaN and infinities null; undefined is left out of objects
+// and is null in arrays. A root whose kind cannot be guessed is left out. The error is ErrTooDeep, or one of the budget.
 func (d *Document) JSON(kinds map[string]Kind, b *Budget) ([]byte, error) {
 	names := make([]string, 0, len(d.roots)+len(kinds))
 	for name := range d.roots {
@@ -52,7 +51,7 @@ func (d *Document) JSON(kinds map[string]Kind, b *Budget) ([]byte, error) {
 	return append(w.dst, '}'), w.err
 }
 
-// jsonWriter appends JSON. The first error sticks; what was written then is of no use.
+// jsonWriter appends JSON. The first error sticks; the output is then unusable.
 type jsonWriter struct {
 	dst    []byte
 	depth  int
@@ -60,7 +59,7 @@ type jsonWriter struct {
 	budget *Budget
 }
 
-// spend counts the writing of something; false ends it.
+// spend adds work to the budget; false stops the output.
 func (w *jsonWriter) spend(work int) bool {
 	if w.err == nil {
 		w.err = w.budget.spend(work+1, len(w.dst))
@@ -68,7 +67,7 @@ func (w *jsonWriter) spend(work int) bool {
 	return w.err == nil
 }
 
-// enter goes one level deeper; false if that is too deep.
+// enter goes one level deeper; false if the limit is reached.
 func (w *jsonWriter) enter() bool {
 	if w.depth >= maxReadDepth {
 		w.err = ErrTooDeep
@@ -79,7 +78,7 @@ func (w *jsonWriter) enter() bool {
 
 func (w *jsonWriter) leave() { w.depth-- }
 
-// next puts a comma if something stands before.
+// next writes a comma unless the next value is the first.
 func (w *jsonWriter) next() {
 	if n := len(w.dst); n > 0 && w.dst[n-1] != '{' && w.dst[n-1] != '[' {
 		w.dst = append(w.dst, ',')
@@ -130,7 +129,7 @@ func (w *jsonWriter) shared(t *docType, kind Kind) {
 	}
 }
 
-// sortedEntries are the keys in ascending order.
+// sortedEntries returns the entries by ascending key.
 func (t *docType) sortedEntries() []*docEntry {
 	list := slices.Clone(t.entries)
 	slices.SortFunc(list, func(a, b *docEntry) int {
@@ -142,7 +141,7 @@ func (t *docType) sortedEntries() []*docEntry {
 	return list
 }
 
-// value is the item that holds the value; nil if there is none.
+// value returns the item that holds the value, or nil if there is none.
 func (e *docEntry) value() *docItem {
 	if e == nil || e.last == nil || e.last.deleted() {
 		return nil
@@ -150,7 +149,7 @@ func (e *docEntry) value() *docItem {
 	return e.last
 }
 
-// lastData is the content of the last unit of an item: what a key holds.
+// lastData returns the content of the last unit of an item, which is a key's value.
 func (it *docItem) lastData() []byte {
 	if it.length > 1 {
 		switch it.ref {
@@ -163,7 +162,7 @@ func (it *docItem) lastData() []byte {
 	return it.data
 }
 
-// undefined says whether a key with this value is left out of JSON.
+// undefined reports whether JSON leaves out a key with this value.
 func (it *docItem) undefined() bool {
 	switch it.ref {
 	case RefAny:
@@ -191,7 +190,7 @@ func (w *jsonWriter) items(it *docItem) {
 			w.json(c.bytes())
 		}
 	case RefString:
-		// Characters of a text that stands in an array count one by one, as JavaScript's split does it.
+		// Each character of a text inside an array is one element, as with JavaScript's split.
 		for p := it.data; len(p) > 0 && w.spend(0); {
 			r, n := utf8.DecodeRune(p)
 			if r > 0xffff {
@@ -248,7 +247,7 @@ func (w *jsonWriter) binary(p []byte) {
 	w.dst = append(w.dst, `"}`...)
 }
 
-// json writes a legacy value: JSON as it came, or the word undefined.
+// json writes a legacy value: its JSON as stored; undefined becomes null.
 func (w *jsonWriter) json(p []byte) {
 	if string(p) == "undefined" {
 		p = []byte("null")
@@ -256,7 +255,7 @@ func (w *jsonWriter) json(p []byte) {
 	w.dst = append(w.dst, p...)
 }
 
-// any writes one value and returns what stands behind it.
+// any writes one value and returns the bytes after it.
 func (w *jsonWriter) any(p []byte) (rest []byte) {
 	c := cursor{b: p}
 	w.anyAt(&c)
@@ -320,7 +319,7 @@ func (w *jsonWriter) anyAt(c *cursor) {
 	}
 }
 
-// number reads what follows the tag of a number.
+// number reads a number after its tag.
 func (c *cursor) number(tag byte) float64 {
 	switch tag {
 	case anyFloat32:

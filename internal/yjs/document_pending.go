@@ -5,22 +5,21 @@ import (
 	"slices"
 )
 
-// docQueue holds structs of one client that are to be integrated, lowest clock first. Between updates only those are left
-// that wait for something.
+// docQueue holds one client's structs that are not integrated yet. Between updates it holds only structs that wait.
 type docQueue struct {
 	client   uint64
-	fresh    []Struct // of the update that is being applied, in clock order
-	parked   []Struct // from earlier ones: a heap by clock, its bytes the document's own
-	sorted   int      // how many were parked when doubles were last thrown out
+	fresh    []Struct // of the current update, in clock order
+	parked   []Struct // from earlier updates: a heap by clock; the document owns the bytes
+	sorted   int      // number parked when duplicates were last removed
 	wait     ID       // the id that the first struct waits for
-	listed   bool     // it is in the list of those that wait for listedBy
+	listed   bool     // in the list of queues that wait for listedBy
 	listedBy uint64
 }
 
-// integrateRest integrates what could not be integrated as it came, and what waited for what has come.
+// integrateRest integrates the structs that stream queued, and pending structs whose dependencies have arrived.
 //
-// Unlike Yjs, which keeps one list of missing clocks, every client's queue waits for one id and goes on as soon as that
-// arrives; so nothing that could be applied stays pending.
+// Yjs keeps one list of missing clocks. Here every client's queue waits for one id and continues as soon as it arrives, so
+// nothing that can be applied stays pending.
 func (d *Document) integrateRest() {
 	if len(d.queues) == 0 && len(d.pending) == 0 {
 		return
@@ -79,7 +78,7 @@ func (d *Document) integrateRest() {
 			delete(d.pending, c.id)
 		}
 	}
-	for _, q := range touched { // nothing new came of these
+	for _, q := range touched { // no new structs of these are left
 		if q.empty() {
 			delete(d.pending, q.client)
 		}
@@ -93,7 +92,7 @@ func compareClocks(a, b Struct) int { return cmp.Compare(a.Clock, b.Clock) }
 
 func (q *docQueue) empty() bool { return len(q.fresh) == 0 && len(q.parked) == 0 }
 
-// first is the struct with the lowest clock; nil if there is none. Of two that begin alike the older one comes first.
+// first returns the struct with the lowest clock, or nil. Of two with the same clock the older one comes first.
 func (q *docQueue) first() *Struct {
 	switch {
 	case len(q.parked) == 0 && len(q.fresh) == 0:
@@ -104,7 +103,7 @@ func (q *docQueue) first() *Struct {
 	return &q.fresh[0]
 }
 
-// pop drops what first gave.
+// pop removes the struct that first returned.
 func (q *docQueue) pop() {
 	if len(q.fresh) > 0 && (len(q.parked) == 0 || q.parked[0].Clock > q.fresh[0].Clock) {
 		q.fresh = q.fresh[1:]
@@ -138,7 +137,7 @@ func (q *docQueue) pop() {
 	h[i] = last
 }
 
-// park keeps what is left of the update.
+// park moves the unused structs of the update to parked, copying their bytes.
 func (q *docQueue) park() {
 	for _, s := range q.fresh {
 		s.Content = slices.Clone(s.Content)
@@ -160,8 +159,7 @@ func (q *docQueue) park() {
 	}
 }
 
-// tidy sorts what is parked and throws out what is there twice, so that somebody who sends the same again and again does
-// not fill the memory.
+// tidy sorts the parked structs and removes duplicates, so that a client that repeats an update does not fill the memory.
 func (q *docQueue) tidy() {
 	slices.SortStableFunc(q.parked, compareClocks)
 	var end uint64
@@ -175,7 +173,7 @@ func (q *docQueue) tidy() {
 	q.sorted = len(q.parked)
 }
 
-// pendingClients are the clients with pending structs, highest first.
+// pendingClients returns the clients with pending structs, highest first.
 func (d *Document) pendingClients() []uint64 {
 	ids := make([]uint64, 0, len(d.pending))
 	for id := range d.pending {
@@ -192,7 +190,7 @@ func (d *Document) state(client uint64) uint64 {
 	return 0
 }
 
-// wake puts queues that waited for ids of a client which are here now on the list.
+// wake schedules the queues that waited for ids of a client that are now present.
 func (d *Document) wake(client uint64) {
 	list := d.waiters[client]
 	if len(list) == 0 {
@@ -203,7 +201,7 @@ func (d *Document) wake(client uint64) {
 	for _, q := range list {
 		switch {
 		case q.wait.Client != client || q.empty():
-			// It waits elsewhere by now, and is listed there.
+			// It waits for another client now, and is listed there.
 			if q.listedBy == client {
 				q.listed = false
 			}

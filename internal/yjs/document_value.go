@@ -15,14 +15,14 @@ import (
 // Undefined is JavaScript's undefined as a value.
 type Undefined struct{}
 
-// SubDoc is a sub-document as a value: another document, under its own name, that is opened apart.
+// SubDoc is a sub-document as a value: a separate document with its own GUID.
 type SubDoc struct {
 	GUID     string
 	AutoLoad bool
 	Meta     any // nil: none
 }
 
-// NewType is a shared type that is yet to be put into a document. It may be put in more than once; each is a type of its own.
+// NewType is a shared type to insert into a document. Each insertion creates a separate type.
 type NewType struct {
 	kind     Kind
 	name     string
@@ -32,18 +32,18 @@ type NewType struct {
 	entries  map[string]any
 }
 
-// NewText is a text. attributes are the marks on all of it, or nil.
+// NewText returns a text. attributes are the marks on all of it, or nil.
 func NewText(text string, attributes map[string]any) *NewType {
 	return &NewType{kind: KindText, text: text, marks: attributes}
 }
 
-// NewArray is an array of values, see [Array.Insert].
+// NewArray returns an array. See [Array.Insert] for the types of values.
 func NewArray(values ...any) *NewType { return &NewType{kind: KindArray, children: values} }
 
-// NewMap is a map of values.
+// NewMap returns a map.
 func NewMap(entries map[string]any) *NewType { return &NewType{kind: KindMap, entries: entries} }
 
-// NewXMLElement is an element with its attributes, or nil, and nodes.
+// NewXMLElement returns an element with attributes, which may be nil, and child nodes.
 func NewXMLElement(name string, attributes map[string]any, nodes ...*NewType) *NewType {
 	n := &NewType{kind: KindXMLElement, name: name, entries: attributes}
 	for _, c := range nodes {
@@ -52,17 +52,17 @@ func NewXMLElement(name string, attributes map[string]any, nodes ...*NewType) *N
 	return n
 }
 
-// NewXMLText is a text node. attributes are the marks on all of it, or nil.
+// NewXMLText returns a text node. attributes are the marks on all of it, or nil.
 func NewXMLText(text string, attributes map[string]any) *NewType {
 	return &NewType{kind: KindXMLText, text: text, marks: attributes}
 }
 
-// NewXMLHook is a hook: a named map among XML nodes.
+// NewXMLHook returns a hook: a named map among XML nodes.
 func NewXMLHook(name string, entries map[string]any) *NewType {
 	return &NewType{kind: KindXMLHook, name: name, entries: entries}
 }
 
-// newContent is content that is ready to be inserted.
+// newContent is encoded content, ready to be inserted.
 type newContent struct {
 	ref    byte
 	data   []byte
@@ -70,7 +70,7 @@ type newContent struct {
 	shared *newFill
 }
 
-// newFill is a checked NewType: what is to be put into it.
+// newFill is the checked content of a NewType.
 type newFill struct {
 	kind     Kind
 	text     string
@@ -84,10 +84,10 @@ type newEntry struct {
 	value newContent
 }
 
-// maxNewDepth bounds the nesting of values that are written, so that what is written can be read by everybody.
+// maxNewDepth bounds the nesting of written values, so that every reader can read them.
 const maxNewDepth = 256
 
-// contents makes contents of values; neighbours that are plain values share one.
+// contents encodes values; adjacent plain values share one content.
 func contents(values []any) ([]newContent, error) { return contentsAt(values, 0) }
 
 func contentsAt(values []any, depth int) ([]newContent, error) {
@@ -136,7 +136,7 @@ func contentsAt(values []any, depth int) ([]newContent, error) {
 	return list, nil
 }
 
-// content checks a type and all inside of it.
+// content checks and encodes a type with everything inside it.
 func (n *NewType) content(depth int) (newContent, error) {
 	if n == nil {
 		return newContent{}, fmt.Errorf("%w: no type", ErrKind)
@@ -171,7 +171,7 @@ func (n *NewType) content(depth int) (newContent, error) {
 	return newContent{ref: RefType, data: data, length: 1, shared: f}, nil
 }
 
-// size is an upper bound of the clocks that contents take.
+// size returns an upper bound of the clocks that contents take.
 func size(list []newContent) (n int) {
 	for _, c := range list {
 		n += int(c.length)
@@ -185,7 +185,7 @@ func size(list []newContent) (n int) {
 	return n
 }
 
-// fill puts into a type that is in place now what it is to hold.
+// fill inserts the content of a new type into it.
 func (tx *Tx) fill(it *docItem, f *newFill) {
 	if f == nil || it.typ == nil {
 		return
@@ -215,7 +215,7 @@ func checkString(s string) error {
 	return nil
 }
 
-// marksOf turns attributes into marks, by key. A nil value ends a mark.
+// marksOf converts attributes to marks, sorted by key. A nil value ends a mark.
 func marksOf(attributes map[string]any) ([]docMark, error) {
 	var marks []docMark
 	for _, key := range slices.Sorted(maps.Keys(attributes)) {
@@ -231,7 +231,7 @@ func marksOf(attributes map[string]any) ([]docMark, error) {
 	return marks, nil
 }
 
-// jsonOf is a value as JSON, as embeds and formats hold it.
+// jsonOf encodes a value as JSON, for embeds and formats.
 func jsonOf(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -242,8 +242,8 @@ func jsonOf(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
-// appendAny appends a value as lib0's writeAny does. Keys of objects go in ascending order. It is longer than 80 lines because it
-// is one table: a case for each type of Go.
+// appendAny appends a value as lib0's writeAny does. Object keys are in ascending order. It is longer than 80 lines because
+// it is one table: a case for each Go type.
 func appendAny(dst []byte, v any, depth int) ([]byte, error) {
 	if depth > maxNewDepth {
 		return nil, fmt.Errorf("%w: values nest deeper than %d", ErrKind, maxNewDepth)

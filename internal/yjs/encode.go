@@ -20,8 +20,8 @@ func (e *encoder) begin(client uint64) {
 	e.client, e.structs, e.cur = client, 0, e.cur[:0]
 }
 
-// gap makes the section ready for a struct at clock: the first one sets where the section begins, a later one gets a Skip
-// before it.
+// gap prepares the section for a struct at clock: the first struct sets the start of the section; a Skip precedes a later
+// one after a gap.
 func (e *encoder) gap(clock uint64) {
 	if e.structs == 0 {
 		e.first = clock

@@ -5,25 +5,25 @@ import (
 	"fmt"
 )
 
-// Causes of an [Error]. A caller decides by ErrLimit (the sender may try a smaller update) and treats the rest alike:
-// the bytes are not what they claim to be.
+// Causes of an [Error]. After ErrLimit the sender may try a smaller update. Every other cause means that the input is
+// invalid.
 var (
 	// ErrLimit: well formed, but more than the limits allow.
 	ErrLimit = errors.New("over a limit")
 	// ErrMalformed: every error of this package that is not ErrLimit, ErrUnsplittable or ErrTooLarge.
 	ErrMalformed = errors.New("malformed")
-	// ErrUnsplittable: one content that can't be cut (a binary, an embed) is larger than the parts asked for.
+	// ErrUnsplittable: one content that cannot be split (a binary, an embed) is larger than the parts requested.
 	ErrUnsplittable = errors.New("yjs: an uncuttable content is larger than the parts asked for")
 	// ErrTooLarge: more than 4 GiB of updates in one merge.
 	ErrTooLarge = errors.New("yjs: more than 4 GiB of updates in one merge")
 )
 
-// Error says where an input is wrong, and how.
+// Error gives the place and the reason of invalid input.
 type Error struct {
 	Offset int    // byte offset in the input; the start of the number, string or struct that is wrong
 	Reason string // fixed text, holds nothing of the input
 	Limit  bool   // errors.Is(err, ErrLimit)
-	Bound  Bound  // what [State.Admit] found exceeded; NoBound: the error is not its
+	Bound  Bound  // the bound that [State.Admit] found exceeded; NoBound: another error
 }
 
 func (e *Error) Error() string {
@@ -38,7 +38,7 @@ func (e *Error) Is(target error) bool {
 	return target == ErrMalformed
 }
 
-// Reasons of malformed input. Tests name them; nobody else decides by them.
+// Reasons of malformed input, for people and tests. No code depends on them.
 const (
 	reasonTruncated  = "unexpected end"
 	reasonOverflow   = "number out of range"

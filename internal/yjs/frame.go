@@ -11,7 +11,7 @@ import "bytes"
 //
 //	varString(address) type body
 //
-// except for the bare bytes 09 (ping) and 0a (pong). C→S and S→C say who sends it; the rest goes both ways.
+// except for the bare bytes 09 (ping) and 0a (pong). C→S and S→C mark messages that only the client or the server sends.
 //
 //	type  body
 //	00    sync: varUint step, varBytes(state vector or update)
@@ -40,14 +40,14 @@ const (
 	MsgSyncStatus         = 8
 	MsgPing               = 9
 	MsgPong               = 10
-	MsgSaved              = 102 // Y-Sweet, or whoever else sends it
+	MsgSaved              = 102 // Y-Sweet's saved message; other clients may send it too
 )
 
 // Steps of sync messages.
 const (
-	SyncStep1  = 0 // a state vector: what the sender has
-	SyncStep2  = 1 // an update: what the other side lacked
-	SyncUpdate = 2 // an update: what was just edited
+	SyncStep1  = 0 // a state vector: the sender's state
+	SyncStep2  = 1 // an update: the structs that the other side lacks
+	SyncUpdate = 2 // an update: a new edit
 )
 
 // Kinds of auth messages.
@@ -63,16 +63,16 @@ type Message struct {
 	Type    uint64
 	Step    uint64 // of MsgSync and MsgSyncReply; the kind of MsgAuth; the status of MsgSyncStatus
 
-	// Payload is the state vector, the update, the awareness update, the token, the reason, the text, or the version of
-	// MsgSaved. Of an unknown type it is the whole body. nil where a message has none.
+	// Payload is the state vector, update, awareness update, token, reason or text, or the version of MsgSaved. For an
+	// unknown type it is the whole body. It is nil if the message has none.
 	Payload []byte
 
-	Version []byte // of a Hocuspocus client, with MsgAuth; nil from those before 4
+	Version []byte // of a Hocuspocus client, in MsgAuth; nil before Hocuspocus 4
 }
 
-// ReadMessage decodes the first message of a frame of the y-websocket family, and gives what follows it: further messages, as
-// Rust clients send them, or nil at the end of the frame. Unknown types are not an error, and take the whole rest; unknown
-// sync steps are.
+// ReadMessage decodes the first message of a frame of the y-websocket family. rest holds further messages, as Rust clients
+// send them, or is nil at the end of the frame. An unknown type is not an error, and its body is the rest of the frame. An
+// unknown sync step is an error.
 func ReadMessage(frame []byte) (m Message, rest []byte, err error) {
 	c := cursor{b: frame}
 	m = c.message(false)
@@ -91,7 +91,7 @@ func ReadHocuspocus(frame []byte) (m Message, rest []byte, err error) {
 	return m, c.rest(), c.err
 }
 
-// rest is what was not read; nil if that is nothing, or after an error.
+// rest returns the unread bytes, or nil if there are none or after an error.
 func (c *cursor) rest() []byte {
 	if c.err != nil || c.left() == 0 {
 		return nil
@@ -121,7 +121,7 @@ func (c *cursor) message(hocuspocus bool) (m Message) {
 			m.Version = c.str()
 		}
 	case m.Type == MsgQueryAwareness:
-		// An answer fills the frame; what does not is the next message.
+		// An answer fills the frame; other bytes are the next message.
 		if answer := (cursor{b: c.b, off: c.off}); c.left() > 0 {
 			if p := answer.bytes(); answer.err == nil && answer.left() == 0 {
 				m.Payload = p
@@ -149,8 +149,8 @@ func (c *cursor) message(hocuspocus bool) (m Message) {
 	return m
 }
 
-// SplitAddress takes a Hocuspocus address apart. session is nil for a client that does not share its socket with others
-// of the same document.
+// SplitAddress splits a Hocuspocus address. session is nil if the client does not open the document more than once on its
+// socket.
 func SplitAddress(address []byte) (name, session []byte) {
 	name, session, found := bytes.Cut(address, []byte{0})
 	if !found {

@@ -9,16 +9,16 @@ import (
 )
 
 var (
-	// ErrGone: the content of that state was dropped when it was deleted. The caller needs updates from before, or a
-	// document that keeps what is deleted.
+	// ErrGone: content of that state was dropped when it was deleted. The caller needs earlier updates, or a document with
+	// KeepDeleted.
 	ErrGone = errors.New("yjs: content of that state is gone")
 
 	// ErrNotOurs: the state holds structs that the document does not have.
 	ErrNotOurs = errors.New("yjs: not a state of this document")
 )
 
-// At is the document as it was at a state of its past, a Yjs snapshot: what v covers, without deletes. It needs a document
-// that keeps what is deleted; else the error is ErrGone if anything is missing that showed then.
+// At returns the document at a past state, a Yjs snapshot: the structs that v covers, with deletes deleted. It needs a
+// document with KeepDeleted; otherwise it returns ErrGone if visible content of that state is missing.
 func (d *Document) At(v StateVector, deletes *IDSet) (*Document, error) {
 	clients := v.clients()
 	clients = slices.DeleteFunc(clients, func(c uint64) bool { return v[c] == 0 })
@@ -59,7 +59,7 @@ func (d *Document) At(v StateVector, deletes *IDSet) (*Document, error) {
 	return then, nil
 }
 
-// asStruct is the item as an update has it. It shares the item's content.
+// asStruct returns the item as a Struct, which shares the item's content.
 func (it *docItem) asStruct() Struct {
 	s := Struct{Client: it.client.id, Clock: it.clock, Len: it.length, Info: it.ref, Content: it.data}
 	if it.ref == RefGC {
@@ -87,11 +87,11 @@ func (it *docItem) asStruct() Struct {
 	return s
 }
 
-// Restore makes the document show what old shows, an earlier state of the same document, by an edit in the name of a
-// client. It returns the update for everybody else; nil if there is nothing to do.
+// Restore edits the document in the name of a client so that it shows the content of old, an earlier state of the same
+// document. It returns the update for other replicas, or nil if nothing changed.
 //
-// What is there and was there then stays, with its ids; so cursors, comments and edits under way keep their places. What
-// came since is deleted. What was deleted since comes back at its place as new content: ids that are deleted stay so.
+// Content that is in both states stays, with its ids, so cursors, comments and concurrent edits keep their positions.
+// Content added since is deleted. Content deleted since is inserted again as new content, because deleted ids stay deleted.
 func (d *Document) Restore(old *Document, client uint64) ([]byte, error) {
 	return d.Edit(client, func(tx *Tx) error {
 		r := restore{tx, old, nil}
@@ -126,10 +126,10 @@ func (d *Document) Restore(old *Document, client uint64) ([]byte, error) {
 	})
 }
 
-// restorePair is a type of the document that is to become what it was.
+// restorePair is a type of the document and its earlier state.
 type restorePair struct{ now, then *docType }
 
-// fresh: the type was made for this, so everything is yet to be copied.
+// fresh reports whether the restore created the type, so that all its content must be copied.
 func (p restorePair) fresh() bool {
 	return p.now.item != nil && (p.then.item == nil || p.now.item.id() != p.then.item.id())
 }
@@ -140,7 +140,7 @@ type restore struct {
 	todo []restorePair
 }
 
-// parted says whether a text is parted between two halves of one character before its unit k.
+// parted reports whether unit k of a text is the second half of a character.
 func (it *docItem) parted(k uint64) bool {
 	if it.ref != RefString || k == 0 || k >= it.length || uint64(len(it.data)) == it.length {
 		return false
@@ -149,7 +149,7 @@ func (it *docItem) parted(k uint64) bool {
 	return half
 }
 
-// units is the text of clocks [from, to), which part no character.
+// units returns the text of clocks [from, to), whose ends must not split a character.
 func (it *docItem) units(from, to uint64) []byte {
 	if from == it.clock && to == it.end() {
 		return it.data
@@ -159,7 +159,7 @@ func (it *docItem) units(from, to uint64) []byte {
 	return it.data[a : a+n]
 }
 
-// eachParted goes over the units at which a text was whole and is parted now. Else the two are equal.
+// eachParted calls f for each unit of a character that is split in now but not in whole. The texts are otherwise equal.
 func eachParted(whole, now []byte, f func(at uint64)) {
 	if bytes.Equal(whole, now) {
 		return
@@ -181,8 +181,8 @@ func eachParted(whole, now []byte, f func(at uint64)) {
 	}
 }
 
-// eachPiece goes over the parts [from, to) of the clocks of it that the other document has in one item, which is nil where
-// it has none or a deleted one.
+// eachPiece splits the clocks of it into parts [from, to) that the other document has in one item. then is nil where that
+// document has no item or a deleted one.
 func (r *restore) eachPiece(it *docItem, f func(then *docItem, from, to uint64)) {
 	c := r.old.client(it.client.id)
 	for from, end := it.clock, it.end(); from < end; {
@@ -200,11 +200,11 @@ func (r *restore) eachPiece(it *docItem, f func(then *docItem, from, to uint64))
 	}
 }
 
-// list makes a list what it was. It is longer than 80 lines because what goes and what comes back are decided by the same pieces,
-// and the second half leans on what the first has cut.
+// list restores a list. It is longer than 80 lines because deletion and reinsertion depend on the same pieces, and the
+// second half relies on the cuts of the first.
 func (r *restore) list(now, then *docType) {
 	d := r.tx.d
-	// What came since goes. Ranges are taken down first, since deleting cuts items.
+	// Delete the content added since. Collect the ranges first, since deleting cuts items.
 	var gone []Run
 	for it := now.start; it != nil; it = it.right {
 		if it.deleted() {
@@ -215,7 +215,7 @@ func (r *restore) list(now, then *docType) {
 				gone = append(gone, Run{it.client.id, from, to - from})
 				return
 			}
-			// A character whose halves were parted since shows as two replacement characters now: it comes anew.
+			// A character split since shows as two replacement characters: delete and reinsert it.
 			if o.parted(from - o.clock) {
 				gone = append(gone, Run{it.client.id, from, 1})
 				from++
@@ -237,7 +237,7 @@ func (r *restore) list(now, then *docType) {
 	for _, g := range gone {
 		d.deleteRange(g)
 	}
-	// What was deleted since comes back, behind the last of what stood before it.
+	// Insert the content deleted since, each piece after the last unit that preceded it.
 	var anchor docID // the last unit that stands before, deleted or not
 	var lost restoreCopies
 	flush := func() {
@@ -273,11 +273,11 @@ func (r *restore) list(now, then *docType) {
 			case it == nil || it.deleted():
 				a := from
 				if first {
-					a++ // the whole character came with its first half
+					a++ // the first half brought the whole character
 				}
 				lost.add(o, a, to)
 			default:
-				// The first unit was deleted above if it is half a character; what is left is one item, or a tail of it.
+				// The first unit was deleted above if it is half a character; the rest is one item, or a tail of it.
 				if to-from > uint64(boolInt(first)) {
 					flush()
 				}
@@ -297,12 +297,12 @@ func (r *restore) list(now, then *docType) {
 // restoreCopy is content that is to be inserted again.
 type restoreCopy struct {
 	newContent
-	then *docType // what a type is to hold
+	then *docType // the old state of a type
 }
 
 type restoreCopies struct{ list []restoreCopy }
 
-// add takes clocks [from, to) of an item of the old document. If to parts a character, the whole of it is taken.
+// add copies clocks [from, to) of an item of the old document. If to splits a character, the whole character is copied.
 func (l *restoreCopies) add(o *docItem, from, to uint64) {
 	if from >= to {
 		return
@@ -346,7 +346,7 @@ func (r *restore) put(t *docType, left, right *docItem, list []restoreCopy) {
 	}
 }
 
-// keys makes the keys of a type what they were.
+// keys restores the keys of a type.
 func (r *restore) keys(now, then *docType) {
 	for _, e := range now.sortedEntries() {
 		v := e.value()
@@ -374,7 +374,7 @@ func (r *restore) keys(now, then *docType) {
 	}
 }
 
-// set gives a key a copy of an old value.
+// set sets a key to a copy of an old value.
 func (r *restore) set(t *docType, key string, o *docItem) {
 	data := o.lastData()
 	if o.ref == RefString && o.length > 1 {
@@ -387,7 +387,7 @@ func (r *restore) set(t *docType, key string, o *docItem) {
 	}
 }
 
-// copyAll fills a new type with what an old one showed.
+// copyAll fills a new type with the visible content of an old one.
 func (r *restore) copyAll(now, then *docType) {
 	var all restoreCopies
 	for o := then.start; o != nil; o = o.right {
@@ -403,7 +403,7 @@ func (r *restore) copyAll(now, then *docType) {
 	}
 }
 
-// Change says what became of a piece of text.
+// Change tells whether a piece of text was kept, inserted or deleted.
 type Change uint8
 
 const (
@@ -421,9 +421,9 @@ type TextChange struct {
 	TextRun
 }
 
-// TextDiff compares the text of a root in old, an earlier state of the same document, with d's, character by character as
-// they were written: nothing is guessed from likeness. Pieces come in the order of the text, deleted ones where they stood;
-// of nested types in lists too, as XML has them. Neighbours differ in what became of them, or do not follow each other.
+// TextDiff compares the text of a root in old, an earlier state of the same document, with d's, by ids rather than by
+// similarity. Pieces come in text order, deleted ones at their old position, including those of nested types in lists, as in
+// XML. Adjacent pieces differ in Change or are not contiguous.
 func (d *Document) TextDiff(old *Document, name string, b *Budget) ([]TextChange, error) {
 	t := d.roots[name]
 	if t == nil {
@@ -431,7 +431,7 @@ func (d *Document) TextDiff(old *Document, name string, b *Budget) ([]TextChange
 	}
 	r := restore{old: old}
 	var w diffWriter
-	// Types inside of types are gone into with a stack, for they may nest deep.
+	// A stack, not recursion: types may nest deep.
 	type level struct {
 		it     *docItem
 		change Change

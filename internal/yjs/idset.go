@@ -7,7 +7,7 @@ import (
 	"sort"
 )
 
-// Range is a run of clocks of one client that is known: [Clock, Clock+Len).
+// Range is a run of clocks of one client: [Clock, Clock+Len).
 type Range struct{ Clock, Len uint64 }
 
 // End is the clock after the last one.

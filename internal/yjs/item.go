@@ -4,9 +4,9 @@ import "cmp"
 
 // How a document keeps its structs.
 //
-// Every client has its structs in clock order, without holes. A struct is an item, or the length of what was collected
-// with its parent (GC). Items of a list hang together left to right, deleted ones too, since positions are named by their
-// neighbours; items of one key hang together likewise, and the rightmost is the value.
+// Every client has its structs in clock order, without holes. A struct is an item, or the length of collected content (GC).
+// The items of a list are linked left to right, deleted ones too, since positions are named by their neighbours. The items
+// of one key are linked likewise, and the rightmost is the value.
 //
 // An item covers as many clocks as its content is long. It is cut wherever an id inside of it is needed as a neighbour, and
 // grows together again after each transaction.
@@ -61,11 +61,11 @@ type docEntry struct {
 	last  *docItem // rightmost item: the value, unless it is deleted
 }
 
-// docType is a shared type. What it is good for is a matter of how it is read: every one has a list and keys.
+// docType is a shared type. Every type has a list and keys; its kind decides which of them are read.
 type docType struct {
-	item    *docItem // that holds it; nil: a root
+	item    *docItem // the item that holds it; nil: a root
 	name    string   // root name; node name of an element, or name of a hook
-	kind    Kind     // KindAuto: a root that nobody has named the kind of
+	kind    Kind     // KindAuto: a root of unknown kind
 	start   *docItem
 	length  uint64      // of all visible list items
 	entries []*docEntry // in order of first use
@@ -303,7 +303,7 @@ func (d *Document) endAt(c *docClient, clock uint64) *docItem {
 	return it
 }
 
-// limitCap is p[:n] without the room behind it, which is somebody else's.
+// limitCap is p[:n] without spare capacity: the bytes behind it belong to another item.
 func limitCap(p []byte, n int) []byte { return p[:n:n] }
 
 // cutString cuts text of n UTF-16 units before unit k. It looks from the nearer end, so that cutting a text into pieces

@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// Merging follows mergeUpdates of Yjs, byte for byte wherever its inputs agree on what stands at each clock:
+// Merging follows mergeUpdates of Yjs, byte for byte wherever its inputs agree on the content at each clock:
 //
 //  1. Each update is a reader over its structs, Skips left out. The reader whose head has the highest client, then the
 //     lowest clock, goes first; among equals the one that moved last, then the order of the arguments.
@@ -21,7 +21,7 @@ import (
 // Where Yjs sorts all readers after each step, which is quadratic, here the structs of each client are gathered first.
 // They nearly always come in order; if not, a heap of readers decides, in n log n.
 
-// span is a struct at rest: what merging needs of it, and where its bytes are. It holds no pointers.
+// span is a struct in the arena: the fields that merging needs and the position of its bytes. It holds no pointers.
 type span struct {
 	clock, len uint64
 	off, n     uint32 // its bytes in the arena
@@ -139,7 +139,7 @@ func (m *Merger) addDelete(d Run) {
 	}
 	if n := len(c.ranges); n > 0 {
 		last := &c.ranges[n-1]
-		if d.Clock <= last.End() && d.End() >= last.Clock { // typing and backspacing touch what was deleted just before
+		if d.Clock <= last.End() && d.End() >= last.Clock { // typing and backspacing touch the previous delete
 			from := min(d.Clock, last.Clock)
 			last.Len = max(d.End(), last.End()) - from
 			last.Clock = from
@@ -184,8 +184,8 @@ func (m *Merger) Reset() {
 	m.enc.reset()
 }
 
-// Merge is what all updates say together, as mergeUpdates of Yjs gives it: nothing is lost, gaps are kept as Skips. A
-// single update comes back as it was given.
+// Merge returns the union of all updates, as mergeUpdates of Yjs does: nothing is lost, gaps become Skips. A single update
+// is returned unchanged.
 func (m *Merger) Merge() ([]byte, error) {
 	switch m.updates {
 	case 0:
@@ -405,7 +405,7 @@ func (m *Merger) interleave(c *clientSpans, ranks *ranks) []span {
 		siftDown(h, i)
 	}
 	out := m.order[:0]
-	var end uint64 // what is written ends here
+	var end uint64 // end of the output so far
 	for len(h) > 0 {
 		r := &h[0]
 		if len(out) > 0 {
@@ -503,8 +503,8 @@ func (m *Merger) release() {
 	}
 }
 
-// Merge is what all updates say together, as mergeUpdates of Yjs gives it, in n log n. Nothing is lost: gaps and structs
-// that wait for others stay in. Of no updates it is the empty one; one alone comes back as it is, unread.
+// Merge returns the union of all updates, as mergeUpdates of Yjs does, in n log n. Nothing is lost: gaps and structs with
+// missing dependencies stay. Without updates the result is the empty update; a single update is returned unread.
 func Merge(updates ...[]byte) ([]byte, error) {
 	if len(updates) == 1 {
 		return updates[0], nil

@@ -5,16 +5,16 @@ import (
 	"slices"
 )
 
-// Limits bound what one update of a stranger may hold. They stand where no honest update of 50 MiB reaches: what a document
-// may be is bounded by its bytes and by [DocumentLimits]. A zero field means its default, a negative one no limit.
+// Limits bound one update of an untrusted client. No honest update of 50 MiB reaches them; [DocumentLimits] and the caller's
+// byte limit bound the document. A zero field means its default, a negative one no limit.
 type Limits struct {
 	Structs      int // default 5,000,000: a key press of its own takes at least 11 bytes, so they are 55 MB. Merging takes 40 bytes for each
 	DeleteRanges int // default 4,000,000: with the deleted struct that stays a range takes at least 13 bytes, so they are 52 MB. Parsing takes 24 bytes for each
 	Depth        int // nesting of any values and JSON, default 256
 	Expanded     int // bytes of V1 that V2 may become, default 64 MiB
 
-	// Stored: the update comes from a log that took it, maybe before a check was made stricter. What can be read is not
-	// refused then for what it would do to clients that have it already: options of sub-documents.
+	// Stored: the update comes from a log that accepted it, perhaps under weaker checks. Parse then accepts sub-document
+	// options that can harm clients, since those have the update already.
 	Stored bool
 }
 
@@ -37,9 +37,9 @@ type Update struct {
 	runs []Run // clocks that it has structs for, in the order of the wire, neighbours joined
 	dels []Run // its delete set, in the order of the wire
 
-	// What its items refer to in other clients: per client the highest clock, roughly (a client may come twice).
+	// Ids of other clients that its items need: per client roughly the highest clock. A client may appear twice.
 	needs []ID
-	// Whatever an item refers to in its own client is below its own clock.
+	// Ids of an item's own client are below its own clock.
 
 	roots     [][]byte
 	rootItems int // items that name a root
@@ -52,9 +52,9 @@ type Update struct {
 	hollow    bool // it has structs that are collected or deleted
 }
 
-// Parse checks b whole and remembers what [State] needs. Beside what [Reader] checks, it refuses what would harm others
-// once it is in a log: items that refer to their own client at or after their own clock, delete ranges and structs of
-// length 0, ids above [MaxSafe], bytes after the end, and more of anything than lim allows.
+// Parse checks all of b and records the data that [State] needs. In addition to the checks of [Reader] it refuses updates
+// that would harm other clients: items that refer to their own client at or after their own clock, delete ranges and structs
+// of length 0, ids above [MaxSafe], trailing bytes, and counts above lim.
 //
 // An error is an [*Error]; over a limit errors.Is(err, ErrLimit). After an error the Update is empty.
 func (u *Update) Parse(b []byte, lim Limits) error {
@@ -66,7 +66,7 @@ func (u *Update) Parse(b []byte, lim Limits) error {
 	return nil
 }
 
-// mostRoots is how many roots one update may name: the square of more is beyond what [DocumentLimits] allow of RootWork.
+// mostRoots bounds the roots that one update may name. The square of a larger number exceeds the default RootWork.
 const mostRoots = 20_000
 
 func (u *Update) parse(b []byte, lim *Limits) error {
@@ -166,16 +166,16 @@ func (u *Update) parseDeletes(r *Reader, most int) {
 				last.Len = max(last.End(), d.End()) - last.Clock
 				continue
 			}
-			// Yjs cuts what it deletes: from the end to the beginning, 100,000 ranges in one text take it half a minute.
+			// Yjs cuts items as it deletes: 100,000 ranges from the end to the beginning of one text take it half a minute.
 			u.disorder = u.disorder || compareDeletes(*last, d) > 0
 		}
 		u.dels = append(u.dels, d)
 	}
 }
 
-// overridesDoc says whether the options of a sub-document hold what Yjs does not write and takes all the same, since it gives
-// them to the new document as they are: a guid, which it then tries to write as a string whatever it is, and so can't encode
-// the document any more, and a filter that it calls whenever it collects.
+// overridesDoc reports whether the options of a sub-document hold keys that Yjs never writes but passes to the new document:
+// a guid, which may not be a string, so that Yjs can no longer encode the document, and a gcFilter, which Yjs calls whenever
+// it collects.
 func (s *Struct) overridesDoc() bool {
 	c := cursor{b: s.Content}
 	c.bytes()

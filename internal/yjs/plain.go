@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// Text is the text in a root of any kind, for reading and searching; false if there is no such root.
+// Text returns the text of a root of any kind, for reading and searching, or false if there is no such root.
 //
-// Of a text its strings, as Y.Text's toString gives them. Types in a list are gone into: where a list holds blocks, as the
-// paragraphs of ProseMirror, Slate and Lexical are, each begins on a line of its own; where it holds text too, what stands
-// beside the text is part of the line. Of arrays and maps each string, and the text of each type, is a line; keys,
-// attributes and other values are left out, and so are marks and embeds. The error is ErrTooDeep, or one of the budget.
+// A text gives its strings, as Y.Text's toString does. Types inside a list are included: in a list of blocks, such as the
+// paragraphs of ProseMirror, Slate and Lexical, each begins a new line; in a list with text, they continue the line. In
+// arrays and maps each string, and the text of each type, is a line. Keys, attributes, other values, marks and embeds are
+// left out. The error is ErrTooDeep, or one of the budget.
 func (d *Document) Text(name string, kind Kind, b *Budget) (text []byte, ok bool, err error) {
 	t := d.roots[name]
 	if t == nil {
@@ -100,7 +100,7 @@ func lineBreak(t *docType) bool {
 	return false
 }
 
-// values writes what is text in the values of an item, each on a line.
+// values writes the strings in the values of an item, each on a line.
 func (w *plainWriter) values(it *docItem, data []byte) {
 	switch it.ref {
 	case RefAny:
@@ -159,7 +159,7 @@ func (w *plainWriter) any(c *cursor) {
 	}
 }
 
-// line appends text behind what stands there, on a line of its own.
+// line appends text on a new line.
 func (w *plainWriter) line(text []byte) {
 	if text = bytes.TrimRight(text, "\n"); len(text) == 0 {
 		return

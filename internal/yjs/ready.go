@@ -6,26 +6,26 @@ import (
 	"slices"
 )
 
-// Readiness splits an update by what a state can take now.
+// Readiness is an update split by whether a state can apply it now.
 type Readiness struct {
-	Ready   []byte // V1 update to append now; nil: nothing of it is ready
+	Ready   []byte // V1 update to append now; nil: nothing is ready
 	Rest    []byte // V1 update that must wait; nil: nothing waits
-	Missing []ID   // what Rest waits for, each once, by client and clock
+	Missing []ID   // ids that Rest waits for, each once, by client and clock
 }
 
-// Ready splits u by what s can take now. A struct is ready when s holds, contiguous from clock 0, everything before it in its
-// own client and all it refers to, or gets them from ready structs of u. A delete is ready when its structs are.
+// Ready splits u into the part that s can apply now and the rest. A struct is ready when everything before it in its own
+// client and everything it refers to is in s, contiguous from clock 0, or in ready structs of u. A delete is ready when its
+// structs are.
 //
-// What s holds already is left out. A client passes over it, but a merge may take either of two that stand at one clock: if
-// they are not the same, those who come later would see something else than those who are here. A struct that begins before
-// what s holds and ends after it is cut there: Yjs throws when it has to cut one itself where it holds GC, and only a
-// hostile update needs that.
+// Structs that s has already are left out. A client ignores them, but a merge may take either of two structs at one clock:
+// if they differ, later clients would see other content than present ones. A struct that overlaps the end of the known
+// clocks is cut there: Yjs throws when it has to cut one at GC, and only a hostile update needs such a cut.
 //
-// The error is for what no client writes and what breaks them all: to part the value of a key of a nested type. See
-// values.go.
+// The error is for an update that cuts the value of a key of a nested type. No client writes such an update, and it breaks
+// all clients; see values.go.
 //
-// In the usual case all is new, ready and in order: then Ready is u.Bytes itself and nothing is allocated. Where a client has
-// two sections it is put in order, since Yjs forgets the first of them. The two parts together, and what s holds, are u.
+// In the usual case all structs are new, ready and in order: then Ready is u.Bytes itself and nothing is allocated. A client
+// with two sections is put in order, since Yjs loses the first one. The union of both parts and s contains u.
 func (s *State) Ready(u *Update) (Readiness, error) {
 	if at, bad := s.cutsValue(u); bad {
 		return Readiness{}, &Error{Offset: at, Reason: reasonValue}
@@ -78,13 +78,13 @@ func (s *State) allReady(u *Update) bool {
 type waiting struct {
 	spans   []span // by clock, no Skips
 	next    int    // those before it are ready
-	known   uint64 // contiguous end, with those
-	blocked ID     // what spans[next] waits for
+	known   uint64 // contiguous end, including ready spans
+	blocked ID     // the id that spans[next] waits for
 	waiters waiters
 }
 
-// waiters are the clients whose heads wait for clocks of one client: a heap, so that only those are woken whose clock has
-// come. Else clients that wait for each other by turns, with many waiting for the end, would cost the square.
+// waiters are the clients whose first structs wait for clocks of one client. The heap wakes only clients whose clock has
+// arrived; scanning a list would take quadratic time when many wait for the end.
 type waiters []waiter
 
 type waiter struct{ clock, client uint64 }
@@ -185,7 +185,7 @@ func (s *State) sift(u *Update) (Readiness, error) {
 		return s.structs.Prefix(client)
 	}
 	work := slices.Clone(order)
-	cut := u.disorder // what is ready is not u as it is
+	cut := u.disorder // the ready part is not u unchanged
 	for len(work) > 0 {
 		client := work[len(work)-1]
 		work = work[:len(work)-1]
@@ -220,12 +220,12 @@ func (s *State) sift(u *Update) (Readiness, error) {
 	return u.split(clients, order, known, cut), nil
 }
 
-// split writes what sift found: of each client the spans before next are ready. known is how far a client's clocks are there
-// then; cut says that what is ready is not all of u as it is.
+// split writes the result of sift: of each client the spans before next are ready. known returns the contiguous end of a
+// client with the ready spans; cut reports that the ready part is not u unchanged.
 func (u *Update) split(clients map[uint64]*waiting, order []uint64, known func(uint64) uint64, cut bool) Readiness {
 	var ready, rest encoder
 	var missing []ID
-	var held IDSet // ids that the rest brings itself
+	var held IDSet // ids in the rest
 	for _, client := range order {
 		w := clients[client]
 		ready.begin(client)
@@ -272,11 +272,11 @@ func (u *Update) split(clients map[uint64]*waiting, order []uint64, known func(u
 		return cmp.Or(cmp.Compare(a.Client, b.Client), cmp.Compare(a.Clock, b.Clock))
 	})
 	missing = slices.Compact(missing)
-	// What the rest itself brings is not missing, only what it hangs on.
+	// Ids in the rest itself are not missing, only ids that it depends on.
 	first := missing[0]
 	out.Missing = slices.DeleteFunc(missing, func(id ID) bool { return held.Contains(id.Client, id.Clock, 1) })
 	if len(out.Missing) == 0 {
-		// Items that wait for each other in a circle. Nothing will ever free them; they do no harm either.
+		// Items that wait for each other in a circle stay pending for ever, and do no harm.
 		out.Missing = append(out.Missing, first)
 	}
 	return out

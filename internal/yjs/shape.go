@@ -7,12 +7,11 @@ import (
 	"sort"
 )
 
-// What a document may be is bounded by its bytes, which is the caller's to watch, and by the work it is for a stock client.
-// Shape keeps of a document what that work depends on. It asks of the document, not of an update: what an update may not do
-// at once, many may not do by turns.
+// The caller bounds a document's size in bytes; shape tracks the work that the document causes in a stock client. Its limits
+// apply to the document, not to an update, because many small updates can add up to the work of one large one.
 //
-//   - How deep types nest. Yjs goes into types by recursion: it can't read what nests some 2,000 levels deep, and when it has
-//     to delete what nests 4,000, it throws in the middle of its clean-up and never again sends what its user edits.
+//   - How deep types nest. Yjs recurses into types: it can't read types nested some 2,000 levels deep, and when it has
+//     to delete 4,000 levels, it throws in the middle of its clean-up and never again sends its user's edits.
 //   - Root names, times the items that name one. To write such an item Yjs looks for its root among all of them: 20,000 roots
 //     with an item each cost a client 2.4 s whenever it encodes its document, and so do 4,000 roots with 100,000 keys.
 //   - Clients. Yjs copies its state vector twice for each transaction.
@@ -25,7 +24,7 @@ type DocumentLimits struct {
 	Clients   int // clients that ever wrote, default 200,000: a key press costs a stock client some 0.1 s then
 	RootWork  int // root names times items that name one, default 400 million: 2.4 s in a stock client
 	SubDocs   int // default 50,000: 2.6 s in a stock client
-	Conflicts int // milliseconds that stock clients spent ordering items of one place, see crowd; default 2,000
+	Conflicts int // milliseconds that stock clients spent ordering items at one position, see crowd; default 2,000
 }
 
 // A Bound names one of [DocumentLimits].
@@ -78,7 +77,7 @@ func (s *State) Grows(u *Update) bool {
 	return slices.ContainsFunc(u.runs, func(r Run) bool { return !s.structs.Contains(r.Client, r.Clock, r.Len) })
 }
 
-// shape is what is known of the work a document is. The zero value is that of an empty document.
+// shape records the work that a document causes. The zero value describes an empty document.
 type shape struct {
 	depths    map[uint64]*depths // by client; none where nothing nests
 	deepest   int
@@ -125,8 +124,8 @@ func (d *depths) set(from, to uint64, depth int) {
 	*d = slices.Replace(l, i, j, from<<depthBits|v, to<<depthBits|after)
 }
 
-// depth is how many types the item of an id is inside of; of what is not known 0. under is read where h knows nothing, which
-// is before the first entry of a client.
+// depth returns how many types contain the item of an id; 0 if the id is unknown. under is consulted for ids before the
+// first entry of a client in h.
 func (h *shape) depth(id ID, under *shape) int {
 	if l := h.depths[id.Client]; l != nil && (*l)[0]>>depthBits <= id.Clock {
 		return l.at(id.Clock)
@@ -137,7 +136,7 @@ func (h *shape) depth(id ID, under *shape) int {
 	return 0
 }
 
-// Admit says whether the document may have what u brings. A refusal is an [*Error] that is ErrLimit.
+// Admit checks that u keeps the document within its limits. The error is an [*Error] that is ErrLimit.
 func (s *State) Admit(u *Update, lim DocumentLimits) error {
 	refuse := func(reason string, b Bound) error { return &Error{Reason: reason, Limit: true, Bound: b} }
 	if most := limit(lim.Clients, defaultClients); s.Clients()+len(u.runs) > most {
@@ -179,11 +178,11 @@ func (s *State) Admit(u *Update, lim DocumentLimits) error {
 	return nil
 }
 
-// concerns: u may change more than counters. A key press at the end of what its writer typed does not, in a document where
-// nothing nests.
+// concerns reports whether u may change more than counters. A keystroke that continues its client's text does not, in a
+// document without nested types.
 func (h *shape) concerns(u *Update) bool { return u.nested || u.jumps > 0 || len(h.depths) > 0 }
 
-// add takes u in, of which known does not hold the structs yet.
+// add records u. known does not contain its structs yet.
 func (h *shape) add(u *Update, known *IDSet) {
 	if u.rootItems > 0 || u.subDocs > 0 {
 		news := slices.ContainsFunc(u.runs, func(r Run) bool { return !known.Contains(r.Client, r.Clock, r.Len) })
@@ -201,8 +200,8 @@ func (h *shape) add(u *Update, known *IDSet) {
 	}
 }
 
-// take notes the depths and places of the items of u that known does not hold. What it looks up in vain in h it finds in
-// under, which may be nil.
+// take records the depths and places of the items of u that known does not hold. Lookups that fail in h go to under, which
+// may be nil.
 func (h *shape) take(u *Update, under *shape, known *IDSet) {
 	nests := u.nested || len(h.depths) > 0 || under != nil && len(under.depths) > 0
 	visit := func(s *Struct) {
@@ -266,8 +265,8 @@ type lane struct {
 	waiters waiters
 }
 
-// inOrder visits the structs of u such that what a struct refers to comes before it, as far as u and known have it; those
-// that wait for each other in a circle come last.
+// inOrder visits the structs of u after the structs that they refer to, as far as u and known have those. Structs that wait
+// for each other in a circle come last.
 func inOrder(u *Update, known *IDSet, visit func(s *Struct)) {
 	b := u.Bytes
 	if u.disorder {
@@ -318,7 +317,7 @@ func inOrder(u *Update, known *IDSet, visit func(s *Struct)) {
 		}
 		upTo := l.next
 		if l.left == 0 && !l.has {
-			upTo = math.MaxUint64 // what waits for later clocks waits in vain
+			upTo = math.MaxUint64 // structs that wait for later clocks wait in vain
 		}
 		work = l.waiters.wake(upTo, work)
 	}
@@ -338,16 +337,15 @@ func inOrder(u *Update, known *IDSet, visit func(s *Struct)) {
 	drain(true)
 }
 
-// crowd estimates what it costs stock clients to order items that were put in the same place: behind the same item, or first
-// in the same list, or under the same key. Yjs compares a new one with all that others put there, 250 ns for each, so that
-// 10,000 of one place and two clients cost 6 s, and 96 kB to say. Under a key it goes back to the first value each time,
-// which takes 12 ns for each value.
+// crowd estimates the time stock clients need to order items inserted at one position: after the same item, first in the
+// same list, or under the same key. Yjs compares a new item with all others there, 250 ns each, so 10,000 items of two
+// clients at one position, 96 kB, cost 6 s. Under a key it also walks back to the first value, 12 ns for each value.
 //
-// Honest clients put few items in one place that do not know of each other, and then one by one: so an update counts if it
-// costs 5 ms by itself, and all that count together may cost a client 2 s. Neither is an item that is put before the one
-// that was put there last: its writer knew that one, and nothing has to be compared.
+// Honest clients put few concurrent items at one position, one at a time. So only updates that cost at least 5 ms count, and
+// their sum may reach 2 s. An item inserted directly before the last one there is free: its writer knew that one, and
+// nothing has to be compared.
 //
-// An exact figure takes the whole document. This one leaves out what was put behind the items of the place.
+// An exact figure needs the whole document. This estimate ignores items inserted after the items of the position.
 type crowd struct {
 	seen   seen             // places of all items that do not follow the one their client wrote before
 	places map[uint64]place // those that were seen twice
@@ -455,7 +453,7 @@ func (c *crowd) clone() crowd {
 	return d
 }
 
-// seen is a set of hashes that takes a byte for each, and is wrong about one in twenty: it may take a new one for known.
+// seen is a set of hashes with one byte for each. About one lookup in twenty wrongly reports a new hash as present.
 type seen struct {
 	layers [][]uint64 // bits, each layer four times as many as the one before
 	n      int        // hashes in the last layer
@@ -472,7 +470,7 @@ func (b *seen) has(h uint64) bool {
 	return false
 }
 
-// add puts h into the set, and says whether it was there.
+// add adds h and reports whether it was present.
 func (b *seen) add(h uint64) bool {
 	if b.has(h) {
 		return true

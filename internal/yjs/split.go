@@ -6,11 +6,11 @@ import (
 	"sort"
 )
 
-// Split cuts update into valid updates of at most max bytes each, in causal order: a part refers only to itself, to parts
-// before it, and to what the whole already left open. Structs that are too large are cut where that is lossless: text
+// Split divides update into valid updates of at most max bytes each, in causal order: a part depends only on itself, on
+// earlier parts, and on ids that update itself lacks. Structs that are too large are cut where that is lossless: text
 // between characters, JSON and Any between elements. Deletes come last. Join of the parts equals Join of the update.
 //
-// An update that fits comes back as it is. ErrUnsplittable: one value alone is too large, or max is under 128.
+// An update that fits is returned unchanged. ErrUnsplittable: one value alone is too large, or max is under 128.
 func Split(update []byte, max int) ([][]byte, error) {
 	if len(update) <= max {
 		if err := decode(update); err != nil {
@@ -51,10 +51,10 @@ func decode(update []byte) error {
 }
 
 const (
-	// sectionRoom is what a client costs in a part beside its structs or ranges: three numbers; and the numbers that begin
-	// the structs and the deletes of the part.
+	// sectionRoom bounds the overhead of a client in a part, three numbers, and the counts that begin the structs and the
+	// deletes of the part.
 	sectionRoom = 64
-	// headRoom is what a struct can need before its content, root name and key not counted.
+	// headRoom bounds the bytes of a struct before its content, without root name and key.
 	headRoom = 64
 	// skipRoom is a gap between two structs.
 	skipRoom = 10
@@ -75,7 +75,7 @@ type splitter struct {
 	order   []uint64 // by descending client
 
 	// The part being filled.
-	size   int // what it takes at most
+	size   int // upper bound of its bytes
 	part   map[uint64]*encoder
 	active []uint64 // clients in it
 	dels   []Run
@@ -111,7 +111,7 @@ func (p *splitter) structs() error {
 			work = w.waiters.wake(w.spans[w.next-1].end(), work)
 		}
 	}
-	// Left are items that wait for each other in a circle, and what hangs on them: no order is better than another.
+	// The remaining items wait for each other in a circle, or depend on such items: any order will do.
 	for _, client := range p.order {
 		w := p.clients[client]
 		for ; w.next < len(w.spans); w.next++ {

@@ -1,17 +1,17 @@
 package yjs
 
-// State is what a document holds, as id ranges: structs and deletes, and the names of its roots. No content. The zero value
-// is empty. Changing it needs exclusive access; Contains, Ready and the rest may run beside each other.
+// State records the ids and root names of a document, without content. The zero value is empty. Changes need exclusive
+// access; Contains, Ready and other reads may run concurrently.
 //
-// A state that got structs before those they depend on has gaps: it keeps them, and counts as known for others only what
-// is contiguous from clock 0.
+// A state that got structs before their dependencies has gaps. It keeps them, but Vector and Ready count only clocks
+// contiguous from 0.
 type State struct {
 	structs IDSet
 	deletes IDSet
 	roots   map[string]struct{}
 	values  values // of keys, see values.go
-	shape   shape  // what work it is for others, see shape.go
-	planted IDSet  // came as collected or deleted, and nothing deleted them; see Planted
+	shape   shape  // the work it causes in clients, see shape.go
+	planted IDSet  // received as GC or Deleted, and no delete covers them; see Planted
 }
 
 // Add puts all of u into the state. For a keystroke, which extends the last run of its client, nothing is allocated.
@@ -24,7 +24,7 @@ func (s *State) Add(u *Update) {
 	s.Know(u)
 }
 
-// Know puts the ids and root names of u into the state, and no more: enough for Contains and Vector, not for the rest.
+// Know adds only the ids and root names of u: enough for Contains and Vector, not for the rest.
 func (s *State) Know(u *Update) {
 	for _, r := range u.runs {
 		s.structs.Add(r.Client, r.Clock, r.Len)
@@ -42,7 +42,7 @@ func (s *State) Know(u *Update) {
 	}
 }
 
-// Contains reports whether all structs and all deletes of u are known: u brings nothing new.
+// Contains reports whether the state has all structs and all deletes of u.
 func (s *State) Contains(u *Update) bool {
 	for _, r := range u.runs {
 		if !s.structs.Contains(r.Client, r.Clock, r.Len) {
@@ -57,8 +57,8 @@ func (s *State) Contains(u *Update) bool {
 	return true
 }
 
-// Vector is, for each client, the end of its run from clock 0. Clients whose clock 0 is not known are left out. It ends
-// before what is planted, see [State.Planted]: whoever has something else there sends it then.
+// Vector returns, for each client, the end of its run from clock 0. Clients whose clock 0 is missing are left out. The
+// vector stops before planted ids, see [State.Planted], so that a client with other content there sends it.
 func (s *State) Vector() StateVector {
 	v := make(StateVector, len(s.structs.clients))
 	for client := range s.structs.clients {
@@ -76,10 +76,10 @@ func (s *State) Vector() StateVector {
 	return v
 }
 
-// Planted gives the first id at which u has content where the document came to hold none: only the length of something
-// collected or deleted, though no delete names it. Yjs writes a delete for all that it collects. So somebody else used up
-// the client's clocks, and what the client wrote there will be seen by nobody who has the document: it is not known, though
-// its clocks are, and must not be acknowledged. Contains does not look at that.
+// Planted returns the first id at which u has content but the document received only GC or Deleted that no delete covers.
+// Yjs writes a delete for everything it collects. So another writer used up the client's clocks, and replicas of the
+// document will never show the client's content: its clocks are known, but the content must not be acknowledged. Contains
+// does not check that.
 func (s *State) Planted(u *Update) (ID, bool) {
 	if len(s.planted.clients) == 0 {
 		return ID{}, false
@@ -99,7 +99,7 @@ func (s *State) Planted(u *Update) (ID, bool) {
 	return ID{}, false
 }
 
-// addPlanted notes what u brings without content, as far as neither u nor the state deletes it.
+// addPlanted records the structs of u without content that neither u nor the state deletes.
 func (s *State) addPlanted(u *Update) {
 	var dels IDSet
 	u.deletesByClient(dels.addSorted)

@@ -99,8 +99,8 @@ func (s *Struct) Countable() bool {
 	return r != RefDeleted && r != RefFormat && s.IsItem()
 }
 
-// DropLeft cuts off the first k units, 0 < k < Len, as Yjs does: what stays has the unit before it as its origin, and so no
-// parent on the wire. A cut through a surrogate pair leaves U+FFFD (content is then copied).
+// DropLeft cuts off the first k units, 0 < k < Len, as Yjs does: the remaining part has the unit before it as its origin,
+// and so no parent on the wire. A cut through a surrogate pair leaves U+FFFD, in a copy of the content.
 func (s *Struct) DropLeft(k uint64) {
 	switch s.Ref() {
 	case RefString:
@@ -132,7 +132,7 @@ func (s *Struct) Keep(k uint64) {
 	s.Len = k
 }
 
-// Delete replaces the content of an item by the note that it is deleted, keeping its place and length.
+// Delete replaces the content of an item with Deleted, keeping its position and length.
 func (s *Struct) Delete() {
 	s.Info = s.Info&^infoRef | RefDeleted
 	s.Content = nil

@@ -70,7 +70,7 @@ func markOf(content []byte) docMark {
 	return docMark{string(key), bytes.Trim(c.bytes(), " \t\r\n")}
 }
 
-// setMark is what a Format does to the marks that hold before it: null ends a mark. The slice is changed.
+// setMark applies a Format to marks: null ends a mark. It changes the slice.
 func setMark(marks []docMark, m docMark) []docMark {
 	i := slices.IndexFunc(marks, func(x docMark) bool { return x.key == m.key })
 	switch {
@@ -129,7 +129,7 @@ func (t *docType) eachInsert(f func(text []byte, it *docItem, marks []docMark) b
 	}
 }
 
-// TextRun is a piece of visible text and who wrote it: the clocks [Clock, Clock+Len) of Client, one for each UTF-16 unit.
+// TextRun is a piece of visible text and its writer: the clocks [Clock, Clock+Len) of Client, one for each UTF-16 unit.
 type TextRun struct {
 	Client, Clock, Len uint64
 	Text               string

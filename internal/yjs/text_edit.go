@@ -100,8 +100,7 @@ func (t Text) Format(index, n int, attributes map[string]any) error {
 	negated := t.begin(&p, marks)
 	left := uint64(n)
 loop:
-	// Over the text itself, and then over what stands behind it and shows nothing: a mark that ends or begins there makes
-	// an end of ours needless.
+	// Pass the text itself, then the invisible items behind it: a mark that ends or begins there makes our own end needless.
 	for p.right != nil && (left > 0 || len(negated) > 0 && (p.right.deleted() || p.right.ref == RefFormat)) {
 		it := p.right
 		switch {
@@ -198,7 +197,7 @@ func (s Shared) insertText(p docPlace, c newContent, marks []docMark, inherit bo
 
 var jsonNull = []byte("null")
 
-// passEqual goes over what is deleted and over formats that say what is wanted anyway.
+// passEqual passes deleted items and formats that already have the wanted value.
 func (s Shared) passEqual(p *docPlace, marks []docMark) {
 	for p.right != nil {
 		if it := p.right; !it.deleted() {
@@ -218,7 +217,7 @@ func (s Shared) passEqual(p *docPlace, marks []docMark) {
 	}
 }
 
-// begin puts the formats that make these marks hold, and returns what has to be put behind to have the former ones again.
+// begin inserts the formats that set these marks. It returns the formats that restore the previous marks.
 func (s Shared) begin(p *docPlace, marks []docMark) (negated []docMark) {
 	for _, m := range marks {
 		now := getMark(p.marks, m.key)
@@ -234,7 +233,7 @@ func (s Shared) begin(p *docPlace, marks []docMark) (negated []docMark) {
 	return negated
 }
 
-// end puts formats that make these marks hold again, where they do not by themselves.
+// end inserts formats that restore these marks, unless existing formats do.
 func (s Shared) end(p *docPlace, negated []docMark) {
 	for p.right != nil && len(negated) > 0 {
 		if it := p.right; !it.deleted() {
@@ -261,9 +260,8 @@ func (s Shared) putFormat(p *docPlace, m docMark) {
 	p.forward()
 }
 
-// cleanGap deletes the formats between start and the next thing that shows, which have become needless since nothing is
-// left between them: those that others override before anything comes, and those that say what held before. before are the
-// marks at start; now are those at curr.
+// cleanGap deletes the needless formats between start and the next visible item: those that a later format overrides before
+// any content, and those that repeat the mark already set. before are the marks at start; now are those at curr.
 func (s Shared) cleanGap(start, curr *docItem, before, now []docMark) {
 	end := start
 	last := map[string]*docItem{} // by key, the format that wins

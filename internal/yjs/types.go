@@ -56,9 +56,9 @@ type Root struct {
 	Kind Kind // as guessed; KindAuto if it never held anything
 }
 
-// Roots are the root types that anything was ever put into, by name. Their kinds are guesses: keys only make a map; text,
-// formats and embeds a text; XML nodes a fragment, or an element if there are attributes too; other lists are arrays. What is
-// deleted counts while it is kept; of a list of which nothing is left the kind is not known (KindAuto).
+// Roots returns the root types that ever had content, by name. Their kinds are guesses: keys only make a map; text, formats
+// and embeds a text; XML nodes a fragment, or an element if there are attributes too; other lists are arrays. Deleted
+// content counts while it is kept; a list with nothing left has KindAuto.
 func (d *Document) Roots() []Root {
 	roots := make([]Root, 0, len(d.rootOrder))
 	for _, t := range d.rootOrder {
@@ -115,7 +115,7 @@ func (t *docType) guess() Kind {
 	return kind
 }
 
-// asKind is the kind to read a type as: that of a nested type, or for a root what was asked for, or a guess.
+// asKind returns the kind to read a type as: the kind of a nested type; for a root k, or a guess if k is KindAuto.
 func (t *docType) asKind(k Kind) Kind {
 	if t.item != nil {
 		return t.kind

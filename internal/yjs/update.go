@@ -15,8 +15,8 @@ package yjs
 //	for r.NextDelete(&d) { … }
 //	if err := r.Err(); err != nil { … }
 //
-// It takes what Yjs takes: clients in any order, the same client twice, structs of length 0, ids a little beyond 2^53, any
-// bytes after the delete set. [Update.Parse] is the stricter check for what strangers send.
+// It accepts the input that Yjs accepts: clients in any order, the same client twice, structs of length 0, ids a little
+// beyond 2^53, any bytes after the delete set. [Update.Parse] is the stricter check for untrusted updates.
 type Reader struct {
 	c        cursor
 	sections uint64 // not begun
@@ -70,8 +70,8 @@ func (r *Reader) Next(s *Struct) bool {
 	return r.took(s)
 }
 
-// skim is Next for those who copy structs unread: only Client, Clock, Len and Info are set, the rest is as it was. The bytes
-// are checked as by Next, and lie between r.start and r.c.off.
+// skim is Next for callers that copy structs unread: it sets only Client, Clock, Len and Info. It checks the bytes as Next
+// does; they lie between r.start and r.c.off.
 func (r *Reader) skim(s *Struct) bool {
 	if !r.advance() {
 		return false

@@ -219,12 +219,12 @@ type v1Writer struct {
 	counting bool
 	size     int
 	most     int    // bytes that the update may become
-	out      []byte // when counting, what is not counted yet
+	out      []byte // when counting, bytes not counted yet
 	keys     []keySpan
 	json     []byte // scratch
 }
 
-// tick counts what is in out, and reports whether it is still within most.
+// tick counts the bytes in out, and reports whether the total is within most.
 func (w *v1Writer) tick() bool {
 	if w.counting {
 		w.size += len(w.out)
@@ -315,8 +315,8 @@ func (r *readerV2) name() []byte {
 	return p
 }
 
-// keySpan is where a key stands in the string column. A slice for each would weigh more than what a few bytes of runs of
-// empty keys can ask for.
+// keySpan is the position of a key in the string column. Slices would take more memory: runs of empty keys cost only a few
+// bytes of input.
 type keySpan struct{ off, n uint32 }
 
 func (r *readerV2) key() []byte {

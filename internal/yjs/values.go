@@ -6,21 +6,21 @@ import (
 	"sort"
 )
 
-// The value of a key is never cut. Yjs relies on it: when it has to cut an item that is a key's value, the left part is left
-// standing though it is no longer the value; and when the type is deleted later, Yjs finds an item in there that is not,
-// throws while it collects, and never again sends what its user edits. Whoever wants that needs a nested type, a text of two
-// letters under a key of it, and something that refers to the first letter. Yjs writes values of one unit only, but old yrs
-// writes the attributes of XML elements as texts: so not the texts are refused, but what would cut them. Where the left part is
-// deleted a cut does no harm; documents that do not collect join several deleted values of a key into one item.
+// The value of a key is never cut. Yjs relies on that: when it cuts an item that is a key's value, the left part stays
+// undeleted though it is no longer the value. When the type is deleted later, Yjs throws on that item while it collects, and
+// never again sends its user's edits. Such an attack needs a nested type, a text of two letters under one of its keys, and
+// an item that refers to the first letter. Yjs writes only values of one unit, but old yrs writes the attributes of XML
+// elements as texts. So Ready refuses the cuts, not the texts. A cut is harmless where the left part is deleted; documents
+// that do not collect join several deleted values of a key into one item.
 //
-// Therefore State knows which of its ids are values of keys of nested types, and where those could be cut. An item says so
-// itself only if it has no neighbours; else it goes where its left neighbour is, or without one, its right one. Roots are
-// left out: they are never deleted, and so never collected.
+// Therefore State tracks which ids are values of keys of nested types, and where those could be cut. An item names its
+// parent and key only if it has no neighbours; otherwise it belongs where its left neighbour does, or without one, its right
+// one. Roots are left out: they are never deleted, and so never collected.
 
 // severable says whether an item with this content could be cut and both parts show something.
 func (s *Struct) severable() bool { return s.Len > 1 && s.Countable() }
 
-// place is the id whose place decides about that of s; false if s says itself where it is.
+// place returns the neighbour that determines the parent and key of s, or false if s names them itself.
 func (s *Struct) place() (ID, bool) {
 	switch {
 	case s.HasOrigin():
@@ -31,7 +31,7 @@ func (s *Struct) place() (ID, bool) {
 	return ID{}, false
 }
 
-// beyond leaves of s what is not known yet, without its content: the rest is behind what is known. false: nothing is left.
+// beyond cuts the known clocks off s, but not their content. It returns false if nothing is left.
 func (s *Struct) beyond(known uint64) bool {
 	if s.Clock < known && known < s.End() {
 		s.Len = s.End() - known
@@ -57,8 +57,8 @@ func (v *values) add(client, clock, length uint64, severable bool) {
 
 func (v *values) clone() values { return values{v.ids.Clone(), v.cuts.Clone()} }
 
-// cutsValue gives the offset of what in u would cut the value of a key, one of s or of u itself; false if nothing does.
-// Where there are no nested keys, as in a text, it costs nothing.
+// cutsValue returns the offset of a struct or delete of u that would cut the value of a key, in s or in u itself, or false
+// if there is none. Documents without nested keys, such as texts, cost nothing.
 func (s *State) cutsValue(u *Update) (at int, bad bool) {
 	if !u.keys && len(s.values.ids.clients) == 0 {
 		return 0, false
@@ -95,10 +95,10 @@ func (s *State) cutsValue(u *Update) (at int, bad bool) {
 	return 0, false
 }
 
-// findValues puts the items of u that are values of keys of nested types into a set, which may be that of s.
+// findValues adds the items of u that are values of keys of nested types to into, which may be the set of s.
 //
-// Of one client each item follows from those before it. Of several, what an item refers to may come later: then once more,
-// and where a few times are not enough, as many values took turns, by way of all items.
+// Within one client each item follows from earlier ones. Across clients, an item's neighbour may come later in the update:
+// then findValues repeats, and after four passes findValuesOfMany takes over.
 func (s *State) findValues(u *Update, into *values) {
 	if !u.keys && len(s.values.ids.clients) == 0 {
 		return
@@ -107,7 +107,7 @@ func (s *State) findValues(u *Update, into *values) {
 		return s.values.ids.Contains(id.Client, id.Clock, 1) || into != &s.values && into.ids.Contains(id.Client, id.Clock, 1)
 	}
 	var st Struct
-	var ahead []ID // what items follow from that is yet to be read
+	var ahead []ID // neighbours that come later in the update
 	for times := 0; times < 4 && !u.disorder; times++ {
 		ahead = ahead[:0]
 		for r := NewReader(u.Bytes); r.Next(&st); {
@@ -131,7 +131,7 @@ func (s *State) findValues(u *Update, into *values) {
 	s.findValuesOfMany(u, into)
 }
 
-// placedItem is an item, and what decides where it is.
+// placedItem is an item and the neighbour that determines its place.
 type placedItem struct {
 	clock, len uint64
 	by         ID
@@ -165,7 +165,8 @@ func (s *State) findValuesOfMany(u *Update, into *values) {
 		if sorted {
 			continue
 		}
-		// A client with several sections, which may overlap: what comes first counts, and of another the rest, behind it.
+		// A client with several sections, which may overlap: the first struct counts, and of another one only the part
+		// beyond it.
 		slices.SortStableFunc(list, func(a, b placedItem) int { return cmp.Compare(a.clock, b.clock) })
 		known = 0
 		kept := list[:0]

@@ -130,7 +130,7 @@ func (c *cursor) byte() byte {
 	return x
 }
 
-// uint reads a varUint below 2^56: a little more than MaxSafe, as lib0 does; whoever guards the log checks MaxSafe.
+// uint reads a varUint below 2^56, a little more than MaxSafe, as lib0 does. Update.Parse checks MaxSafe.
 func (c *cursor) uint() uint64 {
 	if c.off < len(c.b) {
 		if x := c.b[c.off]; x < 0x80 {

@@ -53,7 +53,7 @@ func (v StateVector) clients() []uint64 {
 	return keys
 }
 
-// VectorOf reads from an update what a receiver of it alone would know: for each client the end of the run that begins at
+// VectorOf returns the state vector of a document that has only update: for each client the end of the run that begins at
 // clock 0 and has no gap. Clients that begin later, or with a gap, are left out.
 func VectorOf(update []byte) (StateVector, error) {
 	v := StateVector{}

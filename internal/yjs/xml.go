@@ -26,7 +26,7 @@ func (d *Document) XML(name string, kind Kind, b *Budget) (string, error) {
 	return string(w.dst), w.err
 }
 
-// xmlWriter appends what JavaScript's toString makes of types and values. The first error sticks.
+// xmlWriter appends types and values as JavaScript's toString does. The first error sticks.
 type xmlWriter struct {
 	dst    []byte
 	depth  int
@@ -35,7 +35,7 @@ type xmlWriter struct {
 	budget *Budget
 }
 
-// spend counts the writing of something; false ends it.
+// spend adds work to the budget; false stops the output.
 func (w *xmlWriter) spend(work int) bool {
 	if w.err == nil {
 		w.err = w.budget.spend(work+1, w.before+len(w.dst))
@@ -271,8 +271,8 @@ func jsNumber(f float64) string {
 	return string(appendJSNumber(nil, f))
 }
 
-// any writes String of the first value of p and returns what stands behind it. Inside of an array and as a child, null and
-// undefined are nothing.
+// any writes String of the first value of p and returns the bytes after it. null and undefined are empty inside an array and
+// as a child.
 func (w *xmlWriter) any(p []byte, inner bool) (rest []byte) {
 	c := cursor{b: p}
 	w.anyAt(&c, inner)
