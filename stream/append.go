@@ -23,8 +23,8 @@ type Entry struct {
 	Update     []byte    // must not change until done is called
 }
 
-// Writer appends to one document. Open one per opening of a room; its records count from 1 under its own random name, so
-// that a missing one is noticed. At most one Append is under way per Writer.
+// Writer appends to one document. Each opening of a room needs its own: records count from 1 under the writer's random name, so that
+// a missing one is noticed. At most one Append per Writer may be under way.
 type Writer struct {
 	shard   *shard
 	doc     Doc
@@ -36,7 +36,7 @@ type Writer struct {
 	n     uint64     // records counted so far under id
 	last  time.Time  // of the last append
 	busy  bool       // an Append is under way
-	spent error      // why the Writer appends no more; nil while it does
+	spent error      // the error after which the Writer appends no more; nil while it does
 }
 
 // writerRest is how long a writer may be silent before it takes a new name and counts from 1 again: snapshots remember writers for
@@ -50,14 +50,14 @@ func (l *Log) Writer(doc Doc) *Writer {
 	return &Writer{shard: s, doc: doc, path: path, subject: s.no.Subject(name.Log, path), id: randomWriter()}
 }
 
-// Append stores the entries in order, retrying with back-off until ctx ends. It never blocks. Where it fails, none of the
-// entries is stored, or the first few; never one without those before it.
+// Append stores the entries in order, retrying with back-off until ctx ends. It never blocks. After a failure none of the entries is
+// stored, or only the first few: no entry is ever stored without those before it.
 //
-// done is called exactly once, from the committer's goroutine: it must not block, and may call Append again. It gets the
-// sequence of each entry, or an error. ErrTooLarge and ErrIdentity: nothing was sent, the Writer may go on. Any other error:
-// the Writer is spent, open another; after ErrGaveUp the entries may be stored nevertheless.
+// done is called exactly once, from the committer's goroutine: it must not block, and may call Append again. It gets the sequence of
+// each entry, or an error. After ErrTooLarge and ErrIdentity nothing was sent and the Writer may go on. After any other error the
+// Writer is spent and the caller opens another; after ErrGaveUp the entries may be stored nevertheless.
 //
-// Entries that are held together by WithNext are stored in one atomic batch: at most 1,000, and not above 64 MiB.
+// Entries joined by WithNext are stored in one atomic batch: at most 1,000 entries and 64 MiB.
 func (w *Writer) Append(ctx context.Context, entries []Entry, done func(seqs []Seq, err error)) {
 	p := &pending{ctx: ctx, w: w, entries: entries, done: done, since: time.Now()}
 	w.mu.Lock()
@@ -118,7 +118,7 @@ func (e *Entry) check(limit int) error {
 	return nil
 }
 
-// finish ends an append: the Writer is free again, or spent.
+// finish ends an append. The Writer is then free for the next, or spent.
 func (p *pending) finish(seqs []Seq, err error) {
 	w := p.w
 	w.mu.Lock()
@@ -159,7 +159,7 @@ func (l *Log) AppendAt(ctx context.Context, doc Doc, head Seq, entries ...Entry)
 	path := doc.Path()
 	s := l.shardOf(path)
 	if head == 0 {
-		// A document whose last record is damaged is not new; NATS's own comparison takes it for new.
+		// NATS's comparison treats a document whose last record is damaged as empty. Check that it is.
 		if now, err := l.Head(ctx, doc); err != nil {
 			return 0, err
 		} else if now > 0 {
@@ -194,10 +194,10 @@ func (l *Log) AppendAt(ctx context.Context, doc Doc, head Seq, entries ...Entry)
 			return seq, nil
 		case errors.Is(err, ErrConflict):
 			if attempt == 0 {
-				failed = false // nothing of it is there
+				failed = false // none of the entries is stored
 				return 0, conflict(doc, head)
 			}
-			// What follows the head may be our own: an attempt whose acknowledgement was lost.
+			// The record after head may be ours: from an attempt whose acknowledgement was lost.
 			r, ok, rerr := l.RecordAt(ctx, doc, head+1)
 			if rerr == nil && ok && r.Sum.Writer == writer {
 				return r.Seq + Seq(len(entries)-1), nil // an atomic batch has consecutive sequences

@@ -9,8 +9,8 @@ import (
 // Checker reads the records of one document in sequence order and finds the faults that JetStream does not report: bytes that changed,
 // and records that are gone. The zero Checker begins at the start of a log.
 //
-// A repeated count with the same checksum is a retry that was stored twice, no fault. Records without a checksum come from
-// other programs and are only counted.
+// A repeated count with the same checksum is a retry that was stored twice, not a fault. Records without a checksum come from other
+// programs and are only counted.
 type Checker struct {
 	// Partial: the records begin somewhere in the log, so a writer that was not resumed may begin with any count.
 	Partial bool
@@ -24,7 +24,7 @@ type Checker struct {
 	writers map[uint64]*writerState
 }
 
-// Counter is how far a writer had counted, for a snapshot to keep.
+// Counter is the last count of a writer, as a snapshot keeps it.
 type Counter struct {
 	Writer uint64
 	N      uint64
@@ -37,7 +37,7 @@ type writerState struct {
 	crcs [64]uint32 // of the newest counts, by n mod 64: a retry comes soon after
 }
 
-// Resume sets the counters that a snapshot kept.
+// Resume restores the counters of a snapshot.
 func (c *Checker) Resume(counters []Counter) {
 	for _, k := range counters {
 		c.state(k.Writer).n, c.state(k.Writer).last = k.N, k.Last
@@ -73,8 +73,8 @@ func (c *Checker) Counters(since time.Time) []Counter {
 	return out
 }
 
-// Add takes the next record. duplicate: it repeats an update that was added before. An error is a fault of this record; the Checker
-// goes on after it.
+// Add checks the next record. duplicate reports that it repeats an update added before. An error is a fault of this record; later
+// records can still be added.
 func (c *Checker) Add(r Record) (duplicate bool, err error) {
 	c.Records++
 	if r.Sum == (Sum{}) {

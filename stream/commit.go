@@ -14,28 +14,28 @@ import (
 
 // Each shard has one committer, which decides how records are published:
 //
-//  1. Appends that arrive while a commit is under way wait for the next one; there is no timer that gathers.
+//  1. Appends that arrive while a commit is under way wait for the next one; no timer delays a commit to gather more.
 //  2. Few records go as single messages, at most one per document at a time; from batchFrom on they go as one atomic batch
 //     (NATS decision record ADR-50), which costs one sync of the disk whatever its size.
 //  3. Entries that must be stored together always go in one atomic batch.
-//  4. A commit that was not acknowledged is sent again after a while. Until it is, its documents are held: nothing later of
-//     them is sent, be it from another Writer.
+//  4. A commit that was not acknowledged in time is sent again. Until it is acknowledged, its documents are held: no later record of
+//     them is sent, from any Writer.
 //
 // With more than one replica, or without a sync per message, there is nothing to share: then appends of different documents
 // go out as they come, up to a window, and group in the server.
 const (
 	batchFrom     = 10                      // records: a batch of fewer costs more than single messages
-	chainProcess  = 32                      // records of one append: fewer cost less one after the other, without a sync
-	chainCluster  = 3                       // the same where each acknowledgement crosses the network; there a batch is staged in memory
-	maxGroupBytes = 16 << 20                // of one commit, unless entries that are stored together have more
+	chainProcess  = 32                      // records of one append: without a sync per message, up to this many are cheaper one by one
+	chainCluster  = 3                       // the same in a cluster, where each acknowledgement crosses the network and a batch is staged in memory
+	maxGroupBytes = 16 << 20                // of one commit, unless entries that are stored together are larger
 	maxRunBytes   = 64 << 20                // of entries that are stored together
 	window        = 2048                    // records under way where commits are not grouped
 	windowBytes   = 16 << 20                // and their bytes
-	maxBatches    = 8                       // batches under way: NATS allows 50 per stream, and other servers want some
+	maxBatches    = 8                       // batches under way: NATS allows 50 per stream, shared by all servers
 	ackSoon       = 2500 * time.Millisecond // the same in a cluster, of at most soonBytes
 	soonBytes     = 64 << 10
-	commitTick    = 100 * time.Millisecond // how soon an ended context or a late acknowledgement is noticed
-	lateFor       = time.Minute            // how long an acknowledgement that is late is still understood
+	commitTick    = 100 * time.Millisecond // interval of the checks for ended contexts and late acknowledgements
+	lateFor       = time.Minute            // a late acknowledgement is still accepted for this long
 )
 
 type shard struct {
@@ -51,26 +51,26 @@ type shard struct {
 	wake    chan struct{}
 
 	mu     sync.Mutex // held for a few instructions only: Append takes it, and it never waits for the committer
-	queue  []*pending // guarded by mu: submitted, and not yet seen by the committer
-	closed bool       // guarded by mu: the committer has ended and will see nothing more
+	queue  []*pending // guarded by mu: submitted, not yet taken by the committer
+	closed bool       // guarded by mu: the committer has ended and takes no more
 
 	reconnected atomic.Uint64
 	holdback    holdback
-	oldest      atomic.Int64  // unix nanoseconds since when something waits for its acknowledgement; 0: nothing does
+	oldest      atomic.Int64  // unix nanoseconds: submission of the oldest append without acknowledgement; 0: there is none
 	checking    atomic.Bool   // the connection was away: appends wait until the stream's end is verified
 	highest     atomic.Uint64 // sequence known to be stored
-	passed      atomic.Uint64 // highest sequence that came by on the live feed; written by the feed's goroutine alone
-	movedAt     atomic.Int64  // unix nanoseconds at which the live feed brought a record of the shard last
-	marked      atomic.Uint64 // sequence that the mark has
+	passed      atomic.Uint64 // highest sequence received on the live feed; written by the feed's goroutine alone
+	movedAt     atomic.Int64  // unix nanoseconds: arrival of the shard's last record on the live feed
+	marked      atomic.Uint64 // sequence of the shard mark
 	epoch       atomic.Uint64
 	lostEnd     atomic.Pointer[string] // the note of the last lost end, for Health; nil: none
 	underway    atomic.Int64           // bytes that wait for an acknowledgement, for WatchLink
 
 	// Owned by the committer.
-	waiting []*pending            // ready to go, oldest first
-	blocked map[string][]*pending // behind an append of the same document
-	held    map[string]bool       // documents with an append under way or to be sent again
-	again   []*pending            // to be sent again when due; their documents are held
+	waiting []*pending            // ready to send, oldest first
+	blocked map[string][]*pending // waiting for an append of the same document, by path
+	held    map[string]bool       // documents with an append under way or to be resent
+	again   []*pending            // to be resent when due; their documents are held
 	flights map[uint64]*flight
 	nextID  uint64
 	flying  int // records under way, late ones not counted
@@ -209,7 +209,7 @@ func (s *shard) send() {
 
 func (s *shard) room() bool {
 	if s.checking.Load() || !s.l.nc.IsConnected() {
-		return false // the keeper wakes the committer when that is over
+		return false // the keeper wakes the committer when the check has ended
 	}
 	if s.grouped {
 		return s.flying == 0
@@ -269,7 +269,7 @@ choosing:
 			mine[p.w.path] = true
 			s.held[p.w.path] = true
 			if group[len(group)-1].to < len(p.entries) {
-				delete(mine, p.w.path) // the rest of it comes before anything later
+				delete(mine, p.w.path) // its rest must precede later appends of the document
 			}
 		}
 		taken++
@@ -303,7 +303,7 @@ func (s *shard) launch(group []part, records int) {
 	}
 }
 
-// release lets the next append of a document go.
+// release makes the next blocked append of a document ready to send.
 func (s *shard) release(path string) {
 	delete(s.held, path)
 	if q := s.blocked[path]; len(q) > 0 {
@@ -321,7 +321,7 @@ func (s *shard) finish(p *pending, seqs []Seq, err error) {
 	s.holdback.end(p.writer, err != nil)
 }
 
-// stop gives everything up.
+// stop fails all appends that are not stored.
 func (s *shard) stop() {
 	s.ackSub.Unsubscribe()
 	s.mu.Lock()

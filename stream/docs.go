@@ -18,12 +18,12 @@ type DocInfo struct {
 	Subject string    // of its log: ydoc.NN.<doc>
 	Records uint64    // in the log now, packed ones not counted
 	Last    Seq       // the newest record
-	LastAt  time.Time // when it was stored
+	LastAt  time.Time // time at which it was stored
 	Bytes   int       // of the newest record
 }
 
-// Docs lists the documents that have a record, sorted by name: those whose name begins with prefix and comes after a name, at most
-// limit (0: all). NATS filters by the folders of the prefix.
+// Docs lists documents that have a record, sorted by name: those whose name begins with prefix and sorts after after, at most limit
+// (0: all). NATS filters by the folders of the prefix.
 func (l *Log) Docs(ctx context.Context, prefix, after string, limit int) ([]DocInfo, error) {
 	prefix = name.Prefix(prefix)
 	folder := name.Folder(prefix)
@@ -38,7 +38,7 @@ func (l *Log) Docs(ctx context.Context, prefix, after string, limit int) ([]DocI
 			doc, ok := name.FromPath(path)
 			if !ok {
 				if doc, ok = l.nameOf(ctx, s, path); !ok {
-					continue // another program published under a path that no document has
+					continue // published by another program: no document has this path
 				}
 			}
 			if strings.HasPrefix(string(doc), prefix) && string(doc) > after {
@@ -53,7 +53,7 @@ func (l *Log) Docs(ctx context.Context, prefix, after string, limit int) ([]DocI
 	return out, l.lasts(ctx, out)
 }
 
-// lasts fills in the newest record of each.
+// lasts fills in the newest record of each document.
 func (l *Log) lasts(ctx context.Context, docs []DocInfo) error {
 	at := map[string]*DocInfo{}
 	perShard := make([][]string, len(l.shards))
@@ -108,7 +108,7 @@ func (l *Log) lastsOf(ctx context.Context, r *jet.Reader, s *shard, subjects []s
 		}
 		return l.lastsOf(ctx, r, s, subjects[half:], at)
 	}
-	// The document is there and its last record is damaged: list it with the last that can be read.
+	// The document exists but its last record is damaged: list it with the last readable one.
 	d := at[subjects[0]]
 	head, err := l.Head(ctx, d.Doc)
 	if err != nil {
@@ -120,10 +120,10 @@ func (l *Log) lastsOf(ctx context.Context, r *jet.Reader, s *shard, subjects []s
 	return nil
 }
 
-// nameCache remembers the names behind hashed tokens. Such names are rare; the bound is only there to be one.
+// nameCache keeps the document names of hashed paths. Such names are rare; the bound is a safeguard.
 type nameCache struct {
-	mu sync.Mutex
-	m  map[string]Doc // guarded by mu: by path, at most maxNames
+	mu sync.Mutex     // guards m
+	m  map[string]Doc // by path, at most maxNames
 }
 
 const maxNames = 10000
@@ -153,7 +153,7 @@ func (l *Log) nameOf(ctx context.Context, s *shard, path string) (Doc, bool) {
 		}
 		doc, err := ParseDoc(name.UnescapeHeader(jet.Last(m.Header, name.HdrDoc)))
 		if err != nil || doc.Path() != path {
-			continue // the header must belong to the path, or it names another's document
+			continue // the name in the header must have this path, or it names another document
 		}
 		l.names.mu.Lock()
 		if l.names.m == nil || len(l.names.m) >= maxNames {

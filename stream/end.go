@@ -15,14 +15,14 @@ import (
 
 // A shard mark is the highest sequence that a shard is known to have reached: key mark.NN of ymeta, {"seq":n,"epoch":e}.
 //
-// A stream that ends below its mark has lost its end: a power cut without a sync, a damaged last block, a store put back
-// from a backup. NATS then gives the same sequences to other records, and a reader that remembers the old records takes the new ones for
-// duplicates. So, when the log is opened and when the connection comes back:
+// A stream that ends below its mark has lost its end: through a power cut without a sync, a damaged last block, or a store restored
+// from a backup. NATS then reuses the lost sequences, and a reader that remembers the lost records takes the new ones for duplicates.
+// So, when the log is opened and when the connection comes back:
 //
 //  1. Appends wait while the stream's end is compared with the mark and with the highest sequence that this process has seen.
 //  2. Where the end is lower, the log reports it, and the mark's epoch rises by one.
-//  3. Tails that are past the end fail with ErrRewound: their clients come back and bring what the log has lost.
-//  4. Placeholders under a path that no document has use up the sequences that were given before; then they are purged.
+//  3. Tails that are past the end fail with ErrRewound: their clients reconnect and send the lost updates again.
+//  4. Placeholders under a path that no document has use up the lost sequences; then they are purged.
 //
 // Then appends go on.
 type shardMark struct {
@@ -32,18 +32,17 @@ type shardMark struct {
 
 const (
 	maxSkip     = 50_000_000      // sequences: some minutes
-	placeholder = "=skip"         // no document has this path: = is followed by hex in those
+	placeholder = "=skip"         // no document has this path: in a path, = is followed by hex
 	shortDoubt  = 5 * time.Second // in a cluster a new leader may still be catching up
 )
 
 func (s *shard) markKey() string { return "mark." + s.no.String() }
 
-// Epoch is how often the document's shard was found shorter than it had been, plus 1. A fold of an older epoch may cover
-// sequences that the log does not have.
+// Epoch returns 1 plus the number of times that the document's shard lost its end. A fold of an older epoch may cover sequences that
+// the log does not have.
 func (l *Log) Epoch(doc Doc) uint64 { return l.shardOf(doc.Path()).epoch.Load() + 1 }
 
-// MarkShard records that the document's shard has reached seq. A fold does it before records are removed; the Log does it each
-// minute.
+// MarkShard records that the document's shard has reached seq. A fold calls it before it trims records; the Log calls it every minute.
 func (l *Log) MarkShard(ctx context.Context, doc Doc, seq Seq) error {
 	s := l.shardOf(doc.Path())
 	_, err := s.raiseMark(ctx, func(m *shardMark) bool {
@@ -56,7 +55,7 @@ func (l *Log) MarkShard(ctx context.Context, doc Doc, seq Seq) error {
 	return err
 }
 
-// raiseMark changes the shard's mark by compare-and-set, since other servers raise it too. change returns false where there is nothing to
+// raiseMark changes the shard's mark by compare-and-set, since other servers raise it too. change returns false where the mark needs no
 // write.
 func (s *shard) raiseMark(ctx context.Context, change func(*shardMark) bool) (shardMark, error) {
 	for {
@@ -104,7 +103,7 @@ func (s *shard) saw(seq Seq) {
 // end asks the leader for the shard's last sequence.
 func (s *shard) end(ctx context.Context) (Seq, error) { return s.l.jet.LastSeq(ctx, s.stream) }
 
-// markNow brings the mark up to the stream's end.
+// markNow raises the mark to the stream's end.
 func (s *shard) markNow(ctx context.Context) error {
 	last, err := s.end(ctx)
 	if err != nil || last <= Seq(s.marked.Load()) {
@@ -123,7 +122,7 @@ func (s *shard) markNow(ctx context.Context) error {
 	return err
 }
 
-// caughtUp waits until the shard's leader knows of a sequence that was there, or has not come to it for shortDoubt: then it is lost.
+// caughtUp waits until the shard's leader has the sequence had. After shortDoubt without it, had counts as lost.
 func (s *shard) caughtUp(ctx context.Context, had Seq) error {
 	for doubt := time.Now(); ; {
 		last, err := s.end(ctx)
@@ -146,7 +145,7 @@ func (s *shard) verifyEnd(ctx context.Context) error {
 	var last, want Seq
 	var past []*Tail
 	for doubt := time.Now(); ; {
-		// What tails have is noted before the end is asked for: others may append meanwhile.
+		// The positions of tails are read before the end: other servers may append meanwhile.
 		tails := s.tails()
 		had := make([]Seq, len(tails))
 		for i, t := range tails {

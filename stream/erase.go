@@ -10,32 +10,32 @@ import (
 	"yjet/stream/name"
 )
 
-// A purge takes messages out of a stream, but their bytes stay in the block file until NATS writes that file anew. NATS does that
-// when more than half of a block is deleted and the block is no longer the one that it appends to. An erasure does not wait for
-// that: it deletes the messages one by one in the way that has NATS overwrite them (a secure delete), and purges what remains.
+// A purge removes messages from a stream, but their bytes stay in the block file until NATS rewrites that file. NATS does so when more
+// than half of a block is deleted and it no longer appends to the block. An erasure does not wait for that: it deletes messages one by
+// one with a secure delete, which overwrites them, and purges the rest.
 //
-// What an earlier trim or purge took out of a stream is not in it any more, so no request to NATS reaches those bytes. The owner of the
-// stream's files is told what is erased (Config.OnErase), and overwrites it when NATS has them closed.
+// No request to NATS reaches the bytes that an earlier trim or purge has left behind. Config.OnErase names the erased messages to the
+// owner of the stream's files, which overwrites them once NATS has closed the files.
 
 const (
-	// eraseLeast is the number of messages of a subject that Erase overwrites however long that takes. It overwrites more until
-	// eraseTime has passed. NATS rewrites the block of each message: some 10 ms for a block of 8 MB, during which the stream
+	// eraseLeast is the number of messages of a subject that Erase overwrites regardless of the time that takes. It overwrites more
+	// until eraseTime has passed. NATS rewrites the block of each message: some 10 ms for a block of 8 MB, during which the stream
 	// takes no append.
 	eraseLeast = 64
 	eraseTime  = 10 * time.Second
 )
 
-// Erasing names messages that are about to be erased: those of a NATS filter from a sequence to another, both included. What is stored
-// later under the same names is not among them.
+// Erasing names messages that are about to be erased: those of a NATS filter from one sequence to another, both included. Messages
+// stored later on the same subjects are not included.
 type Erasing struct {
 	Stream, Filter string
 	First, Last    Seq
 }
 
 // Erase removes everything of the document from the streams: log, snapshots, history, presence, and the keys of ymeta that match
-// the filters. NATS overwrites the messages that
-// the streams hold at the time, the newest first and as many as it manages in eraseTime; the log warns of the rest, which is only
-// purged. The caller has announced the erasure, and calls Erase again for what was being stored meanwhile.
+// the filters. It overwrites the messages that the streams hold, newest first, as many as it can within eraseTime; the rest is only
+// purged, with a warning in the server's log. The caller announces the erasure before, and calls Erase again for records that were
+// stored meanwhile.
 func (l *Log) Erase(ctx context.Context, doc Doc, keys ...string) error {
 	path := doc.Path()
 	s := l.shardOf(path)
@@ -85,7 +85,7 @@ func (l *Log) Erase(ctx context.Context, doc Doc, keys ...string) error {
 	return nil
 }
 
-// EraseRecords deletes single records of a document and has NATS overwrite them. A record that is not there is no error.
+// EraseRecords erases single records of a document with secure deletes. An absent record is not an error.
 func (l *Log) EraseRecords(ctx context.Context, doc Doc, seqs ...Seq) error {
 	path := doc.Path()
 	s := l.shardOf(path)
@@ -102,15 +102,15 @@ func (l *Log) EraseRecords(ctx context.Context, doc Doc, seqs ...Seq) error {
 	return nil
 }
 
-// erasing tells the owner of the stream's files.
+// erasing calls Config.OnErase, if set.
 func (l *Log) erasing(list ...Erasing) {
 	if l.cfg.OnErase != nil {
 		l.cfg.OnErase(list...)
 	}
 }
 
-// overwrite erases the messages of a filter one by one, the newest first: eraseLeast of them in any case, then more until the time
-// is over. left is the number of those that remain.
+// overwrite erases the messages of a filter one by one, newest first: at least eraseLeast, then more until the time until. left is the
+// number that remains.
 func (l *Log) overwrite(ctx context.Context, stream, filter string, until time.Time) (left int, err error) {
 	var seqs []Seq
 	if err := l.jet.Walk(ctx, stream, filter, 0, func(m jet.Msg) { seqs = append(seqs, m.Seq) }); err != nil {

@@ -11,37 +11,37 @@ import (
 )
 
 const (
-	liveDepth = 16384 // live records that may wait for a feed; beyond, NATS drops and says so
+	liveDepth = 16384 // live records that may wait for a feed; beyond that, the NATS client drops them and reports it
 	softDepth = 4096  // awareness and custom messages
 	burst     = 512   // messages applied before the sinks are flushed
 	ackRule   = 100 * time.Millisecond
-	fewAwait  = 8           // as many acknowledged records on their way are no load: a feed that is silent then has lost them
-	loadRule  = time.Second // the silence that counts as a loss where more are on their way
+	fewAwait  = 8           // up to this many awaited records are no load: a feed that is silent then has lost them
+	loadRule  = time.Second // with more, a silence this long counts as a loss
 )
 
-// feed delivers the live messages of some of the shards: one goroutine for any number of open documents. Records and soft
-// messages wait in channels of their own, so that a flood of cursors cannot push updates out.
+// feed delivers the live messages of some shards, in one goroutine for any number of open documents. Records and soft messages have
+// separate channels, so that a flood of cursors cannot displace updates.
 type feed struct {
 	l    *Log
 	live chan *nats.Msg
 	soft chan *nats.Msg
 
 	mu   sync.RWMutex
-	subs map[*nats.Subscription]*Tail // guarded by mu: the tail of each subscription; a closed tail is in it no more
+	subs map[*nats.Subscription]*Tail // guarded by mu: the tail of each subscription; closed tails are removed
 
-	expMu    sync.Mutex
-	expected []expectation // guarded by expMu: in order of time; at most one per Tail
+	expMu    sync.Mutex    // guards expected; it may be taken under a tail's lock, never the reverse
+	expected []expectation // in order of time; at most one per Tail
 	kick     chan struct{} // wakes run
 
-	releasedMu sync.Mutex
-	released   []released // guarded by releasedMu: tails that go on with what they held back
+	releasedMu sync.Mutex // guards released
+	released   []released // tails that may deliver their held-back records
 
 	// Owned by run.
 	dirty []*Tail
 	drop  func(subject string) bool // for tests: loses the message
 }
 
-// expectation: seq is stored and t has not seen it. At by, the feed looks whether it was lost.
+// expectation is a stored record that t has not received. At by, the feed checks whether it was lost.
 type expectation struct {
 	t     *Tail
 	seq   Seq
@@ -49,10 +49,9 @@ type expectation struct {
 	by    time.Time
 }
 
-// lost reports whether the record of e was lost, as opposed to being on its way. A shard's live records arrive in the order of
-// their sequences, so a later one of any document proves the loss. Without one, silence does: a feed that moves is not silent,
-// and a record that is held back until it is on disk is not missing. Slowness must not ask for repairs, whose reads are what
-// the commits wait for.
+// lost reports whether the record of e was lost, rather than delayed. A shard's live records arrive in sequence order, so a later one
+// of any document proves the loss. Otherwise silence of the feed does. A record that is held back until it is on disk is not lost.
+// Mere slowness must not cause repairs: their reads would delay the commits further.
 func (e *expectation) lost(now time.Time, await int) bool {
 	if e.t.seq.Load() >= uint64(e.seq) || e.t.behind() {
 		return false
@@ -94,7 +93,7 @@ func (f *feed) run() {
 				}
 				break
 			}
-			// Cursors go along with the edits that moved them, but never hold edits up for long.
+			// Cursors are sent with the edits that moved them, but must not delay edits.
 			f.drainSoft(len(f.soft))
 		case m := <-f.soft:
 			f.softMsg(m)
@@ -178,7 +177,7 @@ func (f *feed) expect(t *Tail, seq Seq) {
 	}
 }
 
-// overdue repairs the tails whose acknowledged record did not come by, and returns when to look again.
+// overdue repairs the tails that have lost an acknowledged record. It returns the time until the next check.
 func (f *feed) overdue(now time.Time) (next time.Duration, some bool) {
 	f.expMu.Lock()
 	i, await := 0, len(f.expected)

@@ -13,22 +13,22 @@ import (
 	"yjet/stream/jet"
 )
 
-// pending is one Append on its way.
+// pending is one Append that has not finished.
 type pending struct {
 	ctx     context.Context
 	w       *Writer
 	entries []Entry
-	writer  uint64 // name the entries are stored under: the Writer may take a new one later
+	writer  uint64 // writer name of the entries; the Writer may take a new one later
 	first   uint64 // count of the first entry
 	since   time.Time
-	refused error // known from the start: nothing is sent
+	refused error // set at submission: nothing is sent
 	done    func([]Seq, error)
 
 	// Owned by the committer.
 	seqs     []Seq     // of the entries stored so far
 	attempts int       // of the next entries
-	due      time.Time // not before
-	alone    bool      // a commit with others was refused: send this one by itself to find the append at fault
+	due      time.Time // earliest time of the next attempt
+	alone    bool      // a commit with others was refused: send this append alone, to find the one at fault
 	finished bool
 	last     error // of the last attempt
 }
@@ -74,10 +74,10 @@ type flight struct {
 	sent     time.Time
 	deadline time.Time
 	epoch    uint64 // reconnections when it was sent
-	late     bool   // given up waiting; its members go again
+	late     bool   // not acknowledged in time; its members are sent again
 }
 
-// flyNext sends the next entries of one append: a single message where that will do.
+// flyNext sends the next entries of one append: a single message, or a batch where the append is longer than chain.
 func (s *shard) flyNext(p *pending) {
 	if len(p.entries)-p.next() <= s.chain {
 		s.fly([]part{p.chunk(1)})
@@ -98,7 +98,7 @@ func (s *shard) fly(members []part) {
 		c.attempts++
 		attempts = max(attempts, c.attempts)
 	}
-	wait := min(time.Duration(attempts)*jet.AckWait, 4*jet.AckWait) // a slow server is not helped by more of the same
+	wait := min(time.Duration(attempts)*jet.AckWait, 4*jet.AckWait) // resending more often would slow the server further
 	if !s.grouped && f.bytes <= soonBytes {
 		wait = ackSoon // retry small commits soon: a new leader may have been elected
 	}
@@ -167,7 +167,7 @@ func (s *shard) acked(m *nats.Msg) {
 	now := time.Now()
 	s.l.lastAck.Store(now.UnixNano())
 	s.saw(seq)
-	// A batch is stored in one piece: its sequences are consecutive and end with the one acknowledged.
+	// A batch has consecutive sequences, of which the acknowledged one is the last.
 	next := seq - Seq(f.records) + 1
 	if f.batch {
 		s.l.m.commits.WithLabelValues("batch").Inc()
@@ -198,7 +198,7 @@ func (s *shard) acked(m *nats.Msg) {
 		}
 	}
 	if f.late {
-		// Its members were to be sent again; those that wait for that are stored now.
+		// Its members were queued to be sent again, but are stored now.
 		keep := s.again[:0]
 		for _, p := range s.again {
 			if p.finished {
@@ -215,7 +215,7 @@ func (s *shard) acked(m *nats.Msg) {
 }
 
 // carryOn sends the next part of appends that need several flights, and releases the other documents.
-// Of several appends of one document in a flight only the last can have a rest.
+// Of several appends of one document in a flight, only the last can have entries left.
 func (s *shard) carryOn(f *flight) {
 	var rest map[string]bool
 	for _, c := range f.members {
@@ -248,7 +248,7 @@ func (s *shard) land(f *flight) {
 	}
 }
 
-// fail ends a flight that was not stored, or not known to be. It queues its members to be sent again, in order per document.
+// fail ends a flight that is not known to be stored. It queues its members to be sent again, in order per document.
 func (s *shard) fail(f *flight, err error) {
 	s.land(f)
 	delete(s.flights, f.id)
@@ -298,7 +298,7 @@ func (s *shard) fail(f *flight, err error) {
 		}
 		s.again = append(s.again, c.pending)
 	}
-	// Later appends of a document that goes again wait before those that were blocked already.
+	// Later appends of a document that is sent again go before those that were already blocked.
 	for i := len(after) - 1; i >= 0; i-- {
 		t := after[i].w.path
 		s.blocked[t] = append([]*pending{after[i]}, s.blocked[t]...)
@@ -310,8 +310,8 @@ func (s *shard) fail(f *flight, err error) {
 	}
 }
 
-// resend sends again all flights from before the connection was lost: their acknowledgements may have been lost with it. A record that is
-// stored twice does no harm; waiting does.
+// resend sends again all flights from before the connection was lost, since their acknowledgements may be lost. A record that is stored
+// twice does no harm.
 func (s *shard) resend(epoch uint64) {
 	for _, f := range s.flights {
 		if !f.late && f.epoch < epoch {
@@ -389,7 +389,7 @@ func (s *shard) expire(p *pending) bool {
 	return true
 }
 
-// noteOldest lets Health see since when the oldest append waits.
+// noteOldest publishes the submission time of the oldest append for Health.
 func (s *shard) noteOldest() {
 	var oldest time.Time
 	note := func(t time.Time) {

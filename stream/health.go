@@ -12,24 +12,24 @@ import (
 	"yjet/stream/name"
 )
 
-// Health is what /health and /readyz ask for.
+// Health is the state of the store, for /health and /readyz.
 type Health struct {
 	Connected  bool
 	Durability string        // "disk", "process" or "unknown"
 	RTT        time.Duration // to the NATS server and back
-	Err        error         // why nothing can be stored now, or nil
-	LostEnds   []string      // shards that were found to end lower than they had, since the start of this process
+	Err        error         // the reason why nothing can be stored now, or nil
+	LostEnds   []string      // shards found to have lost their end since this process started
 }
 
 const (
 	stuckAfter = 3 * time.Second // an append that waits longer makes the server unready
-	checkFresh = 2 * time.Second // a store that took something this recently is not asked
+	checkFresh = 2 * time.Second // a store that stored a message this recently is not asked
 	probeWait  = 3 * time.Second
 	faultHold  = 5 * time.Second // a store fault lasts at least this long
 )
 
-// Health tells whether edits can be stored. It writes nothing as long as nothing failed: where nobody appended lately it asks NATS for
-// the state of ymeta. It takes at most some seconds, less where ctx ends.
+// Health reports whether edits can be stored. Unless an append has failed it writes nothing: without a recent append it asks NATS for
+// the state of ymeta. It returns within a few seconds, or when ctx ends.
 func (l *Log) Health(ctx context.Context) Health {
 	h := Health{Connected: l.nc.IsConnected() && l.bulk.IsConnected(), Durability: l.cfg.Durability}
 	if h.Durability == "" {
@@ -76,8 +76,8 @@ func (l *Log) Health(ctx context.Context) Health {
 	return h
 }
 
-// check asks the store, unless it took something just now. Callers share one answer. Where an append failed, or the last check, only
-// a message that is stored proves the store well again.
+// check asks the store, unless it has just stored a message. Callers share one answer. After a failed append or check, only a stored
+// probe proves that the store works again.
 func (l *Log) check(ctx context.Context) error {
 	suspect := l.findingOut.Load()
 	if !suspect && time.Since(time.Unix(0, l.lastAck.Load())) < checkFresh {
@@ -97,7 +97,7 @@ func (l *Log) check(ctx context.Context) error {
 	return l.checkErr
 }
 
-// ask reads the state of ymeta from its leader: an error where JetStream is off, nobody leads, or most replicas are away.
+// ask reads the state of ymeta from its leader. It fails where JetStream is off, there is no leader, or most replicas are away.
 func (l *Log) ask(ctx context.Context) error {
 	var info struct {
 		Cluster struct {
@@ -142,7 +142,7 @@ func (l *Log) stored(records, bytes int) {
 	l.lastAck.Store(time.Now().UnixNano())
 }
 
-// fault is a store error while it lasts: the node acknowledges nothing.
+// fault is a store error. While it lasts, the node acknowledges nothing.
 type fault struct {
 	err   error
 	since time.Time // of the newest report
@@ -152,7 +152,7 @@ type fault struct {
 func (f *fault) Error() string { return f.err.Error() }
 func (f *fault) Unwrap() error { return f.err }
 
-// Fault is the store's error while it lasts, or nil. It costs nothing to ask.
+// Fault returns the store's error while it lasts, or nil. It is cheap.
 func (l *Log) Fault() error {
 	if f := l.fault.Load(); f != nil {
 		return f
@@ -160,7 +160,7 @@ func (l *Log) Fault() error {
 	return nil
 }
 
-// setFault stops appends on all shards. They go on when, some seconds after the last report, a probe is stored.
+// setFault stops appends on all shards. They resume once a probe is stored, at least faultHold after the last report.
 func (l *Log) setFault(err error) {
 	l.m.faults.Inc()
 	l.faultMu.Lock()
@@ -181,8 +181,8 @@ func (l *Log) setFault(err error) {
 	}
 }
 
-// Refuse makes a fault of the store known that only its owner can see, and that does not pass: nothing is acknowledged any more, everything
-// can be read.
+// Refuse stops acknowledging for good; reads still work. The owner of the store calls it for a fault that NATS does not see, such as
+// replaced files.
 func (l *Log) Refuse(err error) {
 	l.m.faults.Inc()
 	l.faultMu.Lock()
@@ -222,7 +222,8 @@ func (l *Log) recover() {
 	}
 }
 
-// findOut probes the store until it takes a message: tails hold back records until then, others' records behind them too.
+// findOut probes the store until it stores a message. Until then tails hold back the records of failed appends and all records after
+// them.
 func (l *Log) findOut() {
 	l.repairMu.Lock()
 	defer l.repairMu.Unlock()
@@ -231,7 +232,7 @@ func (l *Log) findOut() {
 	}
 	l.running.Go(func() {
 		for attempt := 0; jet.Pause(l.ctx, time.Second+jet.Backoff(attempt)) == nil; attempt++ {
-			l.findingOut.Store(false) // this probe says nothing about an append that fails from here on
+			l.findingOut.Store(false) // an append that fails from here on needs a probe of its own
 			if l.fault.Load() != nil {
 				return // recover probes instead
 			}
@@ -245,7 +246,7 @@ func (l *Log) findOut() {
 				return
 			}
 			if !l.findingOut.CompareAndSwap(false, true) {
-				return // another has begun
+				return // another findOut has begun
 			}
 		}
 	})

@@ -6,24 +6,23 @@ import (
 	"sync/atomic"
 )
 
-// holdback keeps tails from showing what this process appends in an atomic batch, until the batch is acknowledged.
+// holdback keeps tails from delivering records of this process's atomic batches until the batch is acknowledged.
 //
-// A batch is acknowledged after its sync of the disk. But the server queues the copies for the live feed while it stores the
-// batch, and sends them even when the sync then fails; single messages are copied only once they are synced. On a dying disk
-// the copy alone would show people what is not stored. The acknowledgement follows the copies on the same connection, so
-// waiting for it costs a good batch nothing that a person notices. Copies of other processes' batches cannot be told apart
-// from others; they share our NATS server only where one disk serves several processes.
+// A batch is acknowledged after its sync to disk. But the server queues the copies for the live feed while it stores the batch, and
+// sends them even if the sync then fails; single messages are copied only once they are synced. On a failing disk, users would see
+// edits that are not stored. The acknowledgement follows the copies on the same connection, so the wait is too short to notice.
+// Batches of other processes cannot be recognised; they share our NATS server only where one disk serves several processes.
 type holdback struct {
 	count  atomic.Int32 // writers in byWriter: usually none, and then no lock is taken
-	failed func()       // called when an append failed: find out whether the store is well; or nil
+	failed func()       // called after a failed append, to probe the store; may be nil
 
-	mu       sync.Mutex
-	byWriter map[uint64]*heldWriter // guarded by mu: writers with a batch that is not acknowledged
+	mu       sync.Mutex             // guards byWriter and its heldWriters
+	byWriter map[uint64]*heldWriter // writers with a batch that is not acknowledged
 }
 
 // heldWriter is one writer whose records tails hold back.
 type heldWriter struct {
-	failed  bool    // its append ended without an acknowledgement: nothing is known until the store takes messages again
+	failed  bool    // its append ended without an acknowledgement: held until the store takes messages again
 	waiting []*Tail // tails that stopped at one of its records
 }
 
@@ -65,7 +64,7 @@ func (h *holdback) end(writer uint64, failed bool) {
 	}
 }
 
-// storeWell is called when the store has synced something. Tails then read from the log what it has of appends that failed before.
+// storeWell is called when the store has synced a message. Tails then read the stored records of failed appends from the log.
 func (h *holdback) storeWell() {
 	if h.count.Load() == 0 {
 		return
@@ -136,7 +135,7 @@ func (f *feed) takeReleased() {
 	}
 }
 
-// resume delivers what the tail held back. dirtied: the sink is to be flushed for the first time in this burst.
+// resume delivers the records that the tail held back. dirtied reports that the sink needs its first flush in this burst.
 func (t *Tail) resume(reread bool) (dirtied bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

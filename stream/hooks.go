@@ -11,14 +11,14 @@ import (
 func (l *Log) hook() (unhook func()) {
 	oldErr, oldRe, oldDis, oldBulk := l.nc.ErrorHandler(), l.nc.ReconnectHandler(), l.nc.DisconnectErrHandler(), l.bulk.ErrorHandler()
 	oldBulkRe := l.bulk.ReconnectHandler()
-	// Ends and heads are read over bulk: where it came back last, now is the time.
+	// Ends and heads are read over bulk: where it reconnects last, compare now.
 	l.bulk.SetReconnectHandler(func(nc *nats.Conn) {
 		l.compareSoon()
 		if oldBulkRe != nil {
 			oldBulkRe(nc)
 		}
 	})
-	// A batched read that NATS could not deliver is asked for again; there is nothing else to do about an error on bulk.
+	// A batched read that was not delivered is retried by its reader, so an error on bulk is only logged.
 	l.bulk.SetErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 		l.log.Info("NATS reported an error on the bulk connection", "err", err)
 	})
@@ -42,7 +42,7 @@ func (l *Log) hook() (unhook func()) {
 			l.log.Warn("NATS connection lost", "err", err)
 		}
 		if errors.Is(err, nats.ErrStaleConnection) {
-			l.bulk.ForceReconnect() // the same way, and no pings have told of it yet
+			l.bulk.ForceReconnect() // it uses the same network path, and its pings have not noticed yet
 		}
 		if oldDis != nil {
 			oldDis(nc, err)
@@ -56,7 +56,7 @@ func (l *Log) hook() (unhook func()) {
 		}
 		l.away.Store(true)
 		l.compareSoon() // verifies the ends first, and lets appends go
-		// A replica that answers now may not have caught up yet; look once more when it has.
+		// The replica that answers now may lag; compare once more when it has caught up.
 		time.AfterFunc(2*time.Second, l.compareSoon)
 		if oldRe != nil {
 			oldRe(nc)

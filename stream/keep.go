@@ -12,15 +12,15 @@ import (
 
 const (
 	compareEvery = 60 * time.Second
-	compareBatch = 1000 // subjects asked for at a time; NATS answers at most 1,024
+	compareBatch = 1000 // subjects per request; NATS answers at most 1,024
 )
 
-// keep is the Log's keeper. It verifies the shards' ends and compares the heads of all open documents: each minute, when the connection
-// comes back, and when asked.
+// keep is the Log's keeper. It verifies the shards' ends and compares the heads of all open documents: every minute, after a reconnect,
+// and on request.
 func (l *Log) keep() {
 	tick := time.NewTicker(compareEvery)
 	defer tick.Stop()
-	// Up to here each shard was compared. A document that is opened later is compared then.
+	// The sequence up to which each shard was compared. A document opened later is compared when it is opened.
 	upTo := make([]Seq, len(l.shards))
 	for {
 		minute := false
@@ -39,7 +39,7 @@ func (l *Log) keep() {
 			}
 		}
 		if l.away.Swap(false) {
-			// A single NATS server that was started anew has no bucket in memory any more.
+			// A single NATS server loses the bucket, which is in memory, when it restarts.
 			if _, err := l.ensure(ctx, presenceStream(), l.cfg.Replicas); err != nil && l.ctx.Err() == nil {
 				l.away.Store(true)
 				l.log.Warn("presence cannot be kept, will be tried again", "err", err)
@@ -88,10 +88,10 @@ func (l *Log) compareSoon() {
 	}
 }
 
-// compareHeads asks for the last record of each open document of a shard, as far as it is newer than from, and has those
-// tails checked that are not there yet. It returns the sequence up to which all is known to be well or being repaired.
+// compareHeads asks for the last record of each open document of a shard, where it is newer than from, and repairs the tails that lack
+// it. It returns the sequence up to which all tails are complete or under repair.
 //
-// Any replica may answer: this is the net under the order of the feed and the acknowledgements, and the next round will ask
+// Any replica may answer, even one that lags: the order of the feed and the acknowledgements find most losses, and the next round asks
 // again.
 func (s *shard) compareHeads(ctx context.Context, from Seq) (upTo Seq, err error) {
 	open := map[string][]*Tail{}

@@ -15,7 +15,7 @@ import (
 	"yjet/stream/name"
 )
 
-// What lies in NATS, NN being the shard in two digits; the package name has the subjects:
+// The streams and buckets in NATS, where NN is the shard in two digits; the package name has the subjects:
 //
 //	YDOC_NN    ydoc.NN.>      the log; stored messages go out again on ylive.NN.>
 //	YSNAP_NN   ysnap.NN.>     snapshot heads and chunks, one message per subject
@@ -29,7 +29,7 @@ const (
 	metaShards = "shards" // the key of ymeta that records the number of shards
 )
 
-// prepare makes or checks everything that must be there, and settles Shards and Replicas in l.cfg.
+// prepare creates or checks all streams and buckets, and settles Shards and Replicas in l.cfg.
 func (l *Log) prepare(ctx context.Context) error {
 	if l.cfg.Shards < 0 || l.cfg.Shards > name.MaxShards {
 		return fmt.Errorf("%w: %d shards; 1 to %d are possible", ErrConfig, l.cfg.Shards, name.MaxShards)
@@ -51,7 +51,7 @@ func (l *Log) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fresh = cfg.Replicas // where three were not to be had, do not ask again for each stream
+	fresh = cfg.Replicas // if the cluster could not give three, do not ask again for each stream
 	if l.cfg.Replicas == 0 {
 		l.cfg.Replicas = cfg.Replicas
 	}
@@ -63,7 +63,7 @@ func (l *Log) prepare(ctx context.Context) error {
 		s := name.Shard(i)
 		want = append(want, logStream(s), snapStream(s), histStream(s))
 	}
-	// A stream costs a few syncs to make; side by side they share the wait.
+	// Creating a stream takes a few syncs: create them concurrently.
 	errs := make(chan error, len(want))
 	slots := make(chan struct{}, 4)
 	for _, w := range want {
@@ -100,12 +100,12 @@ func (l *Log) refuseOldLayout(ctx context.Context) error {
 func (l *Log) ensure(ctx context.Context, want jetstream.StreamConfig, fresh int) (jetstream.StreamConfig, error) {
 	return l.jet.Ensure(ctx, jet.Wanted{
 		StreamConfig: want, Fresh: fresh, Replicas: l.cfg.Replicas,
-		// Within a minute of the store's making, another server makes its streams this moment.
+		// In the first minute of a new store, another server may still be creating its streams.
 		Expected: want.Storage == jetstream.FileStorage && !l.madeAt.IsZero() && time.Since(l.madeAt) > time.Minute,
 	})
 }
 
-// settleShards reads or writes, once for ever, how many shards there are.
+// settleShards reads the number of shards, or at the first start records it for good.
 func (l *Log) settleShards(ctx context.Context) error {
 	for {
 		e, ok, err := l.meta.Get(ctx, metaShards)
@@ -131,7 +131,7 @@ func (l *Log) settleShards(ctx context.Context) error {
 			return fmt.Errorf("count the shards: %w", err)
 		}
 		if _, ok, err := l.meta.Get(ctx, metaShards); err == nil && ok {
-			continue // another server is making them this moment
+			continue // another server is creating them now
 		}
 		n := l.cfg.Shards
 		switch {

@@ -19,7 +19,7 @@ import (
 	"yjet/stream/name"
 )
 
-// The words of the rooms below that the floors above use everywhere.
+// Types of the lower packages that the packages above use.
 type (
 	Doc      = name.Doc      // names a document
 	Seq      = jet.Seq       // a sequence of the document's shard: it grows within a document, with gaps
@@ -27,45 +27,45 @@ type (
 	Presence = bucket.Client // one client of a document
 )
 
-// ParseDoc returns the canonical form of a name that a stranger sent, or ErrName.
+// ParseDoc returns the canonical form of a name from a client, or ErrName.
 func ParseDoc(s string) (Doc, error) { return name.Parse(s) }
 
-// PresenceTTL is how long a client's presence lives after its last renewal.
+// PresenceTTL is the lifetime of a client's presence after its last renewal.
 const PresenceTTL = bucket.PresenceTTL
 
-// Config says how the log lies in NATS. What was fixed at the first start is compared, not changed.
+// Config holds the settings of a Log. Those that the first start fixed are compared, not changed.
 type Config struct {
 	Shards     int              // 1 to 99; 0: as recorded, at the first start 2 embedded, else 8
 	Replicas   int              // of every stream; 0: as it is, at the first start 1 embedded, else 3 where the cluster allows
 	Embedded   bool             // the NATS server is inside this process and serves this Log only
 	Durability string           // "disk", "process" or "unknown": the server's setting; Health reports it and it decides how appends are grouped
-	OnErase    func(...Erasing) // called before anything is erased; nil: the streams' files are another process's
+	OnErase    func(...Erasing) // called before anything is erased; nil: another process owns the streams' files
 	Log        *slog.Logger
 	Metrics    prometheus.Registerer // nil: not registered
 }
 
 var (
-	// ErrName: the name of a document is not one. The text says why and may be shown to the client.
+	// ErrName: not a valid document name. The text gives the reason and may be sent to the client.
 	ErrName = name.Err
 	// ErrTooLarge: the update is above MaxUpdate. Nothing was stored; the Writer may go on.
 	ErrTooLarge = jet.ErrTooLarge
 	// ErrIdentity: the user or the connection id of an entry is too long for a header.
 	ErrIdentity = errors.New("stream: user or connection name above 1 KiB")
-	// ErrGaveUp: not known to be stored when the context ended; it may be stored yet. The Writer is spent: open another.
+	// ErrGaveUp: not known to be stored when the context ended, but it may be. The Writer is spent: open another.
 	ErrGaveUp = errors.New("stream: not stored within the time-out")
-	// ErrFault: the store reported an error. It holds for the whole node: acknowledge nothing until Health is well again.
+	// ErrFault: the store reported an error. It affects the whole node: acknowledge nothing until Health has no error.
 	ErrFault = jet.ErrFault
-	// ErrLost: there were records and they cannot be had. Do not begin a new document in their place.
+	// ErrLost: records are missing that the document had. Do not begin a new document in their place.
 	ErrLost = errors.New("stream: records missing")
 	// ErrDamaged: a record's bytes are not those that were appended, or cannot be read.
 	ErrDamaged = jet.ErrDamaged
-	// ErrErased: the document was erased (and maybe begun anew) while it was open. Close it; a client that comes back gets the new one.
+	// ErrErased: the document was erased, and perhaps begun again, while it was open. Close it; a client that reconnects gets the new one.
 	ErrErased = errors.New("stream: document erased")
-	// ErrRewound: the log ends before records that were shown. Close the document; a client that comes back brings what the log has lost.
+	// ErrRewound: the log ends before records that were delivered. Close the document; clients that reconnect send the lost updates again.
 	ErrRewound = errors.New("stream: the log has lost its end")
-	// ErrConflict: not at the expected sequence: another writer was first. Read again.
+	// ErrConflict: not at the expected sequence, since another writer was first. Read again.
 	ErrConflict = jet.ErrConflict
-	// ErrConfig: the store does not fit the configuration. The text says what to do.
+	// ErrConfig: the store does not match the configuration. The text names the remedy.
 	ErrConfig = jet.ErrConfig
 	// ErrClosed: the Log is closed.
 	ErrClosed = errors.New("stream: closed")
@@ -87,28 +87,28 @@ type Log struct {
 	log       *slog.Logger
 	m         *metrics
 	node      string
-	madeAt    time.Time // when the shards were settled, by an earlier start; zero: by this one
+	madeAt    time.Time // time at which an earlier start settled the shards; zero: this start did
 	shards    []*shard
 	feeds     []*feed
 	ctx       context.Context // ends with Close
 	cancel    context.CancelFunc
 	running   sync.WaitGroup
-	eraseTime time.Duration // how long Erase overwrites records: the constant, longer in tests
+	eraseTime time.Duration // time limit for overwriting in Erase: the constant, longer in tests
 	unhook    func()
 
-	compare chan struct{} // asks the keeper to compare all heads now
-	away    atomic.Bool   // the connection was away: presence, which NATS holds in memory, may be gone
+	compare chan struct{} // makes the keeper compare all heads now
+	away    atomic.Bool   // the connection was lost: presence, which NATS holds in memory, may be gone
 
-	repairMu sync.Mutex // also held where a goroutine is started beside Close: none starts after l.cancel
+	repairMu sync.Mutex // guards the repair queue; also held where a goroutine starts, so that none starts after l.cancel in Close
 	repairQ  []*Tail    // guarded by repairMu: tails that wait for a worker
 	repairs  int        // guarded by repairMu: workers running
 
 	fault      atomic.Pointer[fault]
-	gone       atomic.Pointer[error] // streams that were deleted under us
-	faultMu    sync.Mutex
-	lastAck    atomic.Int64 // unix nanoseconds of the last stored append or probe
-	findingOut atomic.Bool  // a probe is due, since an append failed
-	checkMu    sync.Mutex   // guards checkedAt and checkErr; held while the store is asked
+	gone       atomic.Pointer[error] // names streams that were deleted while this process ran
+	faultMu    sync.Mutex            // held while fault is replaced: a final fault is never overwritten
+	lastAck    atomic.Int64          // unix nanoseconds of the last stored append or probe
+	findingOut atomic.Bool           // a probe is due, since an append failed
+	checkMu    sync.Mutex            // guards checkedAt and checkErr; held while the store is asked
 	checkedAt  time.Time
 	checkErr   error // of the last check
 
@@ -186,7 +186,7 @@ func (l *Log) Close() error {
 	defer cancel()
 	for _, s := range l.shards {
 		if l.bulk.IsConnected() && s.markNow(ctx) != nil {
-			break // the mark of the last minute has to do
+			break // keep the mark of the last minute
 		}
 	}
 	l.repairMu.Lock() // no repair worker starts from here on
@@ -200,7 +200,7 @@ func (l *Log) Close() error {
 // Node returns the random name of this Log, which other servers see in awareness and presence.
 func (l *Log) Node() string { return l.node }
 
-// Shards is the number of shards that the store was made with.
+// Shards returns the number of shards of the store.
 func (l *Log) Shards() int { return l.cfg.Shards }
 
 // MaxUpdate returns the size of the largest update that Append takes now: the server's max_payload without 4 KiB for headers.
@@ -220,7 +220,7 @@ func (l *Log) Control() *bucket.Control { return l.control }
 
 func (l *Log) shardOf(path string) *shard { return l.shards[name.ShardOf(path, len(l.shards))] }
 
-// sending is how many bytes of records wait for their acknowledgement.
+// sending returns the number of bytes of records without acknowledgement.
 func (l *Log) sending() (n int64) {
 	for _, s := range l.shards {
 		n += s.underway.Load()

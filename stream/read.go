@@ -9,8 +9,8 @@ import (
 	"yjet/stream/name"
 )
 
-// Head asks the leader for the document's last sequence. Zero: it has no record; it is new, or was erased. Where the last
-// record is damaged, it is the last that can be read, or ErrDamaged if there is none.
+// Head asks the leader for the document's last sequence. Zero: the document has no record, since it is new or was erased. Where the
+// last record is damaged, Head returns the last readable one, or ErrDamaged if there is none.
 func (l *Log) Head(ctx context.Context, doc Doc) (Seq, error) {
 	path := doc.Path()
 	s := l.shardOf(path)
@@ -39,7 +39,7 @@ type survey struct {
 	readable, counted uint64
 }
 
-// survey reads the whole log of a document from the leader, record by record: only for damage, since it is slow.
+// survey reads the whole log of a document from the leader, record by record. It is slow, and used for damaged logs only.
 func (l *Log) survey(ctx context.Context, s *shard, path string) (v survey, err error) {
 	subject := s.no.Subject(name.Log, path)
 	if v.counted, err = l.jet.Count(ctx, s.stream, subject); err != nil {
@@ -58,8 +58,8 @@ func (l *Log) survey(ctx context.Context, s *shard, path string) (v survey, err 
 	}
 }
 
-// erasedAfter reports whether all records of the document up to have were removed. The feed marks a record as the first of its document
-// when it is, and also when the record before it is damaged.
+// erasedAfter reports whether all records of the document up to have were removed. The feed's mark for the first record of a document
+// does not prove it: NATS sets that mark also when the record before is damaged.
 func (l *Log) erasedAfter(ctx context.Context, doc Doc, have Seq) (bool, error) {
 	path := doc.Path()
 	s := l.shardOf(path)
@@ -83,8 +83,7 @@ func (l *Log) RecordAt(ctx context.Context, doc Doc, from Seq) (Record, bool, er
 	return r, err == nil, err
 }
 
-// Trim removes the document's records below keep; record keep stays. At most one removal runs per shard at a time: it holds
-// writers up.
+// Trim removes the document's records below keep; record keep stays. One removal runs per shard at a time, since it delays writers.
 func (l *Log) Trim(ctx context.Context, doc Doc, keep Seq) error {
 	if keep == 0 {
 		return errors.New("stream: trim below sequence 0")

@@ -18,10 +18,10 @@ import (
 type Record struct {
 	Seq    Seq
 	Prev   Seq       // live records only: the document's record before this one, 0 if none
-	Time   time.Time // when it was made: for an import the original time, else when it was stored
-	Stored time.Time // when it was stored here
-	User   string    // as verified when it was appended; empty: anonymous, or appended by another program
-	Conn   string    // the connection it came by
+	Time   time.Time // creation: for an import the original time, else the same as Stored
+	Stored time.Time // time at which it was stored here
+	User   string    // as verified at the append; empty: anonymous, or appended by another program
+	Conn   string    // the connection that sent it
 	Merged int       // updates of that connection folded into this record, at least 1
 	Sum    Sum       // zero: appended by another program
 	Update []byte    // owned by the receiver
@@ -34,7 +34,7 @@ func (r *Record) Intact() bool {
 }
 
 // Sum is the header Yjet-Sum: <crc32c of the payload, 8 hex>-<writer, 16 hex>-<n>. A Writer is random and never zero; N
-// counts its records from 1. JetStream skips a damaged message in silence: a missing N is how it is noticed.
+// counts its records from 1. JetStream skips a damaged message silently; a missing N reveals it.
 type Sum struct {
 	CRC    uint32
 	Writer uint64
@@ -64,7 +64,7 @@ func appendHex(b []byte, v uint64, digits int) []byte {
 	return b
 }
 
-// parseSum reads the output of String. false: it is something else, and the record counts as another program's.
+// parseSum reads the output of String. It returns false for any other text; the record then counts as another program's.
 func parseSum(s string) (Sum, bool) {
 	if len(s) < 27 || s[8] != '-' || s[25] != '-' {
 		return Sum{}, false

@@ -9,18 +9,18 @@ import (
 	"yjet/stream/jet"
 )
 
-// A few workers of the Log read from storage what Tails missed, one worker at a time for each Tail.
+// A few workers of the Log read missed records from storage, at most one worker per Tail at a time.
 
 const maxRepairs = 8 // repair workers of a Log
 
-// repairState keeps it to one repair per Tail.
+// repairState is the state of a Tail's repair; at most one runs.
 type repairState uint8
 
 const (
 	whole        repairState = iota
 	repairQueued             // for a worker, or until it is tried again
 	repairRuns
-	repairAgain // runs, and something was asked for since
+	repairAgain // runs, and another was requested meanwhile
 )
 
 // repair has a worker fill the gap. It may be called under any lock.
@@ -55,7 +55,7 @@ func (t *Tail) enqueueLocked() {
 	}
 }
 
-// repaired ends a repair, and begins another where one was asked for meanwhile.
+// repaired ends a repair, and queues another if one was requested meanwhile.
 func (t *Tail) repaired() {
 	t.l.repairMu.Lock()
 	defer t.l.repairMu.Unlock()
@@ -111,7 +111,7 @@ func (t *Tail) repairNow(foundBy string) {
 		t.fail(err)
 		return
 	}
-	// Not there yet, or storage does not answer: let others have the worker meanwhile.
+	// The record is not stored yet, or storage does not answer: free the worker and try again later.
 	t.failures++
 	if err != nil {
 		t.l.log.Warn("gap in the live feed not read yet", "doc", t.doc, "seq", t.Seq(), "err", err)

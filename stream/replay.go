@@ -11,15 +11,15 @@ import (
 )
 
 const (
-	replayBatch = 512     // records asked for at a time: writers wait while NATS reads them
-	replayBytes = 1 << 20 // and their bytes; one more record may come
-	manyLeft    = 1024    // records left, from which on making a consumer pays
+	replayBatch = 512     // records per request: writers wait while NATS reads them
+	replayBytes = 1 << 20 // bytes per request; one more record may come
+	manyLeft    = 1024    // with this many records left, a consumer is worth creating
 	lagWait     = 3 * time.Second
 )
 
-// Replay yields the stored records of doc with after < Seq ≤ upto, in order; upto 0 stands for the head at the call. Each
-// record is there that the leader holds; those that were trimmed are not, which only a snapshot can tell from damage. Prev is
-// not set. An error ends it.
+// Replay yields the stored records of doc with after < Seq ≤ upto, in order; upto 0 means the head at the time of the call. It yields
+// every record that the leader holds. Trimmed records are absent; only a snapshot can tell them from lost ones. Prev is not set. An
+// error ends the sequence.
 func (l *Log) Replay(ctx context.Context, doc Doc, after, upto Seq) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		if upto == 0 {
@@ -80,8 +80,8 @@ func (p *replaying) takeMsg(m jet.Msg) (more bool) {
 
 func (p *replaying) more() bool { return !p.stopped && p.after < p.upto }
 
-// run yields all records, or says why not. Batches of direct gets lead to the end by themselves; a consumer takes over where
-// much is left, as far as it comes.
+// run yields all records or returns an error. Batches of direct gets are sufficient; where many records are left, a consumer reads as
+// many as it can.
 func (p *replaying) run(ctx context.Context) error {
 	r, err := p.l.jet.NewReader(replayBatch)
 	if err != nil {
@@ -124,8 +124,8 @@ func (p *replaying) run(ctx context.Context) error {
 			}
 			continue
 		}
-		// Nothing more here, and the head is not reached. The replica that answered may lag, or the record may have been
-		// trimmed meanwhile: the leader knows.
+		// No more records, but the head is not reached. The replica may lag, or the record may have been trimmed meanwhile: ask the
+		// leader.
 		m, ok, err := p.leader(ctx)
 		if err != nil || !ok {
 			return err
@@ -140,7 +140,7 @@ func (p *replaying) run(ctx context.Context) error {
 			}
 			continue
 		}
-		// The replica does not come by it: go on with the leader, record by record.
+		// The replica does not return this record: take it from the leader.
 		p.takeMsg(m)
 	}
 	return nil

@@ -11,14 +11,14 @@ import (
 	"yjet/stream/name"
 )
 
-// A stream that is deleted under a running server is reported at once, not when it is next needed. Only presence is made again, since
-// clients renew it within seconds: an empty log in the place of one that held documents would look like new documents.
+// A stream that is deleted while the server runs is reported within seconds, not when it is next used. Only presence is created again,
+// since clients renew it. An empty log in place of a deleted one would make its documents look new.
 
 const streamsEvery = 5 * time.Second
 
 // watchStreams checks every few seconds that all streams exist.
 func (l *Log) watchStreams() {
-	var suspects []string // not there at the last look: a cluster that gathers may not know all of its streams yet
+	var suspects []string // absent at the last check: a cluster that is still starting may not know all of its streams
 	for jet.Pause(l.ctx, streamsEvery) == nil {
 		if !l.bulk.IsConnected() {
 			continue

@@ -14,7 +14,8 @@ import (
 	"yjet/stream/name"
 )
 
-// Filled is the stored part of a document past a place: a folded state where one is needed, then every record after it up to Head. Where Base is nil, the records begin right after the place that was asked for.
+// Filled is the stored part of a document after a given sequence: a folded state where one is needed, then every record after it up to
+// Head. Where Base is nil, the records begin right after the given sequence.
 type Filled struct {
 	Base    []byte // nil: not needed
 	Upto    Seq    // Base covers the records through Upto
@@ -22,9 +23,9 @@ type Filled struct {
 	Head    Seq // the leader's head when it was read; 0: the document has no record
 }
 
-// Filler reads what storage holds past have, in this order: the head from the leader, the log, the snapshot head from the
-// leader; again until what it has reaches the head. Errors that wrap ErrLost, ErrDamaged, ErrErased or ErrRewound end the Tail; others
-// are tried again.
+// Filler reads the stored part of a document after have. It reads the head from the leader, then the log, then the snapshot head from
+// the leader, and repeats until the result reaches the head. Errors that wrap ErrLost, ErrDamaged, ErrErased or ErrRewound end the
+// Tail; after others the Tail tries again.
 type Filler interface {
 	Fill(ctx context.Context, doc Doc, have Seq) (Filled, error)
 }
@@ -40,7 +41,7 @@ type Sink interface {
 	Failed(err error)                                         // the Tail has ended: ErrLost, ErrDamaged, ErrErased, ErrRewound
 }
 
-// Tail follows one document. It owns no goroutine: the Log's repair workers read what it missed.
+// Tail follows one document. It owns no goroutine: the Log's repair workers read the records that it missed.
 type Tail struct {
 	l      *Log
 	doc    Doc
@@ -50,8 +51,8 @@ type Tail struct {
 	sink   Sink
 	subs   [3]*nats.Subscription // by subLive, subAware, subMsg; changed under the feed's mu
 
-	listenMu sync.Mutex
-	listens  bool // guarded by listenMu
+	listenMu sync.Mutex // held during Listen: two calls do not subscribe twice
+	listens  bool       // guarded by listenMu
 
 	seq      atomic.Uint64
 	expected atomic.Uint64
@@ -62,7 +63,7 @@ type Tail struct {
 	filling bool       // live records are kept back
 	kept    []Record
 	keptLen int  // bytes of kept
-	spilled bool // more came than may be kept: it has to be read from the log
+	spilled bool // more arrived than may be kept: the rest must be read from the log
 	held    bool // the next record is held back: resume goes on from here
 	dirty   bool // the sink has something to flush
 
@@ -87,8 +88,8 @@ const (
 	maxKeptBytes = 8 << 20
 )
 
-// Tail subscribes first, reads what is stored through f, and returns when s has everything up to the head; from then on s
-// gets every record that any server stores, until Close or Failed. It tries again until ctx ends.
+// Tail subscribes, then reads the stored records through f, and returns when s has everything up to the head. From then on s gets every
+// record that any server stores, until Close or Failed. It retries until ctx ends.
 func (l *Log) Tail(ctx context.Context, doc Doc, f Filler, s Sink) (*Tail, error) {
 	path := doc.Path()
 	sh := l.shardOf(path)
@@ -97,7 +98,7 @@ func (l *Log) Tail(ctx context.Context, doc Doc, f Filler, s Sink) (*Tail, error
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to %q: %w", doc, err)
 	}
-	// A message that arrives before this line has no Tail and is dropped. It is stored, and the head is read later.
+	// A message that arrives before this line is dropped. It is stored already, and f reads it below.
 	t.feed.mu.Lock()
 	t.subs[subLive] = sub
 	t.feed.subs[sub] = t
@@ -125,15 +126,15 @@ func (l *Log) Tail(ctx context.Context, doc Doc, f Filler, s Sink) (*Tail, error
 	}
 	t.repaired()
 	if !l.cfg.Embedded {
-		// In a cluster the node that leads the stream learns of our subscription a little later than ours does: what was
-		// stored between the head and then did not come by.
+		// In a cluster the stream's leader learns of our subscription a little later than our server does. Records stored between the
+		// reading of the head and that moment are missed.
 		time.AfterFunc(time.Second, t.Check)
 	}
 	return t, nil
 }
 
-// Listen has the sink called for awareness and custom messages too, from before it returns until Close. Documents that are open
-// without anybody in them do without: each of the two subscriptions costs some 900 bytes. Again is fine and does nothing.
+// Listen subscribes the sink to awareness and custom messages too, from before it returns until Close. Documents without connected
+// clients do not need it: each of the two subscriptions costs some 900 bytes. Calling it again does nothing.
 func (t *Tail) Listen(ctx context.Context) error {
 	t.listenMu.Lock()
 	defer t.listenMu.Unlock()
@@ -192,17 +193,17 @@ func (t *Tail) Expect(seq Seq) {
 	}
 }
 
-// Check compares with the head soon, and reads what the Tail has missed.
+// Check queues a comparison with the head, which reads the records that the Tail has missed.
 func (t *Tail) Check() { t.repair("head") }
 
-// behind reports whether live records are kept back: until they are on disk, or until a repair that is under way ends.
+// behind reports whether live records wait until they are on disk, or until a running repair ends.
 func (t *Tail) behind() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.filling
 }
 
-// Close ends it. One call of the sink may be under way, or just about to be made, when Close returns.
+// Close ends the Tail. One call of the sink may still be running, or just about to start, when Close returns.
 func (t *Tail) Close() {
 	if t.closed.Swap(true) {
 		return
@@ -221,7 +222,7 @@ func (t *Tail) Close() {
 	t.l.m.tails.Dec()
 }
 
-// live takes a record from the feed. dirtied: the sink is to be flushed for the first time in this burst.
+// live takes a record from the feed. dirtied reports that the sink needs its first flush in this burst.
 func (t *Tail) live(r Record) (dirtied bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -296,8 +297,8 @@ func (t *Tail) flush() {
 	t.dirty = false
 }
 
-// fill reads the stored part past the Tail's place once and hands it to the sink. done: nothing is missing, and live records go
-// straight through again.
+// fill reads the stored part after the Tail's sequence once and delivers it to the sink. done reports that no record is missing and
+// live records are delivered directly again.
 func (t *Tail) fill(ctx context.Context) (done bool, err error) {
 	have := t.Seq()
 	if err := t.begunAnew(ctx, have); err != nil {
@@ -305,7 +306,7 @@ func (t *Tail) fill(ctx context.Context) (done bool, err error) {
 	}
 	got, err := t.filler.Fill(ctx, t.doc, have)
 	if err == nil && got.Head < have {
-		// Whoever has just become the leader may not have applied all that the one before has acknowledged.
+		// A new leader may not have applied all records that the previous one acknowledged.
 		if err = t.shard.caughtUp(ctx, have); err == nil {
 			got, err = t.filler.Fill(ctx, t.doc, have)
 		}
@@ -340,7 +341,7 @@ func (t *Tail) fill(ctx context.Context) (done bool, err error) {
 			continue
 		}
 		if t.shard.holdback.holds(r.Sum.Writer, t) {
-			// It is in the store, but maybe not on the disk. It is read again when that is known.
+			// The record is in the store, but perhaps not on disk. It is read again when that is known.
 			t.held, t.spilled, t.filling = true, true, true
 			t.kept, t.keptLen = nil, 0
 			break
@@ -371,7 +372,7 @@ func (t *Tail) fill(ctx context.Context) (done bool, err error) {
 	return done, err
 }
 
-// begunAnew is ErrErased where a kept record says that it is the first of its document, and the leader agrees.
+// begunAnew returns ErrErased where a kept record is marked as the first of its document, and the leader confirms it.
 func (t *Tail) begunAnew(ctx context.Context, have Seq) error {
 	first := false
 	t.mu.Lock()
@@ -389,7 +390,7 @@ func (t *Tail) begunAnew(ctx context.Context, have Seq) error {
 	return err
 }
 
-// OpenHeads returns the documents that have a Tail here, and how far each has come.
+// OpenHeads returns the sequence of every document that has a Tail here.
 func (l *Log) OpenHeads() map[Doc]Seq {
 	heads := make(map[Doc]Seq)
 	for _, f := range l.feeds {

@@ -19,7 +19,7 @@ import (
 type Blob struct {
 	Header map[string]string
 	Data   []byte
-	Rev    jet.Seq // its sequence in its stream, set when read
+	Rev    jet.Seq // sequence in its stream, set when read
 	Time   time.Time
 }
 
@@ -29,7 +29,7 @@ type Blobs struct {
 	shards int
 }
 
-// NewBlobs returns the blobs of a store with so many shards.
+// NewBlobs returns the blobs of a store with the given number of shards.
 func NewBlobs(c *jet.Client, shards int) *Blobs { return &Blobs{c, shards} }
 
 func (b *Blobs) of(doc name.Doc) (path string, s name.Shard) {
@@ -37,7 +37,7 @@ func (b *Blobs) of(doc name.Doc) (path string, s name.Shard) {
 	return path, name.ShardOf(path, b.shards)
 }
 
-// Head reads the document's snapshot head from the leader. false: it has none.
+// Head reads the document's snapshot head from the leader. It returns false where there is none.
 func (b *Blobs) Head(ctx context.Context, doc name.Doc) (Blob, bool, error) {
 	path, s := b.of(doc)
 	m, ok, err := b.c.LeaderGet(ctx, s.Stream(name.Snap), jet.GetRequest{LastFor: s.Head(path)})
@@ -57,8 +57,8 @@ func blobOf(m jet.Msg) Blob {
 	return b
 }
 
-// PutHead replaces the snapshot head if expectRev is the revision of the present one (0: there is none), and returns its revision.
-// jet.ErrConflict: another server was first.
+// PutHead replaces the snapshot head if expectRev is its present revision (0: there is none), and returns the new revision. It returns
+// jet.ErrConflict where another server was first.
 func (b *Blobs) PutHead(ctx context.Context, doc name.Doc, head Blob, expectRev jet.Seq) (jet.Seq, error) {
 	path, s := b.of(doc)
 	m, err := head.message(s.Head(path))
@@ -146,7 +146,7 @@ func (b *Blobs) Get(ctx context.Context, subject string) (Blob, bool, error) {
 	return blobOf(m), true, nil
 }
 
-// Remove removes a chunk or segment. One that is not there is no error.
+// Remove removes a chunk or segment. An absent one is not an error.
 func (b *Blobs) Remove(ctx context.Context, subject string) error {
 	stream, err := b.stream(subject)
 	if err != nil {

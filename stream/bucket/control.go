@@ -22,20 +22,20 @@ func control(kind string) (string, error) {
 	return string(name.Control) + "." + kind, nil
 }
 
-// Announce tells all servers something, this one included. kind is a word.
+// Announce sends payload to all servers, this one included. kind is a single word.
 func (b *Control) Announce(kind string, payload []byte) error {
 	subject, err := control(kind)
 	if err != nil {
 		return err
 	}
-	// The bulk connection has an echo: this server hears it like all others.
+	// The bulk connection echoes, so this server receives it too.
 	if err := b.c.Bulk.Publish(subject, payload); err != nil {
 		return fmt.Errorf("announce %s: %w", kind, err)
 	}
 	return nil
 }
 
-// On has f called, one call at a time, for each announcement of the kind until stop.
+// On calls f for each announcement of the kind, one call at a time, until stop is called.
 func (b *Control) On(kind string, f func(payload []byte)) (stop func(), err error) {
 	subject, err := control(kind)
 	if err != nil {

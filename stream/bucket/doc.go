@@ -1,5 +1,6 @@
-// Package bucket keeps what lies beside the log: snapshots and packed history (Blobs), small facts by key (Meta), who is in a
-// document (Presence), and announcements to all servers (Control). Each is a type over one jet.Client and safe for concurrent use.
+// Package bucket stores the data beside the log: snapshots and packed history (Blobs), small facts by key (Meta) and the clients of a
+// document (Presence). It also sends announcements to all servers (Control). Each type uses one jet.Client and is safe for concurrent
+// use.
 package bucket
 
 import (

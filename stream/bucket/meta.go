@@ -19,7 +19,7 @@ type Entry struct {
 	Key   string
 	Value []byte
 	Rev   uint64
-	Time  time.Time // when it was written; of Get only
+	Time  time.Time // time of the write; set by Get only
 }
 
 // Meta is the ymeta bucket: names, versions, tombstones, revocations, high marks of shards.
@@ -35,7 +35,7 @@ func metaSubject(key string) (string, error) {
 	return name.Meta(key), nil
 }
 
-// Get reads a key from the bucket's leader. false: it is not there.
+// Get reads a key from the bucket's leader. It returns false where the key is absent.
 func (b *Meta) Get(ctx context.Context, key string) (Entry, bool, error) {
 	subject, err := metaSubject(key)
 	if err != nil {
@@ -48,8 +48,8 @@ func (b *Meta) Get(ctx context.Context, key string) (Entry, bool, error) {
 	return Entry{Key: key, Value: m.Data, Rev: uint64(m.Seq), Time: m.Time}, !gone(m.Header), nil
 }
 
-// Put writes a key and returns its revision. Where expectRev is given, it writes only if that is the key's revision (0: the key is
-// not there), and returns jet.ErrConflict otherwise.
+// Put writes a key and returns its revision. With expectRev, it writes only if that is the key's revision (0: the key is absent), and
+// returns jet.ErrConflict otherwise.
 func (b *Meta) Put(ctx context.Context, key string, value []byte, expectRev *uint64) (uint64, error) {
 	subject, err := metaSubject(key)
 	if err != nil {
@@ -60,7 +60,7 @@ func (b *Meta) Put(ctx context.Context, key string, value []byte, expectRev *uin
 	if expectRev != nil {
 		expect := jet.Seq(*expectRev)
 		if expect == 0 {
-			// A deleted key has a marker: it is as if it were not there.
+			// A deleted key has a marker but counts as absent.
 			m, ok, err := b.c.LeaderGet(ctx, name.MetaStream, jet.GetRequest{LastFor: subject})
 			if err != nil {
 				return 0, err
@@ -76,7 +76,7 @@ func (b *Meta) Put(ctx context.Context, key string, value []byte, expectRev *uin
 	return uint64(seq), err
 }
 
-// Delete removes a key and leaves a marker in its place. A key that is not there is no error.
+// Delete removes a key and leaves a marker in its place. An absent key is not an error.
 func (b *Meta) Delete(ctx context.Context, key string) error {
 	subject, err := metaSubject(key)
 	if err != nil {
@@ -109,8 +109,8 @@ func (b *Meta) List(ctx context.Context, filter string) ([]Entry, error) {
 	return b.Since(ctx, filter, 0)
 }
 
-// Since is List of the keys that were written after a revision. Any replica may answer: what it does not have yet is newer than all
-// that it lists.
+// Since is List for the keys written after a revision. Any replica may answer: entries that it does not have yet are newer than all
+// that it returns.
 func (b *Meta) Since(ctx context.Context, filter string, rev uint64) ([]Entry, error) {
 	if !name.ValidFilter(filter) {
 		return nil, fmt.Errorf("stream: bad filter of keys %q", filter)

@@ -18,11 +18,11 @@ import (
 	"yjet/stream/name"
 )
 
-// PresenceTTL is how long a client's presence lives after its last renewal.
+// PresenceTTL is the lifetime of a client's presence after its last renewal.
 const PresenceTTL = 45 * time.Second
 
-// Client is one client of a document, a value of the ypresence bucket under the key <doc>.<client>. It outlives the server that
-// wrote it by PresenceTTL; its own server renews it every 15 s.
+// Client is one client of a document, a value of the ypresence bucket under the key <doc>.<client>. Its server renews it every 15 s; it
+// expires after PresenceTTL.
 type Client struct {
 	User   string          `json:"user"`
 	Name   string          `json:"name,omitempty"`
@@ -43,7 +43,7 @@ type Presence struct {
 // NewPresence returns the bucket.
 func NewPresence(c *jet.Client, log *slog.Logger) *Presence { return &Presence{c, log} }
 
-// Put writes or renews a client and returns the revision, which Delete wants.
+// Put writes or renews a client and returns the revision, which Delete needs.
 func (b *Presence) Put(ctx context.Context, doc name.Doc, p Client) (rev uint64, err error) {
 	if len(p.State) == 0 {
 		p.State = json.RawMessage("null")
@@ -58,8 +58,8 @@ func (b *Presence) Put(ctx context.Context, doc name.Doc, p Client) (rev uint64,
 	return uint64(seq), err
 }
 
-// Delete removes a client. rev is the revision of the caller's last Put: where another server has renewed or replaced the client
-// since, it stays, and that is no error.
+// Delete removes a client if rev, from the caller's last Put, is its revision. A client that another server has renewed or replaced
+// since stays, which is not an error.
 func (b *Presence) Delete(ctx context.Context, doc name.Doc, client uint64, rev uint64) error {
 	m := nats.NewMsg(name.Presence(name.Client(doc.Path(), client)))
 	m.Header["KV-Operation"] = []string{"DEL"}

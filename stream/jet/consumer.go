@@ -11,19 +11,19 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// NATS writes six headers into each message of a direct get, one after the other, and the client parses them: for small messages
-// that is most of the cost of a long read. A consumer tells sequence and time in the reply subject, and reads message by message,
-// so that no writer waits for a batch. It has to be made first, in a cluster by a decision of the meta leader.
+// NATS writes six headers into each message of a direct get, and the client parses them: for small messages that is most of the cost
+// of a long read. A consumer gives sequence and time in the reply subject, and reads message by message, so that no writer waits for a
+// batch. It must be created first, in a cluster by the meta leader.
 //
-// Unlike a direct get, a consumer may see a part of a batch that is being stored. What it hands on up to a head is whole all the
-// same: the head was told when all before it was stored.
+// Unlike a direct get, a consumer may see part of a batch that is being stored. Its messages up to a head are complete all the same:
+// the leader reports a head only when everything before it is stored.
 
 const (
-	PullBatch    = 1024             // messages that a consumer is asked for at a time
-	PullBytes    = 1 << 20          // and their bytes; one more message may come
-	ConsumerIdle = 10 * time.Second // after which NATS deletes a consumer that we did not
-	consumerWait = 2 * time.Second  // for one to be made
-	consumerRest = time.Minute      // after none could be made: callers do without, and nobody waits in vain
+	PullBatch    = 1024             // messages per request
+	PullBytes    = 1 << 20          // bytes per request; one more message may come
+	ConsumerIdle = 10 * time.Second // NATS deletes a consumer that is idle for this long
+	consumerWait = 2 * time.Second  // time limit for creating a consumer
+	consumerRest = time.Minute      // after a failure to create one, Consume does nothing for this long
 )
 
 var (
@@ -37,14 +37,13 @@ type pullRequest struct {
 	NoWait   bool `json:"no_wait"`
 }
 
-// Consume hands the messages of a filter after a sequence to f, in order, until f returns false. It ends sooner when there are no
-// more where the consumer is, which may lag, and with every error: f has seen all messages up to the last one it has seen. name
-// names the consumer.
+// Consume passes the messages of a filter after a sequence to f, in order, until f returns false. It ends earlier when the consumer's
+// replica, which may lag, has no more, and on any error. The messages passed to f have no gap. name is the consumer's name.
 func (c *Client) Consume(ctx context.Context, stream, filter, name string, after Seq, f func(Msg) (more bool)) error {
 	if time.Now().UnixNano() < c.NoConsumer.Load() {
 		return nil
 	}
-	defer c.Bulk.Publish("$JS.API.CONSUMER.DELETE."+stream+"."+name, nil) // else NATS does it when it has been idle
+	defer c.Bulk.Publish("$JS.API.CONSUMER.DELETE."+stream+"."+name, nil) // otherwise NATS deletes it after ConsumerIdle
 	making, cancel := context.WithTimeout(ctx, consumerWait)
 	defer cancel()
 	var req struct {
@@ -84,16 +83,16 @@ func (c *Client) Consume(ctx context.Context, stream, filter, name string, after
 	return err
 }
 
-// puller asks a consumer for messages, some at a time.
+// puller requests messages from a consumer, batch by batch.
 type puller struct {
 	r         *Reader
-	next      string // the subject to ask on
+	next      string // subject of the requests
 	f         func(Msg) bool
 	more      bool   // f wants more
 	delivered uint64 // by this consumer
 }
 
-// pull makes one request and hands what comes to f. errTooLong: nothing came, since the next message has more than MaxBytes.
+// pull makes one request and passes the messages to f. errTooLong: none came, since the next message is longer than MaxBytes.
 func (p *puller) pull(ctx context.Context, req pullRequest) error {
 	n := 0
 	return p.r.ask(ctx, p.next, req, func(m *nats.Msg) (last bool, err error) {
@@ -117,7 +116,7 @@ func (p *puller) pull(ctx context.Context, req pullRequest) error {
 			return true, fmt.Errorf("%w: message %q after %d of a consumer", ErrRefused, m.Reply, p.delivered)
 		}
 		p.delivered = d.n
-		if p.more { // else the rest is taken in all the same, as after a direct get
+		if p.more { // otherwise the rest of the answer is read and dropped, as after a direct get
 			p.more = p.f(Msg{Subject: m.Subject, Seq: d.seq, Time: d.time, Header: m.Header, Data: m.Data})
 		}
 		n++
@@ -125,7 +124,7 @@ func (p *puller) pull(ctx context.Context, req pullRequest) error {
 	})
 }
 
-// delivery is what the reply subject of a consumer's message tells.
+// delivery is the parsed reply subject of a consumer's message.
 type delivery struct {
 	seq  Seq
 	n    uint64 // messages that the consumer has delivered with this one

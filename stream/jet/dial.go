@@ -11,17 +11,17 @@ import (
 // Dial opens the two connections of a Client: nc for appends and the live feed, bulk for everything large. url may name several
 // servers, separated by commas; with nats.InProcessServer in opts it is not used. opts come last and win (credentials, TLS).
 //
-// Both reconnect for ever. Nothing is buffered while disconnected: the caller retries and knows what it sent.
+// Both reconnect for ever. Nothing is buffered while disconnected: the caller retries.
 func Dial(url string, opts ...nats.Option) (nc, bulk *nats.Conn, err error) {
 	base := []nats.Option{
 		nats.MaxReconnects(-1),
 		nats.CustomReconnectDelay(func(attempts int) time.Duration {
-			d := min(50*time.Millisecond<<min(attempts, 6), 500*time.Millisecond) // edits wait for it
+			d := min(50*time.Millisecond<<min(attempts, 6), 500*time.Millisecond) // short, since edits wait for it
 			return d/2 + rand.N(d/2)
 		}),
 		nats.ReconnectBufSize(-1),
 		nats.Timeout(3 * time.Second),
-		// The net under WatchLink: a connection that is half open is noticed in 15 s, well before the 30 s after which writers are given up.
+		// A fallback for WatchLink: these pings notice a half-open connection within 15 s, well before writers are given up after 30 s.
 		nats.PingInterval(5 * time.Second),
 		nats.MaxPingsOutstanding(2),
 		nats.FlusherTimeout(10 * time.Second),
@@ -34,7 +34,7 @@ func Dial(url string, opts ...nats.Option) (nc, bulk *nats.Conn, err error) {
 		}
 		return c, nil
 	}
-	// NoEcho: our own awareness and custom messages do not come back to us.
+	// NoEcho: this server does not receive its own awareness and custom messages.
 	if nc, err = dial("yjet", nats.NoEcho()); err != nil {
 		return nil, nil, err
 	}

@@ -1,6 +1,6 @@
-// Package jet is a client of JetStream for what the log needs and nats.go does not offer: reads that the leader of a stream answers,
-// batched direct reads and their failures told apart, short-lived consumers, atomic batches, and streams that are compared with
-// what they should be. It knows streams and messages, not documents.
+// Package jet is a JetStream client with the operations that the log needs and nats.go lacks: reads from a stream's leader, batched
+// direct reads with distinct errors, short-lived consumers, atomic batches, and the comparison of a stream with its wanted
+// configuration. It deals with streams and messages, not with documents.
 //
 // A Client is safe for concurrent use. It starts no goroutine; WatchLink runs in its caller's.
 package jet
@@ -25,26 +25,26 @@ import (
 // Seq is the sequence of a message in its stream, from 1. Zero is before the first.
 type Seq uint64
 
-// ReadWait is how long one answer is waited for.
+// ReadWait is the time limit for one answer.
 const ReadWait = 5 * time.Second
 
 // Client sends requests over two connections, which it does not close.
 type Client struct {
 	Live *nats.Conn // appends
-	Bulk *nats.Conn // requests, reads and all that is large
+	Bulk *nats.Conn // requests, reads and large messages
 
-	// Damaged is called for a message that a listing must leave out since NATS cannot read it. Set before the first use.
+	// Damaged is called for a message that a listing skips because NATS cannot read it. Set it before the first use.
 	Damaged func()
 
-	// NoConsumer is until when Consume does nothing, in unix nanoseconds: a minute after one could not be made.
+	// NoConsumer is the time until which Consume does nothing, in unix nanoseconds: consumerRest after a failure to create a consumer.
 	NoConsumer atomic.Int64
 
 	js    jetstream.JetStream
 	log   *slog.Logger
-	reads chan struct{} // a token per batched read under way, so that their answers fit into max_pending
+	reads chan struct{} // one token per batched read under way; the bound keeps their answers within max_pending
 
-	turnMu sync.Mutex
-	turns  map[string]chan struct{} // guarded by turnMu: by stream, a token per purge in turn that is under way
+	turnMu sync.Mutex               // guards turns; not held during a purge
+	turns  map[string]chan struct{} // by stream: one token, held by the PurgeInTurn that runs
 }
 
 // New returns a client of two connections, which Dial makes.
@@ -59,10 +59,11 @@ func New(live, bulk *nats.Conn, log *slog.Logger) (*Client, error) {
 	}, nil
 }
 
-// Reading returns how many batched reads are under way.
+// Reading returns the number of batched reads under way.
 func (c *Client) Reading() int { return len(c.reads) }
 
-// Request asks JetStream's API once and reads the JSON answer into resp, which may be nil. The answer's "error" becomes the error.
+// Request sends one request to JetStream's API and decodes the JSON answer into resp, which may be nil. It returns the answer's
+// "error" as an error.
 func (c *Client) Request(ctx context.Context, subject string, req, resp any) error {
 	var body []byte
 	if req != nil {
@@ -105,26 +106,26 @@ func Retry(ctx context.Context, f func(ctx context.Context) error) error {
 	}
 }
 
-// Transient reports whether an error may be gone at the next attempt: no leader, no connection, no answer.
+// Transient reports whether another attempt may succeed: no leader, no connection, no answer.
 func Transient(err error) bool {
 	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) ||
 		errors.Is(err, nats.ErrReconnectBufExceeded) || errors.Is(err, nats.ErrConnectionReconnecting) ||
 		errors.Is(err, nats.ErrDisconnected) || errors.Is(err, nats.ErrStaleConnection) || errors.Is(err, ErrRefused) || broke(err)
 }
 
-// broke reports an error of the connection itself, which a request meets when the server goes away while it is written.
+// broke reports whether err is an error of the connection itself: the server went away while the request was written.
 func broke(err error) bool {
 	var op *net.OpError
 	return errors.Is(err, io.ErrClosedPipe) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.As(err, &op)
 }
 
-// Backoff is the pause after a failed attempt, the first being 0: 20 ms to 1 s, spread.
+// Backoff returns the pause after failed attempt number attempt, from 0: 20 ms to 1 s, with jitter.
 func Backoff(attempt int) time.Duration {
 	d := min(20*time.Millisecond<<min(attempt, 10), time.Second)
 	return d/2 + rand.N(d/2)
 }
 
-// Pause waits for d. It returns the cause where ctx ends before.
+// Pause waits for d. If ctx ends first, it returns the cause.
 func Pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -136,7 +137,7 @@ func Pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Flush returns when the server has seen all that was sent on a connection. A connection that is away is a transient error.
+// Flush returns when the server has received everything sent on a connection. A lost connection is a transient error.
 func Flush(ctx context.Context, nc *nats.Conn) error {
 	return Retry(ctx, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, ReadWait)

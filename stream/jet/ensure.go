@@ -12,16 +12,16 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Wanted is a stream as it must be. The StreamConfig's own Replicas is not used.
+// Wanted is the required configuration of a stream. The StreamConfig's own Replicas is not used.
 type Wanted struct {
 	jetstream.StreamConfig
 	Fresh    int  // replicas of a new stream
-	Replicas int  // replicas of any stream; 0: as it is, and one where the cluster cannot give a new stream Fresh
-	Expected bool // the stream was there at an earlier start: making it anew is logged as an error
+	Replicas int  // replicas of any stream; 0: keep the present number, and give a new stream one where the cluster cannot give Fresh
+	Expected bool // an earlier start created the stream: creating it again is logged as an error
 }
 
-// Ensure makes a stream, or compares the one that is there: it mends what can be mended, and refuses the rest with ErrConfig. It
-// returns the stream's configuration.
+// Ensure creates a stream, or compares an existing one with want: it updates the differences that NATS allows to change, and returns
+// ErrConfig for the others. It returns the stream's configuration.
 func (c *Client) Ensure(ctx context.Context, want Wanted) (jetstream.StreamConfig, error) {
 	for attempt := 0; ; attempt++ {
 		cfg, err := c.tryEnsure(ctx, want)
@@ -34,7 +34,7 @@ func (c *Client) Ensure(ctx context.Context, want Wanted) (jetstream.StreamConfi
 			want.Fresh = 1
 			continue
 		case errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamNameInUse && attempt < 5:
-			continue // another server made it at the same moment; compare
+			continue // another server has just created it: compare
 		case ctx.Err() != nil || !Transient(err):
 			return cfg, fmt.Errorf("stream %s: %w", want.Name, err)
 		}
@@ -44,7 +44,7 @@ func (c *Client) Ensure(ctx context.Context, want Wanted) (jetstream.StreamConfi
 	}
 }
 
-// noPeers: the server stands alone, or the cluster is too small.
+// noPeers reports whether the server is not clustered, or the cluster too small.
 func noPeers(e *jetstream.APIError) bool {
 	switch e.ErrorCode {
 	case 10074, 10005: // replicas > 1 not supported in non-clustered mode; no suitable peers for placement
@@ -77,7 +77,7 @@ func (c *Client) tryEnsure(ctx context.Context, want Wanted) (jetstream.StreamCo
 	next := have
 	next.AllowDirect = true
 	next.AllowAtomicPublish = want.AllowAtomicPublish
-	next.AllowMsgTTL = want.AllowMsgTTL || have.AllowMsgTTL // cannot be taken back
+	next.AllowMsgTTL = want.AllowMsgTTL || have.AllowMsgTTL // cannot be turned off again
 	next.SubjectDeleteMarkerTTL = want.SubjectDeleteMarkerTTL
 	next.MaxMsgsPerSubject = want.MaxMsgsPerSubject
 	next.RePublish = want.RePublish
@@ -100,7 +100,7 @@ func (c *Client) tryEnsure(ctx context.Context, want Wanted) (jetstream.StreamCo
 	return s.CachedInfo().Config, nil
 }
 
-// fits returns ErrConfig where a stream differs from the wanted one in a way that no update of ours can mend.
+// fits returns ErrConfig where a stream differs from the wanted one in a way that an update cannot change.
 func fits(have, want *jetstream.StreamConfig) error {
 	bad := func(what string, got, need any) error {
 		return fmt.Errorf("%w: stream %s has %s %v, want %v; it was not made by yjet or was edited: mend it with `nats stream edit`, or restore it from a backup",
@@ -133,7 +133,7 @@ func sameStream(a, b jetstream.StreamConfig) bool {
 	return string(ja) == string(jb)
 }
 
-// SubjectsOf returns the subjects that a stream takes. false: there is no such stream.
+// SubjectsOf returns the subjects of a stream. It returns false where there is no such stream.
 func (c *Client) SubjectsOf(ctx context.Context, stream string) (subjects []string, ok bool, err error) {
 	err = Retry(ctx, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, ReadWait)

@@ -10,13 +10,13 @@ var (
 	ErrConflict = errors.New("stream: not at the expected sequence")
 	// ErrTooLarge: the message is above the server's max_payload, and nothing was stored.
 	ErrTooLarge = errors.New("stream: update above the server's max_payload")
-	// ErrFault: the store reported an error, which holds for the whole node.
+	// ErrFault: the store reported an error, which affects the whole node.
 	ErrFault = errors.New("stream: the store reported an error")
-	// ErrDamaged: a message is there and cannot be read, or its bytes are not those that were stored.
+	// ErrDamaged: a stored message cannot be read, or its bytes have changed.
 	ErrDamaged = errors.New("stream: record damaged")
-	// ErrConfig: what lies in NATS is not what is needed. The text says what to do.
+	// ErrConfig: the streams in NATS do not match the configuration. The text names the remedy.
 	ErrConfig = errors.New("stream: the store does not fit the configuration")
-	// ErrRefused: JetStream refuses for now and may answer otherwise later: no leader, too many requests, a batch that fell apart.
+	// ErrRefused: a temporary refusal by JetStream: no leader, too many requests, an incomplete batch.
 	ErrRefused = errors.New("stream: refused for now")
 	// ErrUnreadable: one of the messages of a multi_last request cannot be read; NATS returns none of the others either.
 	ErrUnreadable = errors.New("stream: one of the messages cannot be read")
@@ -40,7 +40,7 @@ const (
 	codeDeleteFailed = 10057
 )
 
-// as puts the error among ours, by what the caller may do about it.
+// as wraps the error in the one of ours that decides the caller's reaction.
 func (e *APIError) as() error {
 	switch e.ErrCode {
 	case 10071, 10164: // wrong last sequence

@@ -12,10 +12,10 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Three ways lead to stored messages.
+// There are three ways to read stored messages.
 //
-// LeaderGet asks the leader of a stream ($JS.API.STREAM.MSG.GET) and is therefore never behind what was acknowledged. It answers
-// one message, in JSON.
+// LeaderGet asks the leader of a stream ($JS.API.STREAM.MSG.GET), which has every acknowledged message. It returns one message, in
+// JSON.
 //
 // Reader.Get asks any replica ($JS.API.DIRECT.GET, NATS decision record ADR-31) for many messages at once. A replica may lag; the
 // caller compares with a sequence from the leader.
@@ -25,7 +25,7 @@ import (
 // Msg is a message of a stream. Its Header and Data belong to the receiver.
 type Msg struct {
 	Subject string
-	Seq     Seq // 0: another program's headers hide those of NATS, in which a direct get tells it
+	Seq     Seq // 0: unknown, since another program's headers hide those in which a direct get returns it
 	Time    time.Time
 	Header  nats.Header
 	Data    []byte
@@ -39,7 +39,7 @@ const (
 	hdrSubject = "Nats-Subject"
 )
 
-// Last returns a header's last value: NATS adds its own behind what a publisher wrote under the same name.
+// Last returns a header's last value: NATS adds its own after any that a publisher wrote under the same name.
 func Last(h nats.Header, key string) string {
 	if v := h[key]; len(v) > 0 {
 		return v[len(v)-1]
@@ -47,8 +47,8 @@ func Last(h nats.Header, key string) string {
 	return ""
 }
 
-// FromHeader makes the message of what NATS republished or returned, with sequence and time in its headers. Data is kept, not
-// copied. Subject is the one that the message was stored under.
+// FromHeader makes a Msg of a message that NATS republished or returned, with sequence and time in its headers. Data is not copied.
+// Subject is the one under which the message was stored.
 func FromHeader(m *nats.Msg) Msg {
 	seq, _ := strconv.ParseUint(Last(m.Header, HdrSeq), 10, 64)
 	at, _ := time.Parse(time.RFC3339Nano, Last(m.Header, hdrStamp))
@@ -67,7 +67,7 @@ type GetRequest struct {
 }
 
 // LeaderGet reads one message from the stream's leader: the last of a subject, the first of a filter from a sequence on, or the one
-// at a sequence. false: there is none. ErrDamaged: a subject's last message is there and cannot be read.
+// at a sequence. It returns false where there is none, and ErrDamaged where a subject's last message cannot be read.
 func (c *Client) LeaderGet(ctx context.Context, stream string, req GetRequest) (msg Msg, ok bool, err error) {
 	body, err := json.Marshal(req)
 	if err != nil {
@@ -75,10 +75,10 @@ func (c *Client) LeaderGet(ctx context.Context, stream string, req GetRequest) (
 	}
 	msg, ok, err = c.leaderOnce(ctx, stream, body)
 	if err == nil && !ok && req.LastFor != "" {
-		// NATS says the same of a subject without messages and of one whose last message is damaged. Its count tells.
+		// NATS gives the same answer for a subject without messages and for one whose last message is damaged. The count differs.
 		var n uint64
 		if n, err = c.Count(ctx, stream, req.LastFor); err == nil && n > 0 {
-			// Just stored, or damaged.
+			// The message was stored just now, or is damaged.
 			if msg, ok, err = c.leaderOnce(ctx, stream, body); err == nil && !ok {
 				err = fmt.Errorf("%w: the last of %d messages on %s cannot be read", ErrDamaged, n, req.LastFor)
 			}
@@ -104,7 +104,7 @@ func (c *Client) leaderOnce(ctx context.Context, stream string, body []byte) (ms
 	return msg, ok, err
 }
 
-// parseGet reads the answer to LeaderGet. Large data is cut out before the rest is read as JSON: base64 holds no quote.
+// parseGet parses the answer to LeaderGet. Large data is cut out before the rest is parsed as JSON: base64 contains no quote.
 func parseGet(b []byte) (Msg, bool, error) {
 	var data []byte
 	if key := []byte(`"data":"`); len(b) > 4<<10 {
@@ -149,13 +149,13 @@ func parseGet(b []byte) (Msg, bool, error) {
 	}
 	m := Msg{Subject: r.Message.Subject, Seq: r.Message.Seq, Time: r.Message.Time, Data: data}
 	if len(r.Message.Header) > 0 {
-		// Headers that cannot be read are another program's: ours can.
+		// Unreadable headers come from another program and are ignored.
 		m.Header, _ = nats.DecodeHeadersMsg(r.Message.Header)
 	}
 	return m, true, nil
 }
 
-// Count returns how many messages the stream has on a subject, readable or not.
+// Count returns the number of messages on a subject, readable or not.
 func (c *Client) Count(ctx context.Context, stream, subject string) (uint64, error) {
 	found, err := c.Subjects(ctx, stream, subject)
 	return found[subject], err

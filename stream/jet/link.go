@@ -8,16 +8,16 @@ import (
 const (
 	echoEvery = 500 * time.Millisecond
 	echoWait  = 1500 * time.Millisecond
-	deadAfter = 2         // pings in a row that were not answered in time
-	echoBusy  = 256 << 10 // bytes under way from which on our own sending may be the cause of the silence
+	deadAfter = 2         // consecutive pings without an answer in time
+	echoBusy  = 256 << 10 // with more bytes under way, our own traffic may delay the answers
 	renewHold = 5 * time.Second
 	renewMost = time.Minute
 )
 
-// WatchLink finds what TCP does not tell: a connection that is half open, or was for a while and swallowed messages both ways. Such a
-// connection leaves acknowledgements waited for that will not come, and counts PONGs for the wrong PINGs from then on. WatchLink
-// replaces both connections; the caller then sends again what was under way. The pings of nats.go are the net under it; they take
-// 15 s. Where new connections are as bad, it replaces them ever less often. sending is how many bytes wait for their
+// WatchLink detects faults that TCP does not report: a connection that is half open, or was for a while and lost messages both ways.
+// On such a connection some acknowledgements never come, and later PONGs are matched to the wrong PINGs. WatchLink replaces both
+// connections; the caller then resends its unacknowledged messages. If WatchLink fails to notice, the pings of nats.go do after 15 s.
+// Where new connections are no better, it replaces them less and less often. sending returns the number of bytes without
 // acknowledgement. WatchLink returns when ctx ends.
 func (c *Client) WatchLink(ctx context.Context, sending func() int64) {
 	silent, hold := 0, renewHold

@@ -13,17 +13,17 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// AckWait is how long one acknowledgement is waited for.
+// AckWait is the time limit for one acknowledgement.
 const AckWait = 5 * time.Second
 
-// MaxBatch is how many messages NATS takes in one atomic batch.
+// MaxBatch is the maximum number of messages in one atomic batch of NATS.
 const MaxBatch = 1000
 
-// BatchHeaders is how many header fields SetBatch adds at most.
+// BatchHeaders is the maximum number of header fields that SetBatch adds.
 const BatchHeaders = 3
 
-// SetBatch makes a message number i, from 1, of an atomic batch of n (NATS decision record ADR-50). The last one commits the batch,
-// and its acknowledgement is that of all. id is unique and of at most 64 characters.
+// SetBatch marks a message as number i, from 1, of an atomic batch of n (NATS decision record ADR-50). The last message commits the
+// batch, and its acknowledgement covers all. id is unique, with at most 64 characters.
 func SetBatch(h nats.Header, id string, i, n int) {
 	h["Nats-Batch-Id"] = []string{id}
 	h["Nats-Batch-Sequence"] = []string{strconv.Itoa(i)}
@@ -32,7 +32,7 @@ func SetBatch(h nats.Header, id string, i, n int) {
 	}
 }
 
-// Expect has the message stored only where seq is the last sequence of its subject; 0: where the subject has none.
+// Expect makes NATS store the message only if seq is the last sequence of its subject; 0: if the subject has no message.
 func Expect(h nats.Header, seq Seq) {
 	h["Nats-Expected-Last-Subject-Sequence"] = []string{strconv.FormatUint(uint64(seq), 10)}
 }
@@ -70,8 +70,8 @@ func PublishAll(ctx context.Context, nc *nats.Conn, id string, msgs []*nats.Msg)
 	return 0, errors.New("stream: a batch of nothing")
 }
 
-// Put stores a message of a stream that keeps one message a subject, on the bulk connection, and tries again until ctx ends. With
-// an expected sequence, an attempt whose answer was lost makes the next one a conflict; Put then compares with what is there.
+// Put stores a message in a stream that keeps one message per subject, over the bulk connection, and retries until ctx ends. With an
+// expected sequence, a retry after a lost answer is a conflict; Put then compares its message with the stored one.
 func (c *Client) Put(ctx context.Context, stream string, m *nats.Msg) (seq Seq, err error) {
 	attempts := 0
 	err = Retry(ctx, func(ctx context.Context) error {
@@ -100,8 +100,8 @@ func sameHeader(have, sent nats.Header) bool {
 	return true
 }
 
-// ParseAck reads what a stream answers to a publish: {"stream":…,"seq":n}, with "count" after an atomic batch, or an error. count
-// is 0 after a single message.
+// ParseAck parses a stream's answer to a publish: {"stream":…,"seq":n}, with "count" after an atomic batch, or an error. count is 0
+// after a single message.
 func ParseAck(m *nats.Msg) (seq Seq, count int, err error) {
 	if len(m.Data) == 0 {
 		if Last(m.Header, "Status") == "503" {
@@ -109,7 +109,7 @@ func ParseAck(m *nats.Msg) (seq Seq, count int, err error) {
 		}
 		return 0, 0, fmt.Errorf("%w: empty acknowledgement, status %q", ErrRefused, Last(m.Header, "Status"))
 	}
-	// The usual answer is read by hand: there is one per record.
+	// The usual answer is parsed by hand, for speed: there is one per record.
 	if bytes.HasPrefix(m.Data, []byte(`{"stream":"`)) && !bytes.Contains(m.Data, []byte(`"error"`)) {
 		if n, ok := number(m.Data, `"seq":`); ok && n > 0 {
 			c, _ := number(m.Data, `"count":`)
@@ -160,7 +160,7 @@ func (c *Client) Purge(ctx context.Context, stream, filter string, below Seq) er
 	return nil
 }
 
-// PurgeInTurn is Purge, one at a time for each stream: a large purge holds the stream's writers up.
+// PurgeInTurn is Purge with at most one running per stream, since a large purge delays the stream's writers.
 func (c *Client) PurgeInTurn(ctx context.Context, stream, filter string, below Seq) error {
 	c.turnMu.Lock()
 	turn := c.turns[stream]
@@ -178,7 +178,7 @@ func (c *Client) PurgeInTurn(ctx context.Context, stream, filter string, below S
 	return c.Purge(ctx, stream, filter, below)
 }
 
-// Erase has NATS delete one message and overwrite it (a secure delete). A message that is not there is no error.
+// Erase deletes one message with a secure delete, which overwrites it. An absent message is not an error.
 func (c *Client) Erase(ctx context.Context, stream string, seq Seq) error {
 	req := struct {
 		Seq Seq `json:"seq"`
@@ -188,7 +188,7 @@ func (c *Client) Erase(ctx context.Context, stream string, seq Seq) error {
 		var api *APIError
 		if errors.As(err, &api) && (api.ErrCode == codeNoMessage || api.ErrCode == codeNoSequence ||
 			api.ErrCode == codeDeleteFailed && (strings.Contains(api.Description, "no message found") || strings.Contains(api.Description, "store EOF") ||
-				strings.Contains(api.Description, "deleted message"))) { // the store's ways to say that it is not there
+				strings.Contains(api.Description, "deleted message"))) { // the store's texts for an absent message
 			return nil
 		}
 		return err

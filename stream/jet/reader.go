@@ -20,14 +20,14 @@ type Reader struct {
 	n     int
 }
 
-// Answer is how a batched read ended.
+// Answer is the result of a batched read.
 type Answer struct {
 	Pending uint64 // messages that match and were not sent
-	UpTo    Seq    // multi_last only: up to where the stream was searched
+	UpTo    Seq    // multi_last only: the last sequence that was searched
 	None    bool   // nothing matched
 }
 
-// NewReader returns a reader of up to depth messages a read. Close it.
+// NewReader returns a reader of up to depth messages per read. The caller must Close it.
 func (c *Client) NewReader(depth int) (*Reader, error) {
 	r := &Reader{c: c, inbox: nats.NewInbox() + ".", ch: make(chan *nats.Msg, depth+2)}
 	var err error
@@ -40,13 +40,13 @@ func (c *Client) NewReader(depth int) (*Reader, error) {
 // Close ends the subscription.
 func (r *Reader) Close() { r.sub.Unsubscribe() }
 
-// Get makes one batched read and hands each message to f, until f returns false. It does not retry, since f may have seen some.
+// Get makes one batched read and passes each message to f, until f returns false. It does not retry, since f may have had some.
 func (r *Reader) Get(ctx context.Context, stream string, req GetRequest, f func(Msg) (more bool)) (a Answer, err error) {
 	more := true
 	err = r.ask(ctx, "$JS.API.DIRECT.GET."+stream, req, func(m *nats.Msg) (bool, error) {
 		status := Last(m.Header, "Status")
 		if m.Header[hdrSubject] != nil {
-			status = "" // a stored message, whatever its publisher wrote
+			status = "" // a stored message: its publisher wrote this header
 		}
 		switch status {
 		case "":
@@ -76,7 +76,7 @@ func (r *Reader) Get(ctx context.Context, stream string, req GetRequest, f func(
 	return a, err
 }
 
-// Next reads the first message of a subject from any replica. false: that replica has none.
+// Next reads the first message of a subject from any replica. It returns false where that replica has none.
 func (c *Client) Next(ctx context.Context, stream, subject string) (msg Msg, ok bool, err error) {
 	r, err := c.NewReader(1)
 	if err != nil {
@@ -90,7 +90,7 @@ func (c *Client) Next(ctx context.Context, stream, subject string) (msg Msg, ok 
 	return msg, ok && err == nil, err
 }
 
-// ask makes one request and hands each message that comes back to f, until f says that it was the last.
+// ask makes one request and passes each message of the answer to f, until f returns last.
 func (r *Reader) ask(ctx context.Context, subject string, req any, f func(m *nats.Msg) (last bool, err error)) error {
 	select {
 	case r.c.reads <- struct{}{}:
@@ -118,8 +118,8 @@ func (r *Reader) ask(ctx context.Context, subject string, req any, f func(m *nat
 		case <-wait.C:
 			return nats.ErrTimeout
 		}
-		if m.Subject != reply && m.Reply == "" { // what a consumer delivers comes under its own subject, with a reply subject
-			continue // the rest of a read that was given up
+		if m.Subject != reply && m.Reply == "" { // a consumer's messages have their own subject, and a reply subject
+			continue // left over from an earlier read that was given up
 		}
 		wait.Reset(ReadWait)
 		if last, err := f(m); last || err != nil {
@@ -128,7 +128,7 @@ func (r *Reader) ask(ctx context.Context, subject string, req any, f func(m *nat
 	}
 }
 
-// Walk hands every message of a filter after a sequence to f, in order, in batches from any replica. It does not retry.
+// Walk passes every message of a filter after a sequence to f, in order, in batches from any replica. It does not retry.
 func (c *Client) Walk(ctx context.Context, stream, filter string, after Seq, f func(Msg)) error {
 	r, err := c.NewReader(1000)
 	if err != nil {
@@ -152,9 +152,9 @@ func (c *Client) Walk(ctx context.Context, stream, filter string, after Seq, f f
 	}
 }
 
-// Values hands the last message of every subject of a filter that was stored after a sequence to f: by multi_last, or, where more
-// than 1,024 subjects match, message by message. f may get a subject again when it was stored meanwhile. The stream keeps one
-// message a subject.
+// Values passes the last message of every subject of a filter to f, if it was stored after a sequence: by multi_last, or, where more
+// than 1,024 subjects match, message by message. f gets a subject again if it is stored meanwhile. The stream must keep one message
+// per subject.
 func (c *Client) Values(ctx context.Context, stream, filter string, after Seq, f func(Msg)) error {
 	r, err := c.NewReader(1024)
 	if err != nil {

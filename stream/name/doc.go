@@ -1,10 +1,10 @@
-// Package name is the vocabulary of the store: names of documents, subjects, streams, buckets and header fields. It turns what
-// strangers write into what NATS may see, and back. It knows no connection.
+// Package name holds the names of the store: of documents, subjects, streams, buckets and header fields. It encodes names from clients
+// for NATS, and decodes them. It uses no connection.
 //
 // Subjects, NN being the shard in two digits and <doc> the document's Path, always the tail:
 //
 //	ydoc.NN.<doc>                            the log, one message a record
-//	ylive.NN.<doc>                           the log's messages again, once they are stored
+//	ylive.NN.<doc>                           copies of the log's messages, sent once they are stored
 //	yaware.NN.<doc>                          awareness, not stored
 //	ymsg.NN.<doc>                            custom messages, not stored
 //	ysnap.NN.head.<doc>                      the head of the document's snapshot
@@ -24,17 +24,16 @@ import (
 )
 
 // Doc names a document: 1 to 255 bytes of UTF-8, segments joined by "/". No segment is empty, "." or "..", and none has a control
-// character. Parse makes one from what a stranger sent.
+// character. Parse makes one from a client's text.
 type Doc string
 
-// Err: the name of a document is not one. The text says why and may be shown to the client.
+// Err: not a valid document name. The text gives the reason and may be sent to the client.
 var Err = errors.New("stream: bad document name")
 
 const maxDoc = 255 // bytes
 
-// Parse returns the canonical form of a name: slashes at its ends are dropped, and several in a row count as one. Every name that
-// a client, a caller or a user sends goes through it, so that one document has one name at every door. Err says what is wrong with
-// a name.
+// Parse returns the canonical form of a name: slashes at its ends are dropped, and several in a row count as one. Every name from
+// outside goes through it, so that a document has the same name in every protocol. An error wraps Err.
 func Parse(s string) (Doc, error) {
 	s = collapse(s)
 	switch {
@@ -58,8 +57,8 @@ func Parse(s string) (Doc, error) {
 	return Doc(s), nil
 }
 
-// Prefix returns the canonical form of the beginning of a name, as a listing asks for it. A slash at the end stays: "notes/" is the
-// folder, "notes" also the beginning of "notes2".
+// Prefix returns the canonical form of a prefix of names, for listings. A slash at the end stays: "notes/" is the folder, "notes" is
+// also a prefix of "notes2".
 func Prefix(s string) string {
 	p := collapse(s)
 	if p != "" && strings.HasSuffix(s, "/") {

@@ -2,7 +2,7 @@ package name
 
 import "strings"
 
-// The header fields of records and snapshot heads that are not a format of their own.
+// The header fields of records and snapshot heads.
 const (
 	HdrSum  = "Yjet-Sum"
 	HdrUser = "Yjet-User"
@@ -10,11 +10,11 @@ const (
 	HdrN    = "Yjet-N"
 	HdrTime = "Yjet-Time"
 	HdrDoc  = "Yjet-Doc"  // the document's name, where its path is hashed
-	HdrNode = "Yjet-Node" // on awareness and custom messages: the server that sent it
+	HdrNode = "Yjet-Node" // the sending server, on awareness and custom messages
 )
 
-// EscapeHeader makes any text a header value that UnescapeHeader turns back into it. Header values travel in lines, and NATS trims
-// the spaces around them: control characters, % and outer spaces become %XX, so that no value begins another header.
+// EscapeHeader encodes any text as a header value, for UnescapeHeader to decode. A header is a line, and NATS trims the spaces around
+// its value. Control characters, % and outer spaces therefore become %XX, and no value can begin another header.
 func EscapeHeader(s string) string {
 	clean := s == strings.Trim(s, " ")
 	for i := 0; clean && i < len(s); i++ {
@@ -27,7 +27,7 @@ func EscapeHeader(s string) string {
 	for i := range len(s) {
 		c := s[i]
 		outer := i == 0 || i == len(s)-1
-		// Inside a run of outer spaces only the outermost needs the escape: it shields the rest.
+		// Of a run of outer spaces only the outermost needs the escape: the others are then inner ones.
 		if c < 0x20 || c == 0x7f || c == '%' || outer && c == ' ' {
 			b = append(b, '%', upperHex[c>>4], upperHex[c&15])
 		} else {
@@ -37,7 +37,7 @@ func EscapeHeader(s string) string {
 	return string(b)
 }
 
-// UnescapeHeader reverses EscapeHeader. What is no escape stays: other programs write headers too.
+// UnescapeHeader reverses EscapeHeader. A % without two hex digits stays, since other programs write headers too.
 func UnescapeHeader(s string) string {
 	if strings.IndexByte(s, '%') < 0 {
 		return s
@@ -57,8 +57,8 @@ func UnescapeHeader(s string) string {
 	return string(b)
 }
 
-// ValidHeader reports whether a header field may be set by a caller: 1 to 64 characters of A-Z a-z 0-9 - _, and no field of NATS or
-// of the sending server.
+// ValidHeader reports whether a caller may set a header field: 1 to 64 characters of A-Z a-z 0-9 - _, except the fields of NATS and of
+// the sending server.
 func ValidHeader(field string) bool {
 	if field == "" || len(field) > 64 || strings.HasPrefix(strings.ToLower(field), "nats-") || strings.EqualFold(field, HdrNode) {
 		return false

@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// A path is a document's name as tokens of a subject or key, one for each segment, joined by dots. In a token
+// A path encodes a document's name as tokens of a subject or key, one for each segment, joined by dots. In a token
 //
 //	A-Z a-z 0-9 - _   stay
 //	any other byte    becomes =XX, upper-case hex
 //
 // A path above 200 bytes or 12 tokens is hashed: its leading tokens that fit in 120 bytes, then a token of == and 32 characters of
-// base32(SHA-256(name)). Elsewhere = is always followed by hex, so the two forms never meet.
+// base32(SHA-256(name)). Elsewhere = is always followed by hex, so the two forms never collide.
 const (
 	maxPath   = 200 // bytes
 	maxTokens = 12
@@ -21,8 +21,8 @@ const (
 	upperHex  = "0123456789ABCDEF"
 )
 
-// Path returns the document's name as the tail of a subject. Every other byte of a name than those of a Doc is escaped too: nothing
-// in a name can end a subject or widen a filter.
+// Path returns the document's name as the tail of a subject. It escapes bytes that a Doc cannot have, too: no name can end a subject
+// or widen a filter.
 func (d Doc) Path() string {
 	if len(d) <= maxPath && plain(string(d)) {
 		return string(d)
@@ -49,7 +49,8 @@ func plain(s string) bool {
 	return true
 }
 
-// encode makes the tokens of a name, without the empty ones. cut is the length of those leading ones that fit in cutPath bytes.
+// encode encodes a name's segments as tokens and skips empty segments. cut is the length of the leading tokens that fit in cutPath
+// bytes.
 func encode(s string) (b []byte, tokens, cut int) {
 	b = make([]byte, 0, len(s)+16)
 	for seg := range strings.SplitSeq(s, "/") {
@@ -82,8 +83,8 @@ func stays(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_'
 }
 
-// Token returns any text as one token, by the rules of a path. It is above 200 bytes hashed, too: its first 120 bytes or fewer, never
-// cut inside an escape, and the hash.
+// Token encodes any text as one token, by the rules of a path. Above 200 bytes it is hashed: at most its first 120 bytes, not cut
+// inside an escape, then the hash.
 func Token(s string) string {
 	b := escape(make([]byte, 0, len(s)+16), s)
 	if len(b) <= maxPath {
@@ -97,13 +98,13 @@ func Token(s string) string {
 	return string(b[:cut]) + "==" + base32.StdEncoding.EncodeToString(sum[:])[:hashChars]
 }
 
-// Hashed reports whether a path does not spell its document's name, which is in the header Yjet-Doc then.
+// Hashed reports whether a path is hashed. The document's name is then in the header Yjet-Doc.
 func Hashed(path string) bool {
 	i := len(path) - hashChars - 2
 	return i >= 0 && path[i:i+2] == "=="
 }
 
-// FromPath is the reverse of Path for paths that are not hashed. It refuses what Path would not have written.
+// FromPath reverses Path for paths that are not hashed. It refuses a path that Path would not return.
 func FromPath(path string) (Doc, bool) {
 	if Hashed(path) || path == "" {
 		return "", false
@@ -131,8 +132,8 @@ func FromPath(path string) (Doc, bool) {
 	return d, err == nil && d.Path() == path
 }
 
-// Folder returns a filter for the paths of all documents whose name begins with prefix, and of some others: the segments of the
-// prefix that are whole and in the path of each such document, hashed or not, then ">".
+// Folder returns a filter that matches the paths of all documents whose name begins with prefix, and of some others. It is the whole
+// segments of the prefix that are in every such path, hashed or not, then ">".
 func Folder(prefix string) string {
 	i := strings.LastIndexByte(prefix, '/')
 	if i < 0 {

@@ -26,10 +26,10 @@ const (
 	MetaBucket     = "ymeta"
 	PresenceStream = "KV_" + PresenceBucket
 	MetaStream     = "KV_" + MetaBucket
-	PresenceLive   = "ypres.>" // where presence goes out again
+	PresenceLive   = "ypres.>" // subjects on which NATS republishes presence
 )
 
-// MaxShards is how many shards a store can have.
+// MaxShards is the maximum number of shards of a store.
 const MaxShards = 99
 
 // A Shard is the number of a shard, from 0.
@@ -74,21 +74,21 @@ func (s Shard) Segment(path string, from, to uint64, attempt string) string {
 	return s.Subject(Hist, strconv.FormatUint(from, 10)+"."+strconv.FormatUint(to, 10)+"."+attempt+"."+path)
 }
 
-// Parts and Segments return the filters of all chunks and all segments of one document. No other document's match.
+// Parts and Segments return the filters of all chunks and of all segments of one document. They match no other document's.
 func (s Shard) Parts(path string) string    { return s.Subject(Snap, "part.*.*."+path) }
 func (s Shard) Segments(path string) string { return s.Subject(Hist, "*.*.*."+path) }
 
-// A Blob is what the subject of a chunk or of a segment says.
+// A Blob is the parsed subject of a chunk or of a segment.
 type Blob struct {
 	Kind     Kind // Snap or Hist
 	Shard    Shard
 	Attempt  string
-	Part     int    // Snap: which chunk
+	Part     int    // Snap: index of the chunk
 	From, To uint64 // Hist: the sequences of its first and last record
 	Path     string
 }
 
-// ParseBlob reads the subject of a chunk or a segment. false: it is none.
+// ParseBlob parses the subject of a chunk or a segment. It returns false for any other subject.
 func ParseBlob(subject string) (b Blob, ok bool) {
 	t := strings.SplitN(subject, ".", 6)
 	if len(t) < 6 || !ValidKey(subject) {
@@ -123,8 +123,8 @@ func Presence(key string) string { return "$KV." + PresenceBucket + "." + key }
 func Client(path string, client uint64) string { return path + "." + strconv.FormatUint(client, 10) }
 func Clients(path string) string               { return path + ".*" }
 
-// ValidKey reports whether a key or subject is tokens of A-Z a-z 0-9 - _ = joined by dots: none empty, no wildcard, no space. The
-// key-value layer of NATS allows "/" besides, which no key of ours has.
+// ValidKey reports whether a key or subject consists of non-empty tokens of A-Z a-z 0-9 - _ =, joined by dots. The key-value layer of
+// NATS allows "/" too; yjet's keys do not use it.
 func ValidKey(key string) bool { return valid(key, false) }
 
 // ValidFilter reports whether a filter is a ValidKey in which whole tokens may be "*" and the last one may be ">".
