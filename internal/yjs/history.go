@@ -294,7 +294,7 @@ func (r *restore) list(now, then *docType) {
 	flush()
 }
 
-// restoreCopy is content that is to be inserted again.
+// restoreCopy is content to insert again.
 type restoreCopy struct {
 	newContent
 	then *docType // the old state of a type
@@ -483,7 +483,7 @@ func (d *Document) TextDiff(old *Document, name string, b *Budget) ([]TextChange
 	}
 }
 
-// diffWriter puts pieces together.
+// diffWriter collects the pieces of a diff.
 type diffWriter struct {
 	list []TextChange
 	text []byte

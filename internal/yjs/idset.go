@@ -25,7 +25,7 @@ type IDSet struct {
 // ranges are sorted, and do not touch each other.
 type ranges []Range
 
-// Add puts the run into the set. Extending the last range of a client allocates nothing.
+// Add adds a run. Extending the last range of a client allocates nothing.
 func (s *IDSet) Add(client, clock, length uint64) {
 	if length > 0 {
 		s.of(client).add(clock, clock+length)
@@ -101,7 +101,7 @@ func (l *ranges) add(from, to uint64) {
 	*l = slices.Delete(*l, i+1, j)
 }
 
-// find is the range that holds clock; false if none does.
+// find returns the range that holds clock, or false if none does.
 func (l ranges) find(clock uint64) (Range, bool) {
 	n := len(l)
 	if n > 0 && l[n-1].Clock <= clock {
@@ -127,7 +127,7 @@ func (s *IDSet) Contains(client, clock, length uint64) bool {
 	return ok && clock+length <= r.End()
 }
 
-// Prefix is the end of the client's run that begins at clock 0; 0 if there is none.
+// Prefix returns the end of the client's run that begins at clock 0, or 0 if there is none.
 func (s *IDSet) Prefix(client uint64) uint64 {
 	if l := s.clients[client]; l != nil && len(*l) > 0 && (*l)[0].Clock == 0 {
 		return (*l)[0].Len
@@ -135,7 +135,7 @@ func (s *IDSet) Prefix(client uint64) uint64 {
 	return 0
 }
 
-// Ranges are the client's ranges, sorted. They belong to the set.
+// Ranges returns the client's ranges, sorted. The set owns them.
 func (s *IDSet) Ranges(client uint64) []Range {
 	if l := s.clients[client]; l != nil {
 		return *l
@@ -143,7 +143,7 @@ func (s *IDSet) Ranges(client uint64) []Range {
 	return nil
 }
 
-// All yields each client that has ranges, highest first, with them. They belong to the set.
+// All yields each client that has ranges, highest first, with its ranges. The set owns them.
 func (s *IDSet) All() iter.Seq2[uint64, []Range] {
 	return func(yield func(uint64, []Range) bool) {
 		clients := make([]uint64, 0, len(s.clients))
@@ -171,7 +171,7 @@ func (s *IDSet) Empty() bool {
 	return true
 }
 
-// Clone is a deep copy.
+// Clone returns a deep copy.
 func (s *IDSet) Clone() IDSet {
 	var c IDSet
 	if s.clients == nil {

@@ -73,7 +73,7 @@ type docType struct {
 	formats bool // a Format was ever put here
 }
 
-// entry finds a key, and makes it if asked to.
+// entry finds a key, and creates it if create is true.
 func (t *docType) entry(key []byte, create bool) *docEntry {
 	if t.byKey == nil {
 		for _, e := range t.entries {
@@ -116,7 +116,7 @@ const docBlock = 256
 // docPos is a place in the blocks of a client.
 type docPos struct{ b, i int }
 
-// find is the place of the struct that covers clock, which must be below next.
+// find returns the position of the struct that covers clock, which must be below next.
 func (c *docClient) find(clock uint64) docPos {
 	b := len(c.blocks) - 1
 	block := c.blocks[b]
@@ -147,13 +147,13 @@ func (c *docClient) find(clock uint64) docPos {
 	return docPos{b, lo}
 }
 
-// at is the struct that covers clock, which must be below next.
+// at returns the struct that covers clock, which must be below next.
 func (c *docClient) at(clock uint64) *docItem {
 	p := c.find(clock)
 	return c.blocks[p.b][p.i]
 }
 
-// step is the place after p; false at the end.
+// step returns the position after p, or false at the end.
 func (c *docClient) step(p docPos) (docPos, bool) {
 	if p.i++; p.i < len(c.blocks[p.b]) {
 		return p, true
@@ -161,7 +161,7 @@ func (c *docClient) step(p docPos) (docPos, bool) {
 	return docPos{p.b + 1, 0}, p.b+1 < len(c.blocks)
 }
 
-// add puts a struct behind all others.
+// add appends a struct.
 func (c *docClient) add(it *docItem) {
 	n := len(c.blocks)
 	if n == 0 || len(c.blocks[n-1]) >= docBlock {
@@ -176,7 +176,7 @@ func (c *docClient) add(it *docItem) {
 	c.next = it.end()
 }
 
-// insert puts a struct behind place p.
+// insert inserts a struct after position p.
 func (c *docClient) insert(p docPos, it *docItem) {
 	block := c.blocks[p.b]
 	if len(block) >= docBlock {
@@ -198,7 +198,7 @@ func (c *docClient) insert(p docPos, it *docItem) {
 	c.blocks[p.b] = block
 }
 
-// remove takes the struct at p out. The store has a hole until its left neighbour has grown over it.
+// remove removes the struct at p. The caller must then extend its left neighbour over the gap.
 func (c *docClient) remove(p docPos) {
 	block := c.blocks[p.b]
 	copy(block[p.i:], block[p.i+1:])
@@ -211,7 +211,7 @@ func (c *docClient) remove(p docPos) {
 	}
 }
 
-// newItem is an empty item, from the ones that joins have freed if there are any.
+// newItem returns an empty item, one freed by a join if possible.
 func (d *Document) newItem() *docItem {
 	if it := d.free; it != nil {
 		d.free = it.right
@@ -236,7 +236,7 @@ func (d *Document) freeItem(it *docItem) {
 	d.free = it
 }
 
-// own copies content that the document is to keep. Small ones share a slab.
+// own copies content for the document to keep. Small contents share a slab.
 func (d *Document) own(p []byte) []byte {
 	if len(p) == 0 {
 		return nil
@@ -283,7 +283,7 @@ func (d *Document) cutItem(c *docClient, p docPos, it *docItem, k uint64) *docIt
 	return r
 }
 
-// startAt is the struct that begins at clock; an item is cut there if it has to be. clock must be below next.
+// startAt returns the struct that begins at clock, cutting an item if necessary. clock must be below next.
 func (d *Document) startAt(c *docClient, clock uint64) *docItem {
 	p := c.find(clock)
 	it := c.blocks[p.b][p.i]
@@ -293,7 +293,7 @@ func (d *Document) startAt(c *docClient, clock uint64) *docItem {
 	return it
 }
 
-// endAt is the struct whose last clock is clock; an item is cut behind it if it has to be. clock must be below next.
+// endAt returns the struct whose last clock is clock, cutting an item if necessary. clock must be below next.
 func (d *Document) endAt(c *docClient, clock uint64) *docItem {
 	p := c.find(clock)
 	it := c.blocks[p.b][p.i]
@@ -354,7 +354,7 @@ func utf16OffsetBack(p []byte, k uint64) (off int, half bool) {
 	return off, false
 }
 
-// joinable says whether b, the next struct of the same client after a, can become part of a (Item.mergeWith of Yjs).
+// joinable reports whether b, the next struct of the same client after a, can be joined into a (Item.mergeWith of Yjs).
 func joinable(a, b *docItem) bool {
 	if a.ref != b.ref || a.flags&flagDeleted != b.flags&flagDeleted {
 		return false

@@ -172,10 +172,10 @@ func (c *clientDeletes) normalise() []Range {
 	return c.ranges
 }
 
-// Len is the number of bytes added.
+// Len returns the number of bytes added.
 func (m *Merger) Len() int { return len(m.arena) }
 
-// Updates is the number of updates added.
+// Updates returns the number of updates added.
 func (m *Merger) Updates() int { return int(m.updates) }
 
 // Reset empties the merger and keeps its memory.
@@ -223,10 +223,10 @@ func (m *Merger) canonical() []byte {
 	})
 }
 
-// decode gives the struct of a span.
+// decode returns the struct of a span.
 func (m *Merger) decode(client uint64, s *span) Struct { return s.decode(m.arena, client) }
 
-// decode gives the struct of a span of b, cut as the span says.
+// decode returns the struct of a span of b, cut as the span says.
 func (s *span) decode(b []byte, client uint64) Struct {
 	var st Struct
 	c := cursor{b: b[s.off : s.off+s.n]}
@@ -331,7 +331,7 @@ func (r *ranks) moved(update uint32) {
 	r.of[update] = r.low
 }
 
-// inOrder gives the client's spans sorted and without overlap, GC joined. The result is valid until the next call.
+// inOrder returns the client's spans sorted and without overlap, GC joined. The result is valid until the next call.
 func (m *Merger) inOrder(c *clientSpans, ranks *ranks) []span {
 	if c.unsorted {
 		return m.interleave(c, ranks)
@@ -479,7 +479,7 @@ func siftDown(h []mergeReader, i int) {
 
 var mergers = sync.Pool{New: func() any { return new(Merger) }}
 
-// merger gives a merger with all updates added.
+// merger returns a merger with all updates added.
 func merger(updates [][]byte) (*Merger, error) {
 	m := mergers.Get().(*Merger)
 	total := 0
@@ -517,7 +517,7 @@ func Merge(updates ...[]byte) ([]byte, error) {
 	return m.Merge()
 }
 
-// inUpdate says which of several inputs an error is about.
+// inUpdate adds to an error which of several inputs it concerns.
 func inUpdate(err error, i, n int) error {
 	if n == 1 {
 		return err

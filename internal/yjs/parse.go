@@ -243,16 +243,16 @@ func (u *Update) hasRoot(name []byte, seen map[string]struct{}) bool {
 // Empty reports whether there are neither structs nor deletes.
 func (u *Update) Empty() bool { return len(u.runs) == 0 && len(u.dels) == 0 }
 
-// Runs are the clocks it has structs for, Skips left out, in the order of the wire. They belong to the update.
+// Runs returns the clocks that the update has structs for, Skips left out, in wire order. The update owns the result.
 func (u *Update) Runs() []Run { return u.runs }
 
-// Deletes are its delete ranges, in the order of the wire. They belong to the update.
+// Deletes returns the delete ranges in wire order. The update owns the result.
 func (u *Update) Deletes() []Run { return u.dels }
 
-// Roots are the names of root types its items name, each once. They alias its bytes. Items with neighbours name none.
+// Roots returns the names of root types that items name, each once. They alias Bytes. Items with neighbours name none.
 func (u *Update) Roots() [][]byte { return u.roots }
 
-// Structs is the number of its structs, Skips counted.
+// Structs returns the number of structs, Skips included.
 func (u *Update) Structs() int { return u.structs }
 
 // deletesByClient yields the delete ranges by client, each client once, its ranges sorted by clock.

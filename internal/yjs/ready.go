@@ -304,7 +304,7 @@ func firstMissing(b []byte, client uint64, h *span, own uint64, known func(uint6
 	return ID{}, false
 }
 
-// addAfter adds the part of s, a struct of b, that the section does not have yet.
+// addAfter adds the part of s, a struct of b, beyond the end of the section.
 func (e *encoder) addAfter(b []byte, s span) {
 	if e.structs > 0 && s.clock < e.next {
 		if s.end() <= e.next {

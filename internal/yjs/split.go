@@ -200,7 +200,7 @@ func (p *splitter) room(client, clock uint64, size int) bool {
 	return true
 }
 
-// section is where the client's structs of this part go.
+// section returns the encoder of the client's structs in this part.
 func (p *splitter) section(client uint64) *encoder {
 	e := p.part[client]
 	if e == nil {

@@ -115,25 +115,25 @@ func (s *State) addPlanted(u *Update) {
 	}
 }
 
-// AppendVector appends Vector in wire form.
+// AppendVector appends the result of Vector in wire form.
 func (s *State) AppendVector(dst []byte) []byte { return s.Vector().Append(dst) }
 
-// Structs are the ids of all known structs. They belong to the state.
+// Structs returns the ids of all known structs. The state owns the set.
 func (s *State) Structs() *IDSet { return &s.structs }
 
-// Deletes are the ids of all known deletes. They belong to the state.
+// Deletes returns the ids of all known deletes. The state owns the set.
 func (s *State) Deletes() *IDSet { return &s.deletes }
 
-// Clients is the number of clients that ever wrote.
+// Clients returns the number of clients that ever wrote.
 func (s *State) Clients() int { return len(s.structs.clients) }
 
-// Roots is the number of root names.
+// Roots returns the number of root names.
 func (s *State) Roots() int { return len(s.roots) }
 
 // HasRoot reports whether the root name is known.
 func (s *State) HasRoot(name []byte) bool { _, ok := s.roots[string(name)]; return ok }
 
-// Clone is a deep copy.
+// Clone returns a deep copy.
 func (s *State) Clone() *State {
 	c := &State{structs: s.structs.Clone(), deletes: s.deletes.Clone(), values: s.values.clone(), shape: s.shape.clone(), planted: s.planted.Clone()}
 	if s.roots != nil {

@@ -69,13 +69,13 @@ type Struct struct {
 	Content []byte
 }
 
-// Ref is the content number.
+// Ref returns the content number.
 func (s *Struct) Ref() byte { return s.Info & infoRef }
 
-// End is the clock after the last one.
+// End returns the clock after the last one.
 func (s *Struct) End() uint64 { return s.Clock + s.Len }
 
-// LastID is the id of the last unit.
+// LastID returns the id of the last unit.
 func (s *Struct) LastID() ID { return ID{s.Client, s.Clock + s.Len - 1} }
 
 // IsItem reports whether the struct is neither GC nor Skip.

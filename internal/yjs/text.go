@@ -18,8 +18,8 @@ func (t *docType) text(dst []byte) []byte {
 	return dst
 }
 
-// Delta is a text root as a Quill delta, a JSON array of {"insert", "attributes"}, as Y.Text's toDelta gives it: every
-// Format ends an insert, also where it changes nothing. A type that is embedded appears as its JSON.
+// Delta returns a text root as a Quill delta, a JSON array of {"insert", "attributes"}, as Y.Text's toDelta does: every
+// Format ends an insert, even if it changes nothing. An embedded type appears as its JSON.
 func (d *Document) Delta(name string, b *Budget) ([]byte, error) {
 	t := d.roots[name]
 	if t == nil {
@@ -135,8 +135,8 @@ type TextRun struct {
 	Text               string
 }
 
-// Runs is the visible text of a root in its order, with the client and the clocks of every piece; of nested types in lists
-// too, as XML has them. Neighbours are of different clients, or of clocks that do not follow each other.
+// Runs returns the visible text of a root in order, with the client and the clocks of every piece, including the text of
+// nested types in lists, as in XML. Adjacent runs differ in client or are not contiguous in clock.
 func (d *Document) Runs(name string, b *Budget) ([]TextRun, error) {
 	t := d.roots[name]
 	if t == nil {

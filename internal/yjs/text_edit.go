@@ -7,16 +7,16 @@ import (
 	"slices"
 )
 
-// Edits of texts with marks, as Y.Text does them. A mark begins with a Format of its value and ends with a Format of the
-// value before, or null; so whatever is typed between the two has it.
+// Edits of texts with marks, as in Y.Text. A mark begins with a Format of its value and ends with a Format of the previous
+// value, or null; so text typed between the two has the mark.
 
 // Text is a text, a sequence of strings, embeds, types and marks.
 type Text struct{ Shared }
 
-// String is the plain text.
+// String returns the plain text.
 func (t Text) String() string { return string(t.t.text(nil)) }
 
-// Insert puts text before index. With nil for attributes it takes the marks that hold there; else it has exactly these.
+// Insert inserts text before index. If attributes is nil, the text takes the marks at index; otherwise it has exactly these.
 func (t Text) Insert(index int, text string, attributes map[string]any) error {
 	if err := checkString(text); err != nil {
 		return err
@@ -65,7 +65,7 @@ func (t Text) insert(index int, c newContent, attributes map[string]any, inherit
 	return nil
 }
 
-// Delete deletes n units from index on, and marks that are left without text.
+// Delete deletes n units from index on, and marks left without text.
 func (t Text) Delete(index, n int) error {
 	if err := t.whole(index, n); err != nil || n == 0 {
 		return err
@@ -82,7 +82,7 @@ func (t Text) Delete(index, n int) error {
 	return nil
 }
 
-// Format gives n units from index on these attributes; a nil value ends a mark.
+// Format sets these attributes on n units from index on; a nil value ends a mark.
 func (t Text) Format(index, n int, attributes map[string]any) error {
 	if err := t.whole(index, n); err != nil || n == 0 {
 		return err
@@ -149,7 +149,7 @@ func (t Text) whole(index, n int) error {
 	return nil
 }
 
-// halves says whether index stands inside of a surrogate pair.
+// halves reports whether index is inside a surrogate pair.
 func (s Shared) halves(index uint64) bool {
 	it, at := s.t.start, uint64(0)
 	if c := s.tx.d.cursor; c.t == s.t && c.item != nil && c.index <= index {
@@ -171,7 +171,7 @@ func (s Shared) halves(index uint64) bool {
 	return false
 }
 
-// insertText puts content at a place with exactly these marks, or with those that hold there, and gives the place behind.
+// insertText inserts content at p with exactly these marks, or with the marks at p, and returns the place after it.
 func (s Shared) insertText(p docPlace, c newContent, marks []docMark, inherit bool) docPlace {
 	if inherit {
 		marks = slices.Clone(p.marks)

@@ -7,7 +7,7 @@ import "slices"
 type Kind uint8
 
 const (
-	KindAuto Kind = iota // as guessed from what is there, see Document.Roots
+	KindAuto Kind = iota // guessed from the content, see Document.Roots
 	KindArray
 	KindMap
 	KindText

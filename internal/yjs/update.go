@@ -42,7 +42,7 @@ const (
 // Run is a run of clocks of one client: [Clock, Clock+Len).
 type Run struct{ Client, Clock, Len uint64 }
 
-// NewReader begins to read a V1 update. The bytes must stay as they are while the Reader and its structs are in use.
+// NewReader returns a Reader of a V1 update. The bytes must not change while the Reader and its structs are in use.
 func NewReader(update []byte) Reader {
 	var r Reader
 	r.Reset(update)
@@ -55,10 +55,10 @@ func (r *Reader) Reset(update []byte) {
 	r.sections = r.c.count(3)
 }
 
-// Err is the first error, an *Error.
+// Err returns the first error, an *Error.
 func (r *Reader) Err() error { return r.c.err }
 
-// Left is how many bytes were not read yet: 0 after the last delete, unless something follows the update.
+// Left returns the number of unread bytes: 0 after the last delete, unless bytes follow the update.
 func (r *Reader) Left() int { return r.c.left() }
 
 // Next reads the next struct into s; false at the end of the structs or after an error.
@@ -115,7 +115,7 @@ func (r *Reader) advance() bool {
 	return true
 }
 
-// took gives the struct just read its place.
+// took sets the client and clock of the struct just read.
 func (r *Reader) took(s *Struct) bool {
 	s.Client, s.Clock = r.client, r.clock
 	r.clock += s.Len
@@ -129,7 +129,7 @@ func (r *Reader) took(s *Struct) bool {
 	return true
 }
 
-// again reads the struct that was skimmed last, wholly.
+// again reads the struct that was skimmed last in full.
 func (r *Reader) again(s *Struct) {
 	client, clock := s.Client, s.Clock
 	r.c.structAt(r.start, s)
@@ -176,7 +176,7 @@ func (c *cursor) skimV1(s *Struct) {
 	c.content(s)
 }
 
-// structAt reads the struct at start wholly.
+// structAt reads the struct at start in full.
 func (c *cursor) structAt(start int, s *Struct) {
 	if c.err == nil {
 		c.off = start
@@ -231,8 +231,7 @@ func (r *Reader) beginDeletes() {
 	r.dclients = r.c.count(2)
 }
 
-// NextDelete reads the next delete range into d; false at the end of the update or after an error. Structs not read yet
-// are passed over first.
+// NextDelete reads the next delete range into d; false at the end of the update or after an error. It skips unread structs.
 func (r *Reader) NextDelete(d *Run) bool {
 	if r.part == partStructs {
 		var s Struct

@@ -293,7 +293,7 @@ func (r *readerV2) open(update []byte) {
 	r.text = r.strings.text
 }
 
-// check gives v, or fails for the column that has ended.
+// check returns v, or fails for the column that has ended.
 func check[T any](r *readerV2, column int) func(v T, ok bool) T {
 	return func(v T, ok bool) T {
 		if !ok {

@@ -43,7 +43,7 @@ func (v StateVector) Append(dst []byte) []byte {
 	return dst
 }
 
-// clients are the keys, highest first.
+// clients returns the keys, highest first.
 func (v StateVector) clients() []uint64 {
 	keys := make([]uint64, 0, len(v))
 	for c := range v {

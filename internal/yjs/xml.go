@@ -10,9 +10,9 @@ import (
 	"unicode/utf8"
 )
 
-// XML is the markup of a root that is a fragment, an element or a text (KindXMLText), exactly as Yjs's toString gives it:
-// attributes sorted, nothing escaped, values as JavaScript makes strings of them. It is meant for reading and comparing, not
-// for a browser. The error is ErrTooDeep, or one of the budget.
+// XML returns the markup of a root that is a fragment, an element or a text (KindXMLText), exactly as Yjs's toString does:
+// attributes sorted, nothing escaped, values converted to strings as in JavaScript. It is meant for reading and comparing,
+// not for a browser. The error is ErrTooDeep, or one of the budget.
 func (d *Document) XML(name string, kind Kind, b *Budget) (string, error) {
 	t := d.roots[name]
 	if t == nil {
@@ -232,7 +232,7 @@ func (w *xmlWriter) json(p []byte, child bool) {
 	w.str(jsString(v))
 }
 
-// jsString is String(v) of a value read from JSON.
+// jsString returns String(v) for a value read from JSON.
 func jsString(v any) string {
 	switch v := v.(type) {
 	case nil:
@@ -258,7 +258,7 @@ func jsString(v any) string {
 	return jsObject
 }
 
-// jsNumber is String(f).
+// jsNumber returns String(f).
 func jsNumber(f float64) string {
 	switch {
 	case math.IsNaN(f):
