@@ -31,7 +31,10 @@ func TestClientThatWritesAtFullSpeedIsNeverClosed(t *testing.T) {
 	}
 	script.send(edit(insert(1, updates, "still here")))
 	eventually(t, time.Minute, "everything arrives", func() bool {
-		return w.open("/bulk").state().Structs().Prefix(1) == updates+10
+		late := w.open("/bulk")
+		late.mu.Lock()
+		defer late.mu.Unlock()
+		return late.state().Structs().Prefix(1) == updates+10
 	})
 }
 

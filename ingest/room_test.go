@@ -234,6 +234,7 @@ func TestWhatWaitedBehindATooLargeGroupIsNotToldToBeSaved(t *testing.T) {
 	eventually(t, 5*time.Second, "a group under way", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return r.commit.inflight != nil })
 	b.send(edit(insert(2, 0, "innocent")), []byte{yjs.MsgSaved, 1, 7})
 	eventually(t, 5*time.Second, "another behind it", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return len(r.commit.gather) > 0 })
+	a.turn() // its group is on its way
 	b.turn() // its question has come too
 	r.mu.Lock()
 	g, cancel := r.commit.inflight, r.commit.cancel
@@ -338,7 +339,8 @@ func TestReaderThatFellBehindCatchesUp(t *testing.T) {
 	b.leave()
 	a.wait("b's leave", func() bool { return a.present()[7] == "" })
 	late := newClient(t, ws) // begins to read now
-	late.has(1, clock)
+	// It waits for a fold of 10 MB, which takes long with the race detector.
+	late.waitFor(time.Minute, "content", func() bool { return late.state().Structs().Prefix(1) >= clock })
 	late.wait("b's coming", func() bool { return late.count(yjs.MsgAwareness, 0) > 0 })
 	late.wait("b's leave", func() bool { return late.present()[7] == "" })
 	a.send(edit(insert(1, clock, "live again")))
