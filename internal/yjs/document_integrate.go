@@ -136,8 +136,8 @@ func (d *Document) grow(c *docClient, it *docItem) {
 //
 //  1. o has the same origin: the lower client stands left, so if o's client is lower, it goes after o. Otherwise, if
 //     the right origins are equal too, it goes here. Else o may still stand before a conflicting item: continue.
-//  2. o's origin is among the items passed: o belongs to that item and stands where it stands. Unless that item was
-//     passed after the last item that it goes after, it goes after o too.
+//  2. o's origin is among the items passed: o belongs to that item and stands where it stands. So it goes after o too,
+//     unless that item was passed after the last item that it goes after.
 //  3. o's origin is further left: it goes here.
 //
 // It has more than 80 lines because the walk and the links that it sets are one rule, to be compared with Yjs line by line.

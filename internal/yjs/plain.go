@@ -88,7 +88,7 @@ func (w *plainWriter) flow(t *docType) {
 	}
 }
 
-// lineBreak says whether an element is a line's end in editors that have such.
+// lineBreak reports whether an element is a line break in common editors.
 func lineBreak(t *docType) bool {
 	if t.kind != KindXMLElement {
 		return false

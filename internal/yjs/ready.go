@@ -282,8 +282,8 @@ func (u *Update) split(clients map[uint64]*waiting, order []uint64, known func(u
 	return out
 }
 
-// firstMissing is the first id that a struct of b waits for, with own the contiguous end of its own client; false if there
-// is none.
+// firstMissing returns the first id that a struct of b waits for, or false if there is none. own is the contiguous end of
+// the struct's own client.
 func firstMissing(b []byte, client uint64, h *span, own uint64, known func(uint64) uint64) (ID, bool) {
 	if h.clock > own {
 		return ID{client, own}, true

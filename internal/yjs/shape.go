@@ -107,7 +107,7 @@ func (d depths) at(clock uint64) int {
 	return int(d[i-1] & maxDepth)
 }
 
-// set gives the clocks [from, to) a depth.
+// set sets the depth of the clocks [from, to).
 func (d *depths) set(from, to uint64, depth int) {
 	v := uint64(min(depth, maxDepth))
 	l := *d
@@ -372,7 +372,7 @@ const (
 
 var seed = maphash.MakeSeed()
 
-// placeOf is the place of an item as a hash; false if it follows the item that its client wrote before, and so is alone.
+// placeOf returns the place of an item as a hash, or false if the item continues its client's previous one, and so is alone.
 func placeOf(s *Struct) (h uint64, ok bool) {
 	mix := func(kind, client, clock uint64) uint64 {
 		return maphash.Comparable(seed, [3]uint64{kind, client, clock})

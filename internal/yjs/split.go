@@ -123,7 +123,7 @@ func (p *splitter) structs() error {
 	return nil
 }
 
-// waitsFor is the client that must go on before s can be placed, and past which clock; nil if none.
+// waitsFor returns the client that must advance before s can be placed, and past which clock; nil if none.
 func (p *splitter) waitsFor(s *Struct) (*waiting, uint64) {
 	if !s.IsItem() {
 		return nil, 0
@@ -153,7 +153,7 @@ func (p *splitter) waitsFor(s *Struct) (*waiting, uint64) {
 	return nil, 0
 }
 
-// place puts a struct into the part being filled, or into as many new ones as it needs.
+// place adds a struct to the part being filled, or to as many new ones as it needs.
 func (p *splitter) place(client uint64, h *span) error {
 	size := int(h.n)
 	if !h.asIs {
@@ -245,8 +245,8 @@ func (p *splitter) flush() {
 	p.active, p.dels, p.size = p.active[:0], p.dels[:0], 0
 }
 
-// unitsWithin is the largest number of units, less than Len, whose content has at most room bytes; 0 if there is none, or
-// the content can't be cut. It never cuts a surrogate pair.
+// unitsWithin returns the largest number of units, less than Len, whose content has at most room bytes; 0 if there is none,
+// or the content can't be cut. It never cuts a surrogate pair.
 func (s *Struct) unitsWithin(room int) uint64 {
 	var k uint64
 	c := cursor{b: s.Content}

@@ -14,7 +14,7 @@ type State struct {
 	planted IDSet  // received as GC or Deleted, and no delete covers them; see Planted
 }
 
-// Add puts all of u into the state. For a keystroke, which extends the last run of its client, nothing is allocated.
+// Add adds u to the state. A keystroke, which extends the last run of its client, allocates nothing.
 func (s *State) Add(u *Update) {
 	s.findValues(u, &s.values)
 	s.shape.add(u, &s.structs)

@@ -95,8 +95,8 @@ func getMark(marks []docMark, key string) []byte {
 	return nil
 }
 
-// eachInsert goes over the operations of the text's delta: a text, or an item that is an embed or a type; with the marks
-// that hold there. The slices are good until f returns; false ends it.
+// eachInsert calls f for each operation of the text's delta, a text, an embed or a type, with the marks on it. The slices
+// are valid until f returns; false stops the iteration.
 func (t *docType) eachInsert(f func(text []byte, it *docItem, marks []docMark) bool) {
 	var marks []docMark
 	var text []byte
@@ -173,7 +173,7 @@ func (d *Document) Runs(name string, b *Budget) ([]TextRun, error) {
 	return runs, err
 }
 
-// eachDeep goes over all visible list items, and into types that are among them, until f says false.
+// eachDeep calls f for each visible list item, including those of nested types, until f returns false.
 func (t *docType) eachDeep(f func(it *docItem) bool) {
 	var stack []*docItem
 	it := t.start

@@ -2,8 +2,7 @@ package yjs
 
 import "slices"
 
-// Kind says how a shared type is meant. The wire tells it of nested types; of root types it does not, there it is a
-// matter of how they are read.
+// Kind is the kind of a shared type. Updates carry the kind of nested types; the kind of a root depends on how it is read.
 type Kind uint8
 
 const (
@@ -35,7 +34,7 @@ func ParseKind(s string) (Kind, bool) {
 	return Kind(max(i, 0)), i >= 0
 }
 
-// wire is the type number of a kind.
+// wire returns the type number of a kind.
 func (k Kind) wire() uint64 { return uint64(k) - 1 }
 
 func kindOf(number uint64) Kind { return Kind(number) + 1 }
@@ -73,7 +72,7 @@ func (d *Document) Roots() []Root {
 	return roots
 }
 
-// guess is the kind of a root that was not told.
+// guess returns the kind of a root, guessed from its content.
 func (t *docType) guess() Kind {
 	if t.kind != KindAuto {
 		return t.kind

@@ -80,7 +80,7 @@ func (r *Reader) skim(s *Struct) bool {
 	return r.took(s)
 }
 
-// advance goes to the next struct, into the next section if need be.
+// advance moves to the next struct, and to the next section if necessary.
 func (r *Reader) advance() bool {
 	c := &r.c
 	for r.structs == 0 {

@@ -17,7 +17,7 @@ import (
 // parent and key only if it has no neighbours; otherwise it belongs where its left neighbour does, or without one, its right
 // one. Roots are left out: they are never deleted, and so never collected.
 
-// severable says whether an item with this content could be cut and both parts show something.
+// severable reports whether an item with this content could be cut so that both parts are visible.
 func (s *Struct) severable() bool { return s.Len > 1 && s.Countable() }
 
 // place returns the neighbour that determines the parent and key of s, or false if s names them itself.
