@@ -116,7 +116,7 @@ func configFlags(s *settings, c *config, dev bool) {
 	limitFlags(s, &c.limits)
 }
 
-// authFlags declares the settings that decide who a user is and what the user may do.
+// authFlags declares the settings for checking users and their rights.
 func authFlags(s *settings, c *authConfig, mode string) {
 	s.StringVar(&c.mode, "auth", mode, "`mode` of checking users: none or jwt (default: jwt where --auth-callback or, in serve, a secret, key set or SUPABASE_URL is set; else dev takes none)")
 	s.secretVar(&c.jwtSecret, "jwt-secret", "shared `secret` of HS256, HS384 or HS512 tokens, 32 bytes at least")
@@ -137,7 +137,7 @@ func authFlags(s *settings, c *authConfig, mode string) {
 	s.BoolVar(&c.allowAnonymous, "auth-allow-anonymous", false, "accept Supabase anonymous users like signed-in ones")
 }
 
-// check finds mistakes that no single flag can know of.
+// check finds mistakes that concern more than one flag.
 func (c *config) check(dev bool) error {
 	if _, _, err := net.SplitHostPort(c.addr); err != nil {
 		return usagef("--addr: %w", err)

@@ -118,7 +118,7 @@ func decodeUpdate(b []byte) (string, error) {
 	if err := r.Err(); err != nil {
 		return "", fmt.Errorf("as an update: %w", err)
 	}
-	if n := r.Left(); n > 0 { // an update V2 begins with what is an empty V1 update
+	if n := r.Left(); n > 0 { // an update V2 begins like an empty update V1
 		return "", fmt.Errorf("as an update: %d bytes after its end", n)
 	}
 	return fmt.Sprintf("update, %d bytes, %d structs, %d deletes\n%s", len(b), structs, deletes, body.String()), nil

@@ -42,7 +42,7 @@ type docFlags struct {
 
 // docCommand is one word after "yjet doc".
 type docCommand struct {
-	name, words string // what follows the name in its usage
+	name, words string // words: the arguments after the name, as its usage shows them
 	brief       string
 	more        string // further sentences of its help
 	examples    []string
@@ -213,7 +213,7 @@ func runDoc(ctx context.Context, p process, args []string) error {
 	return cmd.run(&docClient{ctx: ctx, p: p, f: f, base: strings.TrimSuffix(f.url, "/")}, words)
 }
 
-// interleaved parts flags from words, which may stand in any order; what follows -- are words.
+// interleaved separates flags from words, which may be mixed. Everything after -- is a word.
 func interleaved(fs *flag.FlagSet, args []string) (flags, words []string) {
 	for i := 0; i < len(args); i++ {
 		a := args[i]

@@ -1,7 +1,7 @@
 // Command yjet is the Yjs collaboration server in which the log is the document.
 //
-// This package wires: flags, lifetimes, the embedded NATS server and the command line. What the server does is in package ingest and
-// below; see the package comment of yjet.
+// This package connects the parts: flags, lifetimes, the embedded NATS server and the command line. Package ingest and those below it
+// implement the server; see the package comment of yjet.
 package main
 
 import (

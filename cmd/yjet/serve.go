@@ -154,7 +154,7 @@ func openLog(ctx context.Context, c *config, dev bool, log *slog.Logger, metrics
 	return docs, store, nil
 }
 
-// openDoor opens what stands on the log: rights, folds, and the server that clients talk to.
+// openDoor opens the parts above the log: rights, folds, and the server for clients.
 func openDoor(c *config, dev bool, docs *stream.Log, log *slog.Logger, metrics *prometheus.Registry, down *stack) (*ingest.Server, error) {
 	authority, err := newAuth(c, dev, log, metrics)
 	if err != nil {
@@ -183,7 +183,7 @@ func openDoor(c *config, dev bool, docs *stream.Log, log *slog.Logger, metrics *
 	return ingest.New(o)
 }
 
-// stack holds what to undo, and runs it last in, first out.
+// stack holds cleanup functions and runs them in reverse order.
 type stack []func()
 
 func (s *stack) add(f func()) { *s = append(*s, f) }
@@ -223,7 +223,7 @@ func connectNATS(c *config, dev bool, log *slog.Logger, down *stack) (nc, bulk *
 	return nc, bulk, store, nil
 }
 
-// noteErased has the embedded server overwrite what is erased when it is started next. A cluster's files are its operator's.
+// noteErased makes the embedded server overwrite erased messages at its next start. A cluster's files belong to its operator.
 func noteErased(store *natsd.Server) func(...stream.Erasing) {
 	if store == nil {
 		return nil
@@ -317,7 +317,7 @@ func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
 	return slog.New(slog.NewJSONHandler(w, opts)), nil
 }
 
-// logAttr keeps tokens out of the log where all else failed, and writes durations as people read them.
+// logAttr redacts tokens in the log, as a last safeguard, and formats durations for people.
 func logAttr(groups []string, a slog.Attr) slog.Attr {
 	if a.Value.Kind() == slog.KindDuration {
 		d := a.Value.Duration()

@@ -31,7 +31,7 @@ Examples:
   pbpaste | yjet token --config yjet.conf --explain - --doc notes/todo
 `
 
-// tokenWish is what the flags of yjet token ask for.
+// tokenWish holds the flags of yjet token.
 type tokenWish struct {
 	user, doc, access string
 	ttl               time.Duration
@@ -89,7 +89,7 @@ func runToken(ctx context.Context, p process, args []string) error {
 	return err
 }
 
-// check finds what no single flag can know.
+// check finds mistakes that concern more than one flag.
 func (w *tokenWish) check() error {
 	mode, ok := auth.ParseMode(w.access)
 	switch {
@@ -115,7 +115,7 @@ func (w *tokenWish) mint(a *auth.Auth) (string, error) {
 	return a.Token(w.user, w.ttl, nil)
 }
 
-// explainToken prints what becomes of a token. The error says that it is refused.
+// explainToken prints the result of every check on a token. It returns an error where the token is refused.
 func explainToken(ctx context.Context, p process, a *auth.Auth, w tokenWish) error {
 	token := w.explain
 	if token == "-" {

@@ -91,7 +91,7 @@ func runVerify(ctx context.Context, p process, args []string) error {
 	return verifyAll(ctx, p, folds, prefix, asJSON, all, lostEnds)
 }
 
-// verifyAll checks the documents below prefix and prints what it found. It returns the first fault, and lostEnds where there is none.
+// verifyAll checks the documents below prefix and prints the results. It returns the first fault, or lostEnds where there is none.
 func verifyAll(ctx context.Context, p process, folds *snapshot.Store, prefix string, asJSON, all bool, lostEnds error) error {
 	began := time.Now()
 	out := json.NewEncoder(p.stdout)
@@ -141,7 +141,7 @@ func printCounts(w io.Writer, v snapshot.Verified) {
 }
 
 // checkFiles compares the messages in the store's files with their checksums before NATS opens them. Without repair, damage ends the
-// command: NATS changes a damaged file when it opens it, and a bit that could be put right is lost then.
+// command: NATS changes a damaged file when it opens it, after which a flipped bit can no longer be corrected.
 func checkFiles(ctx context.Context, p process, data string, repair, asJSON bool) error {
 	kinds := map[string]int{}
 	out := json.NewEncoder(p.stdout)

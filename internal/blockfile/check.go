@@ -15,17 +15,17 @@ import (
 	"time"
 )
 
-// maxGap is how many sequences may be missing between two records of a block. A block holds some 80,000 of the smallest
+// maxGap is the maximum number of sequences missing between two records of a block. A block holds some 80,000 of the smallest
 // messages; the server spends 4 bytes on each that is missing.
 const maxGap = 1 << 20
 
-// Kind says what became of a broken record.
+// Kind is the result for a broken record.
 type Kind int
 
 const (
 	Mended Kind = iota // one bit, or its sequence, was wrong and was put right: nothing is lost
 	Fenced             // its sequence would have filled the server's memory: the message is out of the count, and lost unless it is mended
-	Broken             // left as it is
+	Broken             // not repairable; left unchanged
 	Torn               // the end of the newest block: a write that a crash cut short, which the server drops
 )
 
@@ -40,31 +40,31 @@ type Finding struct {
 	Seq    uint64 // of the last intact record before it in the file, 0: none
 }
 
-// Report counts what was looked at.
+// Report counts the checked files and records.
 type Report struct {
-	Files, Left int // left: not looked at when ctx ended
-	Sealed      int // encrypted or compressed: not looked into
+	Files, Left int // Left: not yet checked when ctx ended
+	Sealed      int // encrypted or compressed: not checked
 	Records     int
 	Bytes       int64
 }
 
 // Check compares every message in the block files of a store directory (nats-server's store_dir) with its checksum, the newest file
-// first, until ctx ends, which is no error. With repair it puts right what it can, in place, one write of a few bytes for each broken
-// record; without, it changes no file. Nobody else may have the store open. found is called for each broken record. An error is one of
-// the file system.
+// first, until ctx ends, which is not an error. With repair it corrects broken records in place where it can, with one write of a few
+// bytes each; without, it changes no file. No other process may have the store open. found is called for each broken record. Check
+// returns errors of the file system only.
 func Check(ctx context.Context, dir string, repair bool, found func(Finding)) (Report, error) {
 	return each(ctx, dir, func(b *block, buf []byte, rep *Report) error { return b.check(buf, rep, repair, found) })
 }
 
-// Fence looks for sequences that would make the server fill memory when it loads a block, and takes those messages out of the count. It
-// reads the heads of the messages alone, the newest file first, until ctx ends, which is no error. Otherwise it is like Check. It
-// finds a block whose records do not follow one another, too, but no damage inside a message.
+// Fence finds sequences that would make the server fill memory when it loads a block, and changes them so that the server skips those
+// messages. It reads only the heads of the messages, the newest file first, until ctx ends, which is not an error. Otherwise it works
+// like Check. It also finds a block whose records are not contiguous, but no damage inside a message.
 func Fence(ctx context.Context, dir string, found func(Finding)) (Report, error) {
 	return each(ctx, dir, func(b *block, buf []byte, rep *Report) error { return b.fence(buf, rep, found) })
 }
 
-// each calls f with the bytes of every block. It removes what a kill left of a block that was being rewritten: the server neither reads
-// nor removes it.
+// each calls f with the bytes of every block. It removes the temporary file of a rewrite that a kill interrupted: the server neither
+// reads nor removes it.
 func each(ctx context.Context, dir string, f func(b *block, buf []byte, rep *Report) error) (Report, error) {
 	var rep Report
 	if err := tidy(dir); err != nil {
@@ -191,7 +191,7 @@ func (b *block) check(buf []byte, rep *Report, repair bool, found func(Finding))
 		}
 		if rec == nil {
 			if rec = shaped(rest); rec == nil || at+len(rec) < len(buf) && s.intact(rest[len(rec):]) == nil {
-				// Where the next record begins is not known.
+				// The start of the next record is unknown.
 				if b.newest && rec == nil {
 					find(Torn, at)
 				} else {
@@ -252,7 +252,7 @@ func (b *block) fence(buf []byte, rep *Report, found func(Finding)) error {
 	return nil
 }
 
-// tooFar tells a sequence that the server would count up to, four bytes a step.
+// tooFar reports whether a sequence is so far ahead that the server would fill memory up to it, four bytes per sequence.
 func tooFar(rec []byte, last uint64) bool {
 	seq := binary.LittleEndian.Uint64(rec[4:])
 	return seq&isTombstone == 0 && last > 0 && seq&^isErased > last+maxGap
@@ -265,7 +265,7 @@ func ahead(rec, rest []byte) bool {
 	return seq&isTombstone == 0 && (following == nil || binary.LittleEndian.Uint64(following[4:])&^(isErased|isTombstone) < seq&^isErased)
 }
 
-// seqFlipped tells whether one bit of its sequence is all that is wrong with a record.
+// seqFlipped reports whether a record is intact but for one bit of its sequence.
 func (s *summer) seqFlipped(rec []byte) bool {
 	for i := range 64 {
 		at, bit := 4+i/8, byte(1)<<(i%8)
@@ -279,7 +279,7 @@ func (s *summer) seqFlipped(rec []byte) bool {
 	return false
 }
 
-// next is the highest sequence up to a record.
+// next returns the highest sequence up to and including a record.
 func next(rec []byte, last uint64) uint64 {
 	if seq := binary.LittleEndian.Uint64(rec[4:]); seq&isTombstone == 0 {
 		return max(last, seq&^isErased)
@@ -287,14 +287,14 @@ func next(rec []byte, last uint64) uint64 {
 	return last
 }
 
-// takeOut gives a record the sequence of the one before, 0 where there is none: the server passes over what it had already. Check finds
-// the right sequence again.
+// takeOut gives a record the sequence of the one before, or 0: the server skips a sequence that it has already read. Check finds the
+// right sequence again.
 func (b *block) takeOut(at int, rec []byte, last uint64) error {
 	binary.LittleEndian.PutUint64(rec[4:], last)
 	return b.write(at+4, rec[4:12])
 }
 
-// write puts bytes right, on the disk.
+// write overwrites bytes of the block's file and syncs it.
 func (b *block) write(at int, data []byte) error {
 	f, err := os.OpenFile(b.path, os.O_WRONLY, 0)
 	if err != nil {

@@ -33,7 +33,7 @@ func newSummer(stream string, index int) (*summer, error) {
 	return &summer{h: h}, err
 }
 
-// sum is what the last bytes of a record of that shape must be.
+// sum returns the checksum that the record must end with.
 func (s *summer) sum(rec []byte) []byte {
 	subject := int(binary.LittleEndian.Uint16(rec[20:]))
 	body := rec[headSize : len(rec)-sumSize]
@@ -48,10 +48,10 @@ func (s *summer) sum(rec []byte) []byte {
 	return s.h.Sum(s.buf[:0])
 }
 
-// compressed tells whether a block is (filestore.go, CompressionInfo).
+// compressed reports whether a block is compressed (filestore.go, CompressionInfo).
 func compressed(block []byte) bool { return bytes.HasPrefix(block, []byte("cmp")) }
 
-// shaped is the record that begins b if its lengths fit, else nil.
+// shaped returns the record at the start of b if its lengths are consistent, else nil.
 func shaped(b []byte) []byte {
 	if len(b) < headSize+sumSize {
 		return nil
@@ -68,7 +68,7 @@ func shaped(b []byte) []byte {
 	return b[:n]
 }
 
-// intact is the record that begins b, nil if its lengths or its checksum are wrong.
+// intact returns the record at the start of b, or nil if its lengths or its checksum are wrong.
 func (s *summer) intact(b []byte) []byte {
 	rec := shaped(b)
 	if rec == nil || !bytes.Equal(s.sum(rec), rec[len(rec)-sumSize:]) {
@@ -77,15 +77,15 @@ func (s *summer) intact(b []byte) []byte {
 	return rec
 }
 
-// mendWork bounds what is hashed to find one bit: a tenth of a second or so.
+// mendWork bounds the bytes hashed in the search for one bit: about a tenth of a second.
 const mendWork = 256 << 20
 
-// nextTries is how many sequences after the one before are tried: those of messages in between may be gone.
+// nextTries is the number of sequences tried after that of the record before: messages in between may be deleted.
 const nextTries = 256
 
 // mend looks for the one bit that makes the record at the start of b intact, or for its sequence if that is all that is wrong, and
-// puts it right. It answers the offset and the length of what it changed; 0 bytes: there is no such bit, or the record is too large
-// to try all of it. last is the sequence of the record before.
+// corrects it. It returns the offset and the length of the changed bytes. Length 0: there is no such bit, or the record is too large to
+// try every bit. last is the sequence of the record before.
 func (s *summer) mend(b []byte, last uint64) (at, n int) {
 	if at := s.mendBit(b); at >= 0 {
 		return at, 1
@@ -112,7 +112,7 @@ func (s *summer) mend(b []byte, last uint64) (at, n int) {
 	return 0, 0
 }
 
-// mendBit answers the byte of the bit that it flipped, or -1.
+// mendBit returns the index of the byte in which it flipped a bit, or -1.
 func (s *summer) mendBit(b []byte) (at int) {
 	if rec := shaped(b); rec != nil {
 		var diff int

@@ -14,22 +14,22 @@ import (
 	"slices"
 )
 
-// Message is one that a block file holds.
+// Message is a message in a block file.
 type Message struct {
 	Subject []byte // valid during the call
 	Seq     uint64
 	Time    int64 // when it was stored, Unix ns
 }
 
-// WipeOptions say what Wipe does.
+// WipeOptions are the settings of Wipe.
 type WipeOptions struct {
 	Stream   string
 	After    int                  // blocks up to this index are passed over
-	Dead     func(Message) bool   // whether a message is to be overwritten; it must be false for all that the stream has
+	Dead     func(Message) bool   // reports whether to overwrite a message; must return false for every message of the stream
 	Progress func(files, all int) // called after each file, unless nil
 }
 
-// Wiped counts what Wipe did.
+// Wiped is the result of Wipe, as counts.
 type Wiped struct {
 	Files    int // looked at
 	Messages int // overwritten
@@ -49,10 +49,10 @@ func (w *Wiped) Add(o Wiped) {
 }
 
 // Wipe overwrites messages of one stream that the server has deleted, and whose bytes it leaves in its files until it rewrites them.
-// Nobody else may have the store open. Wipe goes through the blocks from the lowest index to the highest, and stops between two when
-// ctx ends, which is no error. It returns what it did beside an error, too.
+// No other process may have the store open. Wipe goes through the blocks from the lowest index to the highest, and stops between two
+// when ctx ends, which is not an error. With an error it returns the counts so far.
 //
-// A message becomes what the server's own secure delete makes of one (filestore.go, eraseMsg): of the same length, marked as
+// A message becomes the same as after the server's own secure delete (filestore.go, eraseMsg): of the same length, marked as
 // erased, without subject, random inside, with a checksum that is right; only the time stays. The new block replaces the old one by a
 // rename, as the server does it, so a power cut leaves one or the other. Then the bytes of the old file are overwritten where they lie,
 // which nobody reads any more. A file system or a disk that writes elsewhere keeps what it keeps.
