@@ -10,10 +10,10 @@ import (
 )
 
 const (
-	// fenceTime is how long a start looks for what would fill the server's memory, the last written file first: 1 GB or more where the
-	// files are in the page cache.
+	// fenceTime limits the search for damage that would fill the server's memory. It goes from the newest file to the oldest, and covers
+	// 1 GB or more where the files are in the page cache.
 	fenceTime = time.Second
-	// fenceAll is the number of kills in a row after which a start looks through everything: something kills the process again and again.
+	// fenceAll is the number of consecutive kills after which a start searches all files.
 	fenceAll = 3
 )
 

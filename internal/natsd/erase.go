@@ -21,26 +21,26 @@ import (
 	"yjet/internal/blockfile"
 )
 
-// What was erased leaves its bytes in block files that a running server has open. So each erasure is noted in a file beside the store,
-// and the next start overwrites what the notes name before the server opens the files. The notes are on the disk before anything is
-// deleted: a crash leaves one note too many, never one too few.
+// The bytes of erased messages stay in block files that a running server has open. So each erasure is noted in a file beside the store,
+// and the next start overwrites the noted messages before the server opens the files. A note is on disk before its messages are
+// deleted: a crash can leave a note too many, never one too few.
 
-// Erased names messages that are erased: those of a NATS filter, from a sequence to another, stored until a moment. What is stored
-// later under the same names is not among them.
+// Erased names erased messages: those of a NATS filter, from one sequence to another, stored until At. Messages stored later on the same
+// subjects are not included.
 type Erased struct {
 	Stream string    `json:"stream"`
 	Filter string    `json:"filter"`
 	First  uint64    `json:"first"`
 	Last   uint64    `json:"last"`
 	At     time.Time `json:"at"`
-	Done   int       `json:"done,omitempty"` // the blocks up to this index hold nothing of it any more
+	Done   int       `json:"done,omitempty"` // index of the last block that has been overwritten; earlier blocks are done too
 }
 
 func (e *Erased) covers(m blockfile.Message) bool {
 	return m.Seq >= e.First && m.Seq <= e.Last && m.Time <= e.At.UnixNano() && matches(e.Filter, m.Subject)
 }
 
-// matches tells whether a subject matches a NATS filter.
+// matches reports whether a subject matches a NATS filter.
 func matches(filter string, subject []byte) bool {
 	for f := range strings.SplitSeq(filter, ".") {
 		if f == ">" {
@@ -57,9 +57,9 @@ func matches(filter string, subject []byte) bool {
 
 const (
 	notesFile = "erased.json" // one Erased a line
-	// wipeTime is how long a start overwrites what was erased. What is left is told, and goes on at the next start.
+	// wipeTime limits the overwriting at a start. The rest is logged, and left to the next start.
 	wipeTime = 20 * time.Second
-	// wipeTell is how often a long overwriting is told of.
+	// wipeTell is the interval of the log's progress lines during a long overwriting.
 	wipeTell = 5 * time.Second
 )
 
@@ -94,7 +94,7 @@ func appendFile(path string, b []byte) error {
 	return err
 }
 
-// readNotes reads what is noted. A line that a crash cut short is passed over: what it named was not deleted yet.
+// readNotes reads the notes. It skips a line that a crash cut short: the messages it names were not deleted yet.
 func readNotes(dir string) (list []Erased, err error) {
 	b, err := os.ReadFile(filepath.Join(dir, notesFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -126,7 +126,7 @@ func writeNotes(dir string, list []Erased) error {
 	return blockfile.Replace(path, b.Bytes())
 }
 
-// wipeErased overwrites what the notes name. Nothing that goes wrong here keeps the server from starting.
+// wipeErased overwrites the noted messages. It logs failures, which do not keep the server from starting.
 func (s *Server) wipeErased(limit time.Duration) {
 	dir := s.opts.StoreDir
 	notes, err := readNotes(dir)
@@ -197,9 +197,9 @@ func (s *Server) tell(stream string) func(files, all int) {
 }
 
 // EraseDead overwrites in the files of a stopped store every message that its streams do not have any more, whether a document was
-// erased or a fold took it out of the log. A server of its own says what the streams have, and is stopped before anything is
-// overwritten. progress is called after each file. An error: a server runs on the directory, a stream cannot be read to its end, or the
-// file system failed; what was done until then is counted.
+// erased or a fold trimmed it. It starts a server to list the messages of the streams, and stops it before it overwrites anything.
+// progress is called after each file. It fails where a server runs on the directory, a stream cannot be read to its end, or the file
+// system fails; sum then counts the work done so far.
 func EraseDead(ctx context.Context, o Options, progress func(stream string, files, all int)) (sum blockfile.Wiped, err error) {
 	s, err := open(o)
 	if err != nil {
@@ -231,7 +231,7 @@ func EraseDead(ctx context.Context, o Options, progress func(stream string, file
 	return sum, writeNotes(s.opts.StoreDir, nil)
 }
 
-// held is what a stream has.
+// held lists the messages of a stream.
 type held struct {
 	name        string
 	first, last uint64
@@ -240,14 +240,13 @@ type held struct {
 
 type span struct{ from, to uint64 } // both have a message
 
-// dead tells a message in the stream's files that the stream does not have. What lies behind its end is left alone.
+// dead reports whether the stream no longer has a message of its files. It is false for messages after the stream's end.
 func (v *held) dead(m blockfile.Message) bool {
 	i := sort.Search(len(v.live), func(i int) bool { return v.live[i].to >= m.Seq })
 	return m.Seq <= v.last && (i == len(v.live) || m.Seq < v.live[i].from)
 }
 
-// survey asks the server for every message that it holds on the disk. A stream that has more than can be read is an error: what
-// cannot be read is not dead.
+// survey lists the messages of every stream on disk. A stream with unreadable messages is an error: those must not be taken for dead.
 func (s *Server) survey(ctx context.Context) (list []*held, err error) {
 	nc, err := nats.Connect("", nats.InProcessServer(s))
 	if err != nil {

@@ -1,7 +1,7 @@
 // Package natsd runs a nats-server inside the process, on a data directory that no second process may use.
 //
 // The server reads and writes its files alone while it runs. Before it opens them, and only then, this package works on them: it
-// overwrites what was erased (erase.go), and looks for damage that would keep the server from starting (check.go).
+// overwrites erased messages (erase.go), and looks for damage that would keep the server from starting (check.go).
 package natsd
 
 import (
@@ -41,10 +41,10 @@ type Server struct {
 	opts   server.Options
 	log    *slog.Logger
 	lock   *os.File
-	notes  sync.Mutex // held while the notes of what was erased are written
+	notes  sync.Mutex // held while notes of erasures are written: those of two callers do not mix
 }
 
-// Start locks the directory, overwrites what was erased since the last start, and starts a server. The caller stops the server.
+// Start locks the directory, overwrites messages erased since the last start, and starts a server. The caller stops the server.
 func Start(o Options) (*Server, error) {
 	s, err := open(o)
 	if err != nil {
@@ -147,7 +147,7 @@ func (s *Server) URL() string {
 	return ""
 }
 
-// Stop ends the server, which writes what it holds, and then unlocks the directory.
+// Stop ends the server, which writes its buffers to disk, and then unlocks the directory.
 func (s *Server) Stop() {
 	s.shutdown()
 	s.lock.Close()

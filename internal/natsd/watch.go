@@ -64,7 +64,7 @@ func (s *Server) Watch(ctx context.Context, healthy func(context.Context) error,
 	}
 }
 
-// files are the files and directories that must stay where they are for a later start to find what is written now.
+// files returns the files and directories that must stay in place for a later start to find the data written now.
 func (s *Server) files() map[string]os.FileInfo {
 	found := map[string]os.FileInfo{}
 	if s.lock != nil {
