@@ -29,13 +29,14 @@ type api struct {
 	memory  *memory
 	gate    *gate
 	inbound *inbound
+	pool    *pool
 	revoker *revoker
 	node    string
 }
 
 func newAPI(s *Server) *api {
 	return &api{srv: s, o: &s.o, limits: &s.limits, log: s.log, metrics: s.metrics, rooms: s.rooms, memory: s.memory, gate: s.gate,
-		inbound: s.inbound, revoker: s.revoker, node: s.node}
+		inbound: s.inbound, pool: newPool(s.limits.HeavyQueue), revoker: s.revoker, node: s.node}
 }
 
 // serveAPI answers /api; segments are those behind it, unescaped.
@@ -217,26 +218,6 @@ func (a *api) denyRequest(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}
 	refuse(w, cs, auth.RetryAfter(err))
-}
-
-// patient gives each write of a long answer its own time.
-type patient struct{ w http.ResponseWriter }
-
-func (p *patient) Write(b []byte) (int, error) {
-	// Where the connection has no deadline there is none to move.
-	_ = http.NewResponseController(p.w).SetWriteDeadline(time.Now().Add(time.Minute))
-	return p.w.Write(b)
-}
-
-// eager gives each read of a long body its own time.
-type eager struct {
-	io.Reader
-	c *http.ResponseController
-}
-
-func (e *eager) Read(p []byte) (int, error) {
-	_ = e.c.SetReadDeadline(time.Now().Add(time.Minute))
-	return e.Reader.Read(p)
 }
 
 func isTrue(v string) bool { return v == "1" || v == "true" || v == "yes" }

@@ -3,7 +3,6 @@ package ingest
 import (
 	"context"
 	"errors"
-	"io"
 	"mime"
 	"net/http"
 	"strconv"
@@ -72,24 +71,13 @@ func (a *api) postDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, gr
 		refuse(w, causeDraining)
 		return
 	}
-	size := a.limits.Message
-	if n := r.ContentLength; n >= 0 {
-		size = int(min(n, int64(size)))
-	}
-	if size > largeMessage {
-		if ok, _ := a.inbound.take(r, size); !ok {
-			refuse(w, causeInboundFull)
-			return
-		}
-		defer a.inbound.give(r, size)
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(a.limits.Message)))
-	if err != nil {
-		var big *http.MaxBytesError
-		if errors.As(err, &big) {
-			refuse(w, causeTooLarge)
-			return
-		}
+	body, held, err := a.readUpdate(w, r)
+	defer a.inbound.give(r, held)
+	switch {
+	case errors.Is(err, causeTooLarge), errors.Is(err, causeInboundFull):
+		refuse(w, causeOf(err))
+		return
+	case err != nil:
 		writeError(w, http.StatusBadRequest, "unreadable", "the body did not arrive whole")
 		return
 	}

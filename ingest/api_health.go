@@ -80,6 +80,9 @@ func (a *api) health(ctx context.Context) (health, bool) {
 	if a.memory.tight() {
 		h.Reason = "memory is short: documents that are not open are refused"
 	}
+	if at := a.srv.noFiles.Load(); at != 0 && time.Since(time.Unix(at, 0)) < filesNews {
+		h.Reason = "the process has run out of files: connections are not accepted; raise LimitNOFILE or ulimit -n"
+	}
 	h.Metrics.AppendP99 = 1000 * quantile(a.metrics.appendTime, .99)
 	switch fault := a.o.Log.Fault(); {
 	case a.srv.draining.Load():

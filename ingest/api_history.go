@@ -169,7 +169,7 @@ func (a *api) getLog(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ a
 	h.Set("Content-Type", "application/x-ndjson")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	out := bufio.NewWriterSize(&patient{w: w}, 32<<10)
+	out := bufio.NewWriterSize(w, 32<<10)
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false)
 	for rec, err := range a.o.Snapshots.Records(r.Context(), doc, after, upto) {
@@ -190,7 +190,7 @@ func (a *api) getLog(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ a
 	out.Flush()
 }
 
-func (a *api) getAuthors(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ auth.Grant) {
+func (a *api) getAuthors(w http.ResponseWriter, r *http.Request, doc stream.Doc, g auth.Grant) {
 	_, names, err := kindsOf(r.URL.Query()["type"])
 	if err != nil || len(names) > 1 {
 		writeError(w, http.StatusBadRequest, "bad-type", "type is the name of one text type, or is left out for all")
@@ -205,7 +205,12 @@ func (a *api) getAuthors(w http.ResponseWriter, r *http.Request, doc stream.Doc,
 	if len(names) == 1 {
 		name = names[0]
 	}
-	st, types, err := a.o.Snapshots.Authors(r.Context(), doc, name, m)
+	var st snapshot.State
+	var types map[string][]snapshot.AuthorRun
+	err = a.heavily(r, g, func() (err error) {
+		st, types, err = a.o.Snapshots.Authors(r.Context(), doc, name, m)
+		return err
+	})
 	switch {
 	case err != nil:
 		a.failHistory(w, doc, err)
@@ -216,7 +221,7 @@ func (a *api) getAuthors(w http.ResponseWriter, r *http.Request, doc stream.Doc,
 	}
 }
 
-func (a *api) getDiff(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ auth.Grant) {
+func (a *api) getDiff(w http.ResponseWriter, r *http.Request, doc stream.Doc, g auth.Grant) {
 	q := r.URL.Query()
 	if q.Get("from") == "" {
 		writeError(w, http.StatusBadRequest, "bad-moment", "from is needed: a sequence, a time, an age or a version")
@@ -229,7 +234,11 @@ func (a *api) getDiff(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ 
 	}
 	if err == nil {
 		var d snapshot.Diff
-		if d, err = a.o.Snapshots.Diff(r.Context(), doc, from, to); err == nil {
+		err = a.heavily(r, g, func() (err error) {
+			d, err = a.o.Snapshots.Diff(r.Context(), doc, from, to)
+			return err
+		})
+		if err == nil {
 			writeJSON(w, http.StatusOK, d)
 			return
 		}

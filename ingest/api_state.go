@@ -6,11 +6,12 @@ import (
 	"strconv"
 
 	"yjet/auth"
+	"yjet/snapshot"
 	"yjet/stream"
 )
 
 // getDoc answers a document's state in one of its forms.
-func (a *api) getDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ auth.Grant) {
+func (a *api) getDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, g auth.Grant) {
 	q := r.URL.Query()
 	form, err := formOf(r)
 	if err != nil {
@@ -30,7 +31,16 @@ func (a *api) getDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ a
 		writeError(w, http.StatusBadRequest, "bad-type", err.Error())
 		return
 	}
-	state, err := a.rooms.stateAt(r.Context(), doc, moment)
+	var state snapshot.State
+	load := func() (err error) {
+		state, err = a.rooms.stateAt(r.Context(), doc, moment)
+		return err
+	}
+	if moment.Now() {
+		err = load()
+	} else {
+		err = a.heavily(r, g, load)
+	}
 	if err != nil {
 		a.fail(w, doc, err)
 		return
@@ -52,7 +62,17 @@ func (a *api) getDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ a
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
-	body, kind, err := render(r.Context(), state.Update, form, kinds, names)
+	var body []byte
+	var kind string
+	write := func() (err error) {
+		body, kind, err = render(r.Context(), state.Update, form, kinds, names)
+		return err
+	}
+	if form == "update" || len(state.Update) < heavyState {
+		err = write()
+	} else {
+		err = a.heavily(r, g, write)
+	}
 	if err != nil {
 		for _, name := range []string{"ETag", "Last-Modified", "Yjet-Seq"} {
 			h.Del(name)

@@ -3,9 +3,7 @@ package ingest
 import (
 	"cmp"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -114,33 +112,33 @@ func (a *api) getSweet(w http.ResponseWriter, r *http.Request, doc stream.Doc, _
 	w.Write(state.Update)
 }
 
-// serveSweet answers POST /doc/{doc}/auth with a client token: a ticket for one
-// document, limited to the rights of the caller. POST /doc/new names a document; it
-// begins to exist with its first edit.
+// newSweet answers POST /doc/new: it names a document, which begins to exist with its first edit.
+func (a *api) newSweet(w http.ResponseWriter, r *http.Request) {
+	if !a.o.Auth.Open() {
+		if _, ok := a.identity(w, r); !ok {
+			return
+		}
+	}
+	var in sweetAuth
+	if !readBody(w, r, &in, `{"docId":"notes/todo"}`) {
+		return
+	}
+	doc, err := docOf(cmp.Or(in.DocID, strings.ToLower(rand.Text())))
+	if err != nil {
+		refuse(w, causeOf(err))
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]string{"docId": string(doc)})
+}
+
+// serveSweet answers POST /doc/{doc}/auth with a client token: a ticket for one document, limited to the rights of the caller.
 func (a *api) serveSweet(w http.ResponseWriter, r *http.Request, name string) {
 	if r.Method != http.MethodPost {
 		notAllowed(w, "POST")
 		return
 	}
-	var in sweetAuth
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 16<<10))
-	if err == nil && len(body) > 0 {
-		err = json.Unmarshal(body, &in)
-	}
-	if err != nil {
-		writeError(w, http.StatusBadRequest, "malformed", `want JSON such as {"authorization":"read-only"}`)
-		return
-	}
 	if name == "" {
-		if name = in.DocID; name == "" {
-			name = strings.ToLower(rand.Text())
-		}
-		doc, err := docOf(name)
-		if err != nil {
-			refuse(w, causeOf(err))
-			return
-		}
-		writeJSON(w, http.StatusOK, map[string]string{"docId": string(doc)})
+		a.newSweet(w, r)
 		return
 	}
 	doc, err := docOf(name)
@@ -156,6 +154,10 @@ func (a *api) serveSweet(w http.ResponseWriter, r *http.Request, name string) {
 	}
 	if grant.Ticket {
 		a.denyRequest(w, r, causeForbidden)
+		return
+	}
+	var in sweetAuth
+	if !readBody(w, r, &in, `{"authorization":"read-only"}`) {
 		return
 	}
 	who := grant

@@ -11,14 +11,21 @@ import (
 	"yjet/stream"
 )
 
-func (a *api) getExport(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ auth.Grant) {
+func (a *api) getExport(w http.ResponseWriter, r *http.Request, doc stream.Doc, g auth.Grant) {
+	who := a.payer(r, g)
+	if err := a.pool.enter(r.Context(), who); err != nil {
+		a.fail(w, doc, err)
+		return
+	}
+	paused := &pausing{ResponseWriter: w, pool: a.pool, who: who, ctx: r.Context()}
+	defer paused.done()
 	h := w.Header()
 	h.Set("Content-Type", "application/x-ndjson")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": strings.ReplaceAll(string(doc), "/", "-") + ".yjet.jsonl"}))
-	out := &begun{ResponseWriter: w}
-	if err := a.o.Snapshots.Export(r.Context(), doc, &patient{w: out}); err != nil {
+	out := &begun{ResponseWriter: paused}
+	if err := a.o.Snapshots.Export(r.Context(), doc, out); err != nil {
 		if !out.yes {
 			for _, k := range []string{"Content-Disposition", "Content-Type"} {
 				h.Del(k)
@@ -60,7 +67,7 @@ func (a *api) postImport(w http.ResponseWriter, r *http.Request, doc stream.Doc,
 		a.failHistory(w, doc, err)
 		return
 	}
-	done, err := a.o.Snapshots.Import(r.Context(), doc, &eager{r.Body, http.NewResponseController(w)}, o)
+	done, err := a.o.Snapshots.Import(r.Context(), doc, r.Body, o)
 	if err != nil {
 		a.failHistory(w, doc, err)
 		return

@@ -47,6 +47,7 @@ var (
 	causeServerFull      = &cause{reason: "too-many-connections", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
 	causeAddressFull     = &cause{reason: "too-many-connections-of-address", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
 	causeAddressRate     = &cause{reason: "too-many-new-connections-of-address", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
+	causeAddressRequests = &cause{reason: "too-many-requests-of-address", http: http.StatusServiceUnavailable}
 	causeUserFull        = &cause{reason: "too-many-connections-of-user", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
 	causeUserDocuments   = &cause{reason: "too-many-documents-of-user", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
 	causeNewDocuments    = &cause{reason: "too-many-new-documents", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
@@ -54,6 +55,8 @@ var (
 	causeTooManyOpen     = &cause{reason: "too-many-open-documents", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
 	causeNoMemory        = &cause{reason: "memory-limit", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
 	causeInboundFull     = &cause{reason: "too-many-large-messages", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
+	causeHeavy           = &cause{reason: "too-many-heavy-requests", http: http.StatusServiceUnavailable}
+	causeUnread          = &cause{reason: "too-many-unread-answers", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
 	causeLoadQueue       = &cause{reason: "too-many-documents-loading", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
 	causeUnavailable     = &cause{reason: "auth-unavailable", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
 	causeDraining        = &cause{reason: "draining", http: http.StatusServiceUnavailable, party: 1012, yws: 1012, hp: 1012}
@@ -176,6 +179,7 @@ var sentences = map[*cause]string{
 	causeServerFull:      "this server has as many connections as --max-connections allows: try again later",
 	causeAddressFull:     "too many connections from this address without a signed-in user: try again later",
 	causeAddressRate:     "too many new connections from this address at once: try again later",
+	causeAddressRequests: "too many requests of this address are being answered: try again later",
 	causeUserFull:        "this user has too many connections: close some, or try again later",
 	causeUserDocuments:   "this user has too many documents open: close some, or try again later",
 	causeNewDocuments:    "too many new documents in the last minute: try again later",
@@ -183,6 +187,8 @@ var sentences = map[*cause]string{
 	causeTooManyOpen:     "this server has as many open documents as it allows: try again later",
 	causeNoMemory:        "this server is near its memory limit: try again later",
 	causeInboundFull:     "the server is storing as many large messages as its memory allows: try again later",
+	causeHeavy:           "too many requests wait for authors, differences, moments, renderings or exports: try again later",
+	causeUnread:          "clients have yet to read as much as this server's memory allows: try again later",
 	causeLoadQueue:       "too many documents wait to be loaded: try again later",
 	causeUnavailable:     "rights cannot be asked for at the moment: try again later",
 	causeDraining:        "this server is about to stop: connect again",

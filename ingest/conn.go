@@ -56,6 +56,7 @@ type conn struct {
 	listed   bool // a caller of put has been told to call flush
 	writing  bool
 	behind   bool // sessions missed broadcasts: they catch up when the queue is empty
+	answers  answerer
 	closing  bool
 	err      error // why
 }
@@ -84,6 +85,9 @@ func (c *conn) run() {
 	d.ended(c)
 	c.leaveAll(clean) // of documents that were just being let in
 	c.linger()
+	c.mu.Lock()
+	c.dropAnswers() // a writer that still waits ends with the socket
+	c.mu.Unlock()
 	c.srv.forget(c, d)
 }
 

@@ -47,6 +47,8 @@ func (c *conn) fail(err error) {
 		c.closing, c.err = true, err
 	}
 	c.q = nil
+	c.answers.queued = 0
+	c.dropAnswers()
 	c.mu.Unlock()
 	c.cancel(err)
 	c.wire.Conn.Close()

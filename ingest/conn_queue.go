@@ -9,7 +9,7 @@ import (
 
 // put queues a frame. It reports whether the caller has to see to it that flush
 // is called, and whether the queue has passed its soft limit. An exempt frame
-// (an answer to a step 1) does not count.
+// (an answer to a step 1) does not count here: one waits at a time, and unread counts it.
 func (c *conn) put(frame []byte, exempt bool) (list, over bool) {
 	return c.put2(frame, nil, exempt)
 }
@@ -27,7 +27,9 @@ func (c *conn) put2(head, payload []byte, exempt bool) (list, over bool) {
 		c.q = append(c.q, payload)
 	}
 	c.frames++
-	if !exempt {
+	if exempt {
+		c.answers.queued += len(head) + len(payload)
+	} else {
 		c.size += len(head) + len(payload)
 	}
 	if first := head[0]; first != framePing && first != framePong {
@@ -117,6 +119,7 @@ func (c *conn) takeQueue() [][]byte {
 	q := c.q
 	c.q, c.spare = c.spare, nil
 	c.outSize, c.outCount = c.size, c.frames
+	c.answers.writing, c.answers.queued = c.answers.queued, 0
 	c.mu.Unlock()
 	return q
 }
@@ -127,6 +130,7 @@ func (c *conn) wrote(q [][]byte) {
 	c.mu.Lock()
 	c.size -= c.outSize
 	c.frames -= c.outCount
+	c.answersWritten()
 	if cap(q) <= 16 {
 		c.spare = q[:0]
 	}

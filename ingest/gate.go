@@ -27,6 +27,7 @@ type gate struct {
 // visitor is one address.
 type visitor struct {
 	open  int    // sockets whose user is not known
+	asked int    // HTTP requests being answered
 	rate  bucket // new sockets
 	begun bucket // new documents of clients without a user
 }
@@ -122,6 +123,31 @@ func (g *gate) leave(ip, user string) {
 	}
 }
 
+// ask counts an HTTP request of an address, and reports whether it is answered. The caller owes an answered where it is.
+func (g *gate) ask(ip string, now time.Time) bool {
+	if loopback(ip) {
+		return true
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	v := g.visitor(ip, now)
+	if v.asked >= g.limits.Requests {
+		return false
+	}
+	v.asked++
+	return true
+}
+
+// answered takes back what ask counted.
+func (g *gate) answered(ip string) {
+	if loopback(ip) {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.byIP[auth.ClientKey(ip)].asked--
+}
+
 // mayBegin counts a new document of a user, or of an address where nobody is signed in. It returns how long the client is to
 // wait before its next one, and false where the document itself would have to wait too long.
 func (g *gate) mayBegin(ip, user string, now time.Time) (hold time.Duration, ok bool) {
@@ -169,7 +195,7 @@ func (g *gate) tick(now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for ip, v := range g.byIP {
-		if v.open == 0 && v.rate.full(now) && v.begun.full(now) {
+		if v.open == 0 && v.asked == 0 && v.rate.full(now) && v.begun.full(now) {
 			delete(g.byIP, ip)
 		}
 	}

@@ -130,7 +130,7 @@ func TestReasonsOfLimitsAreInTheDocs(t *testing.T) {
 	}
 	for _, cs := range []*cause{causeTooLarge, causeNeverAuth, causeFull, causeTooManyOpen, causeLoadQueue, causeDocumentCrowded, causeServerFull,
 		causeAddressFull, causeUserFull, causeUserDocuments, causeAddressRate, causeNewDocuments, causeVersions, causeSlow, causeExpired, causeToken,
-		causeInboundFull, causeNoMemory, causePresenceLarge, causePresenceIDs, causePresenceFull,
+		causeInboundFull, causeUnread, causeHeavy, causeAddressRequests, causeNoMemory, causePresenceLarge, causePresenceIDs, causePresenceFull,
 		causeFullDepth, causeFullClients, causeFullRootWork, causeFullSubDocs, causeFullConflicts} {
 		if !bytes.Contains(page, []byte("`"+cs.reason+"`")) {
 			t.Errorf("docs/operate.md does not name the reason %q", cs.reason)

@@ -40,6 +40,8 @@ type Limits struct {
 	Document        int           // bytes of a document, default 50 MiB; above it writes are refused
 	PerDocument     int           // sessions in one document, default 5,000
 	PerIP           int           // connections from one address whose user is not known, default 200
+	Requests        int           // HTTP requests of one address that are being answered, default 100
+	HeavyQueue      int           // heavy HTTP requests that wait for their turn, default 100
 	PerUser         int           // connections of one signed-in user, default 200
 	Connections     int           // in all, default 20,000
 	NewPerIP        float64       // new connections a second from one address, default 20
@@ -99,6 +101,8 @@ func (l Limits) withDefaults() Limits {
 	set(&l.PerDocument, 5_000)
 	set(&l.PerIP, 200)
 	set(&l.Connections, 20_000)
+	set(&l.Requests, 100)
+	set(&l.HeavyQueue, 100)
 	set(&l.NewPerIP, 20)
 	set(&l.NewPerIPBurst, 100)
 	set(&l.NewDocuments, 120)

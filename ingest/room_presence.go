@@ -18,6 +18,9 @@ import (
 //     (the same tab, its old socket half open): with its next news, or when the old
 //     one ends, it is the owner. Not before: a viewer without a presence of its own
 //     begins with an echo of another user's. News of the owner ends the claim.
+//   - A live owner loses its id to nobody but another connection of the same signed-in
+//     user. Where nobody signs in a newcomer waits until the owner's connection ends;
+//     where users are known nobody takes the id of another user.
 //   - An entry is news when its clock is higher, or equal and it says that a known
 //     one is gone. All else is dropped before any client sees it.
 //   - That an id is gone is believed of its owner only.
@@ -81,6 +84,13 @@ const (
 	presenceSilent = 40 * time.Second // without a sign of its server an entry is removed
 	tombFor        = time.Minute
 	evenState      = 16 << 10 // bytes of a state above which its news goes out less often, so that its bytes a second stay the same
+
+	// mostClock is far below what JavaScript counts exactly, so that a client whose clock was driven up goes on counting. An entry
+	// above it is dropped, as is one that leaps: a clock goes up by one with each state. It may begin anywhere: some clients begin
+	// with the time.
+	mostClock = 1 << 50
+	mostLeap  = 1 << 32
+	mostDepth = 256 // of a state's JSON: stock clients compare states by recursion
 )
 
 // take judges one entry of a session here. first: it is alone in the session's
@@ -88,6 +98,8 @@ const (
 func (a *presences) take(o *owner, e yjs.AwarenessEntry, first bool, l *Limits, now time.Time) outcome {
 	p := a.byID[e.Client]
 	switch {
+	case e.Clock > mostClock || e.Depth > mostDepth, p != nil && e.Clock >= p.clock+mostLeap:
+		return outcome{}
 	case len(e.State) > l.AwarenessState:
 		return a.refuse(o, e, p, causePresenceLarge, now)
 	case p != nil && p.owner == o && len(e.State) > len(p.state) && a.bytes-len(p.state)+len(e.State) > l.AwarenessBytes:
@@ -136,7 +148,7 @@ func (a *presences) depart(o *owner, e yjs.AwarenessEntry, p *presence, l *Limit
 		return outcome{}
 	case p.owner == o && e.Clock == p.clock && p.yield(e.Client, l):
 		return outcome{keep: true, publish: true} // its old socket says goodbye
-	case p.owner == o, p.claim == o && e.Clock > p.clock:
+	case p.owner == o, p.claim == o && e.Clock > p.clock && o.mayTake(p):
 		p.give(o, e.Client)
 		out := a.remove(e.Client, e.Clock, now)
 		out.taken = true
@@ -157,7 +169,9 @@ func (a *presences) renew(o *owner, e yjs.AwarenessEntry, p *presence, first boo
 		if news {
 			p.claim = nil
 		}
-	case first && e.Clock == p.clock && (p.owner != nil || p.node != ""):
+	case !o.mayTake(p) && !(first && o.user == p.user && e.Clock >= p.clock):
+		return outcome{}
+	case !o.mayTake(p), first && e.Clock == p.clock && (p.owner != nil || p.node != ""):
 		if p.owner == nil || o.came.After(p.owner.came) {
 			p.claim = o
 		}
@@ -187,6 +201,8 @@ func (a *presences) renew(o *owner, e yjs.AwarenessEntry, p *presence, first boo
 func (a *presences) takeRemote(node string, e yjs.AwarenessEntry, l *Limits, now time.Time) outcome {
 	p := a.byID[e.Client]
 	switch {
+	case e.Clock > mostClock || e.Depth > mostDepth:
+		return outcome{}
 	case p == nil:
 		if e.State == nil || e.Clock < a.gone[e.Client].clock || len(a.byID) >= l.AwarenessStates ||
 			len(e.State) > l.AwarenessState || a.bytes+len(e.State) > l.AwarenessBytes {
@@ -400,6 +416,15 @@ func (p *presence) yield(id uint64, l *Limits) bool {
 	}
 	p.give(o, id)
 	return true
+}
+
+// mayTake reports whether a session may take an id that is another's: a live one, if both are the same signed-in user's; else
+// one that no other user is known to have.
+func (o *owner) mayTake(p *presence) bool {
+	if p.owner != nil && p.owner != o {
+		return o.user != "" && o.user == p.owner.user
+	}
+	return p.user == "" || p.user == o.user
 }
 
 // mayOwn reports whether a session may own one more id.

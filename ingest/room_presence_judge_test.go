@@ -12,10 +12,12 @@ type scene struct {
 	presences
 	id             *presence
 	me, old, newer *owner // old came before me, newer after
+	bob, anon      *owner // another user, and one who has not signed in; both came after
 }
 
 func newScene(now time.Time) *scene {
-	s := &scene{me: &owner{user: "ada", came: now}, old: &owner{user: "ada", came: now.Add(-time.Minute)}, newer: &owner{user: "bob", came: now.Add(time.Minute)}}
+	s := &scene{me: &owner{user: "ada", came: now}, old: &owner{user: "ada", came: now.Add(-time.Minute)}, newer: &owner{user: "ada", came: now.Add(time.Minute)}}
+	s.bob, s.anon = &owner{user: "bob", came: now.Add(time.Minute)}, &owner{came: now.Add(time.Minute)}
 	s.id = s.add(7, &presence{clock: 5, state: []byte(`{}`), since: now})
 	s.id.give(s.me, 7)
 	return s
@@ -23,7 +25,12 @@ func newScene(now time.Time) *scene {
 
 func me(s *scene) *owner     { return s.me }
 func newer(s *scene) *owner  { return s.newer }
+func bob(s *scene) *owner    { return s.bob }
+func anon(s *scene) *owner   { return s.anon }
 func nobody(s *scene) *owner { return nil }
+
+// unknown: nobody has signed in.
+func unknown(s *scene) { s.me.user, s.newer.user, s.id.user = "", "", "" }
 
 func claimed(s *scene)  { s.id.claim = s.newer }
 func orphaned(s *scene) { s.id.owner = nil }
@@ -82,6 +89,19 @@ func TestEntriesAreJudgedByTheirOwner(t *testing.T) {
 		{"a new id where the document has no bytes left", crowded, newer, false, yjs.AwarenessEntry{Client: 8, Clock: 1, State: []byte(`{}`)}, outcome{over: causePresenceFull}, me},
 		{"a state of another that is too large", nil, newer, false, yjs.AwarenessEntry{Client: 7, Clock: 6, State: make([]byte, 21)}, outcome{over: causePresenceLarge}, me},
 		{"an old state that is too large", nil, me, false, yjs.AwarenessEntry{Client: 7, Clock: 5, State: make([]byte, 21)}, outcome{over: causePresenceLarge}, me},
+		{"another user begins with news of a live id", nil, bob, true, alive(6), outcome{}, me},
+		{"another user begins with an echo, then has news", func(s *scene) { s.take(s.bob, alive(5), true, judgeLimits(), now) }, bob, false, alive(6), outcome{}, me},
+		{"another user's echo is no claim", func(s *scene) { s.take(s.bob, alive(5), true, judgeLimits(), now) }, me, false, gone(5), left, nil},
+		{"another user begins with news of a broken socket's id", orphaned, bob, true, alive(6), outcome{}, nobody},
+		{"somebody without login begins with news of a live id", nil, anon, true, alive(6), outcome{}, me},
+		{"without logins a newcomer does not take a live id", unknown, newer, true, alive(6), outcome{}, me},
+		{"without logins a newcomer does not remove a live id", func(s *scene) { unknown(s); s.take(s.newer, alive(6), true, judgeLimits(), now) }, newer, false, gone(4), outcome{}, me},
+		{"without logins a newcomer has the id when its owner's connection ends", func(s *scene) { unknown(s); s.take(s.newer, alive(6), true, judgeLimits(), now) }, me, false, gone(5), outcome{keep: true, publish: true}, newer},
+		{"a clock that leaps", nil, me, false, alive(5 + mostLeap), outcome{}, me},
+		{"a clock that leaves nothing to count", func(s *scene) { s.id.clock = mostClock }, me, false, alive(mostClock + 1), outcome{}, me},
+		{"a goodbye whose clock leaps", nil, bob, false, gone(1<<53 - 2), outcome{}, me},
+		{"a state that nests too deep", nil, me, false, yjs.AwarenessEntry{Client: 7, Clock: 6, State: []byte(`{}`), Depth: 257}, outcome{}, me},
+		{"a state that nests as deep as it may", nil, me, false, yjs.AwarenessEntry{Client: 7, Clock: 6, State: []byte(`{}`), Depth: 256}, outcome{taken: true}, me},
 		{"a new id", nil, newer, false, yjs.AwarenessEntry{Client: 8, Clock: 1, State: []byte(`{}`)}, moved, me},
 		{"an unknown id leaves", nil, newer, false, yjs.AwarenessEntry{Client: 8, Clock: 1}, outcome{}, me},
 		{"an echo of an id that left", func(s *scene) { s.remove(7, 5, now) }, newer, false, alive(5), outcome{}, nil},

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"yjet/auth"
 	"yjet/internal/yjs"
 )
 
@@ -70,17 +71,61 @@ func TestEchoDoesNotBringBackWhoLeft(t *testing.T) {
 }
 
 func TestNewerConnectionTakesItsClientOver(t *testing.T) {
-	w := start(t)
-	old, b := w.open("/over"), w.open("/over")
+	w := start(t, logins)
+	ada := "/over?token=" + token("ada", time.Hour)
+	old, b := w.open(ada), w.open("/over?token="+token("bob", time.Hour))
 	old.send(aware(1, 5, `{}`))
 	b.wait("state", func() bool { return b.present()[1] != "" })
-	fresh := w.open("/over") // same tab, its old socket half open
+	fresh := w.open(ada) // same tab, its old socket half open
 	fresh.send(aware(1, 5, `{}`))
 	fresh.send(aware(1, 6, `{"fresh":1}`))
 	b.wait("fresh state", func() bool { return b.present()[1] == `{"fresh":1}` })
 	old.leave()
 	fresh.send(aware(1, 7, `{"fresh":2}`))
 	b.wait("still there", func() bool { return b.present()[1] == `{"fresh":2}` })
+}
+
+func TestPresenceOfALiveClientIsNotTakenByAnotherUser(t *testing.T) {
+	for name, c := range map[string]struct {
+		settings []setting
+		owner    string
+	}{
+		"signed in":      {[]setting{logins}, "/steal?token=" + token("ada", time.Hour)},
+		"without logins": {nil, "/steal"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := start(t, c.settings...)
+			ada := w.open(c.owner)
+			ada.send(aware(1, 5, `{"ada":1}`))
+			witness := w.open(c.owner)
+			witness.wait("ada", func() bool { return witness.present()[1] == `{"ada":1}` })
+			for _, clock := range []uint64{6, 1 << 52, 1<<53 - 2} {
+				path := "/steal"
+				if c.settings != nil {
+					read, err := w.srv.o.Auth.TicketFor(auth.Grant{User: "bob", Mode: auth.Read}, "steal", time.Hour)
+					if err != nil {
+						t.Fatal(err)
+					}
+					path += "?token=" + read
+				}
+				thief := w.open(path)
+				thief.send(aware(1, clock, `{"thief":1}`), aware(1, clock+1, "null"))
+				thief.turn() // it is not closed for the clock
+				thief.leave()
+			}
+			deep := strings.Repeat("[", 7000) + strings.Repeat("]", 7000)
+			ada.send(aware(1, 6, deep), aware(1, 1<<53-2, `{"ada":2}`), aware(1, 7, `{"ada":3}`))
+			witness.wait("ada's next state", func() bool { return witness.present()[1] == `{"ada":3}` })
+			ada.turn()
+			for _, p := range []*client{ada, witness} {
+				p.mu.Lock()
+				if all := string(joined(p)); strings.Contains(all, "thief") || strings.Contains(all, "[[") {
+					t.Error("a forged or deep state reached a client")
+				}
+				p.mu.Unlock()
+			}
+		})
+	}
 }
 
 // A viewer without a presence of its own says again what it hears, as y-websocket does: its first message is no claim, and

@@ -65,6 +65,7 @@ type Server struct {
 	rooms   *rooms
 	memory  *memory
 	inbound *inbound
+	unread  *unread
 	lane    lane
 	keeper  *presenceKeeper
 	gate    *gate
@@ -84,6 +85,7 @@ type Server struct {
 	clock    atomic.Int64   // seconds since the start, as of the last tick
 	number   atomic.Uint64  // of the last connection
 	draining atomic.Bool
+	noFiles  atomic.Int64 // unix seconds at which a socket was last not accepted for want of a file; 0: never
 	drain    sync.Once
 	drained  error // written by drain
 
@@ -112,7 +114,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{o: o, limits: o.Limits.withDefaults(), log: o.Logger, started: time.Now(), node: o.Log.Node(), conns: map[*conn]struct{}{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.metrics = newMetrics(o.Metrics, s)
-	s.memory, s.inbound, s.lane = newMemory(), newInbound(), newLane()
+	s.memory, s.inbound, s.unread, s.lane = newMemory(), newInbound(), newUnread(), newLane()
 	s.rooms = newRooms(s)
 	s.gate = newGate(s.limits)
 	if err := s.configureOutbound(); err != nil {
@@ -197,7 +199,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.lostUpgrade(w, r)
 		return
 	}
-	s.api.serve(w, r, segments)
+	s.serveRequest(w, r, func(w http.ResponseWriter, r *http.Request) { s.api.serve(w, r, segments) })
 }
 
 // lostUpgrade answers a WebSocket handshake that a proxy has passed on as a plain request: proxies drop Upgrade and Connection unless

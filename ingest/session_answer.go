@@ -31,20 +31,34 @@ func (s *session) sync(vector []byte, form *encoder, asks bool) error {
 	})
 }
 
+// answer queues the answer to a step 1 when the connection's earlier answers are written: one that does not read holds one answer.
 func (s *session) answer(v yjs.StateVector, form *encoder, asks bool) error {
 	r := s.room
+	if err := s.c.beginAnswer(); err != nil {
+		return err
+	}
+	defer s.c.endAnswer()
 	for done := false; !done; {
 		f, err := r.current(s.c.ctx)
 		if err != nil {
 			return err
 		}
-		payload := f.update
+		payload, state := f.update, f.update
+		if len(v) > 0 || form.json {
+			state = nil
+		}
+		counted, err := s.c.count(state, len(payload))
+		if err != nil {
+			return err
+		}
 		if payload == nil {
 			payload = emptyUpdate
 		} else if len(v) > 0 {
 			if payload, err = yjs.Diff(payload, v); err != nil {
+				counted.give()
 				return because(causeInternal, err)
 			}
+			counted.shrink(len(payload))
 		}
 		r.do(func() {
 			if done = r.base.seq <= f.seq; !done {
@@ -65,7 +79,11 @@ func (s *session) answer(v yjs.StateVector, form *encoder, asks bool) error {
 			if first {
 				s.tellPresent()
 			}
+			s.c.keep(counted)
 		})
+		if !done {
+			counted.give()
+		}
 	}
 	return nil
 }
@@ -89,7 +107,12 @@ var emptyUpdate = []byte{0, 0}
 // beside the reader, when the connection's queue has become empty.
 func (s *session) catchUp() {
 	r := s.room
+	if s.c.beginAnswer() != nil {
+		return
+	}
+	defer s.c.endAnswer()
 	for done := false; !done; {
+		var counted *reading
 		var l *lag
 		var from, seq stream.Seq
 		var parts [][]byte
@@ -111,20 +134,28 @@ func (s *session) catchUp() {
 			var f fold
 			if f, err = r.current(s.c.ctx); err == nil {
 				seq = f.seq
-				payload, err = yjs.Diff(f.update, l.vector)
+				if counted, err = s.c.count(nil, len(f.update)); err == nil {
+					payload, err = yjs.Diff(f.update, l.vector)
+					counted.shrink(len(payload))
+				}
 			}
 		case len(parts) > 0:
 			payload, err = yjs.Merge(parts...)
 		}
 		if err != nil {
+			counted.give()
 			s.end(err)
 			return
 		}
 		r.do(func() {
 			if done = r.base.seq <= seq; done {
 				s.caughtUp(payload, seq)
+				s.c.keep(counted)
 			}
 		})
+		if !done {
+			counted.give()
+		}
 	}
 }
 

@@ -22,6 +22,8 @@ func limitFlags(s *settings, l *ingest.Limits) {
 	s.IntVar(&l.PerDocument, "max-clients-per-document", 5_000, "clients in one document on this server")
 	s.IntVar(&l.Connections, "max-connections", 20_000, "sockets of this server")
 	s.IntVar(&l.PerIP, "max-connections-per-ip", 200, "sockets of one address whose users are not known yet; loopback is not limited")
+	s.IntVar(&l.Requests, "max-requests-per-ip", 100, "HTTP requests of one address that are being answered; loopback is not limited")
+	s.IntVar(&l.HeavyQueue, "max-heavy-queue", 100, "requests for authors, differences, moments, renderings and exports that wait for their turn")
 	s.IntVar(&l.PerUser, "max-connections-per-user", 200, "sockets of one signed-in user")
 	s.IntVar(&l.UserDocuments, "max-documents-per-user", 1_000, "documents that one signed-in user has open")
 	s.Float64Var(&l.NewPerIP, "max-new-connections", 20, "new sockets a `second` of one address; a few above it wait, more are refused")

@@ -93,7 +93,7 @@ func serve(ctx context.Context, p process, c *config, dev bool) error {
 	}
 	failed := make(chan error, len(listeners)+1)
 	for _, l := range listeners {
-		go func() { failed <- server.Serve(l) }()
+		go func() { failed <- server.Serve(door.Listener(l)) }()
 	}
 	down.add(func() { server.Close() })
 	if err := startAdmin(c, metrics, log, &down, failed); err != nil {

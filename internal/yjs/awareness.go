@@ -8,17 +8,20 @@ package yjs
 type AwarenessEntry struct {
 	Client, Clock uint64
 	State         []byte
+	Depth         int // how deep the arrays and objects of State nest
 }
 
 // ReadAwareness decodes an awareness update and appends its entries to dst. Trailing bytes and states that are not JSON are
-// errors. States alias b.
+// errors. A clock may be any number. States alias b.
 func ReadAwareness(dst []AwarenessEntry, b []byte) ([]AwarenessEntry, error) {
 	c := cursor{b: b}
 	n := c.count(3)
 	for range n {
 		at := c.off
+		c.depth = 0
 		e := AwarenessEntry{Client: c.uint(), Clock: c.uint(), State: c.json()}
-		if e.Client > MaxSafe || e.Clock > MaxSafe {
+		e.Depth = c.depth
+		if e.Client > MaxSafe {
 			c.fail(at, reasonRange)
 		}
 		if c.err != nil {
