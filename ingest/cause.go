@@ -3,7 +3,9 @@ package ingest
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -133,15 +135,8 @@ func causeOf(err error) *cause {
 var fullCauses = map[yjs.Bound]*cause{yjs.NoBound: causeFull, yjs.BoundDepth: causeFullDepth, yjs.BoundClients: causeFullClients,
 	yjs.BoundRootWork: causeFullRootWork, yjs.BoundSubDocs: causeFullSubDocs, yjs.BoundConflicts: causeFullConflicts}
 
-// isFull says whether cs refuses the growth of a document.
-func (cs *cause) isFull() bool {
-	for _, full := range fullCauses {
-		if cs == full {
-			return true
-		}
-	}
-	return false
-}
+// isFull reports whether c refuses the growth of a document.
+func (c *cause) isFull() bool { return slices.Contains(slices.Collect(maps.Values(fullCauses)), c) }
 
 // overBound is the cause of an error of [yjs.State.Admit].
 func overBound(err error) error {
