@@ -140,12 +140,25 @@ func (a *Auth) CheckOrigin(r *http.Request) error {
 	return err
 }
 
+// CheckHost returns nil when a request may be answered under the name in its Host header. Without logins a server answers to
+// this machine's own names and those in --origins alone: otherwise a page of a stranger could have its own name resolve to
+// 127.0.0.1 and read the answers.
+func (a *Auth) CheckHost(r *http.Request) error { return a.origins.checkHost(r) }
+
+func (o *origins) checkHost(r *http.Request) error {
+	host, _, ok := hostPort(r.Host)
+	if o.rebinding && !(ok && (isThisMachine(host) || o.hosts[host])) {
+		return fmt.Errorf("%w: without logins this server answers only to localhost, 127.0.0.1 and [::1]; list the page's origin in --origins to use another name", ErrOrigin)
+	}
+	return nil
+}
+
 func (o *origins) check(r *http.Request) error {
 	refuse := func(why string) error { return fmt.Errorf("%w: %s", ErrOrigin, why) }
-	host, port, hostOK := hostPort(r.Host)
-	if o.rebinding && !(hostOK && (isThisMachine(host) || o.hosts[host])) {
-		return refuse("without logins this server answers only to localhost, 127.0.0.1 and [::1]; list the page's origin in --origins to use another name")
+	if err := o.checkHost(r); err != nil {
+		return err
 	}
+	host, port, hostOK := hostPort(r.Host)
 	values := r.Header.Values("Origin")
 	switch {
 	case len(values) == 0:

@@ -211,3 +211,13 @@ func TestNobodyBeginsADocumentThatCouldNotBeLoaded(t *testing.T) {
 		t.Errorf("records: got %d, want none", len(got))
 	}
 }
+
+// A caller is told when the service is down. It does not wait for as long as its own request lasts.
+func TestGetEndsWhereTheLoadURLIsDown(t *testing.T) {
+	s := newService(t, func(_ int, w http.ResponseWriter) { w.WriteHeader(http.StatusBadGateway) })
+	w := start(t, func(o *Options, _ *auth.Options, _ *stream.Config) { o.LoadURL = s.URL }, limits(func(l *Limits) { l.LoadWait = 700 * time.Millisecond }))
+	code, body, _ := w.ask("GET", "/api/docs/away", nil)
+	if code != http.StatusServiceUnavailable || !strings.Contains(string(body), "load-unavailable") {
+		t.Errorf("got %d %s, want 503 load-unavailable", code, body)
+	}
+}

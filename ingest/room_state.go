@@ -34,6 +34,8 @@ func (rs *rooms) stateAt(ctx context.Context, doc stream.Doc, m snapshot.Moment)
 	}
 	if errors.Is(err, snapshot.ErrNotFound) && m.Now() && rs.srv.loader != nil {
 		// The load URL may have it; opening it would ask there too.
+		ctx, cancel := context.WithTimeout(ctx, rs.srv.limits.LoadWait) // a service that is down is not asked for as long as the caller waits
+		defer cancel()
 		if lerr := rs.srv.loader.Load(ctx, doc); lerr != nil {
 			return st, lerr
 		}

@@ -199,6 +199,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.lostUpgrade(w, r)
 		return
 	}
+	if err := s.o.Auth.CheckHost(r); err != nil { // the page, /health and /metrics tell strangers' pages as little as the API does
+		s.metrics.refused(causeOrigin.reason)
+		refuse(w, causeOrigin)
+		return
+	}
 	s.serveRequest(w, r, func(w http.ResponseWriter, r *http.Request) { s.api.serve(w, r, segments) })
 }
 

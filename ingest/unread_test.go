@@ -159,9 +159,11 @@ func TestHTTPAnswersThatNobodyReadsEnd(t *testing.T) {
 	if seen > 2*size+1<<20 {
 		t.Errorf("%d bytes waited at once, want at most %d", seen, 2*size)
 	}
-	if code, body, _ := w.ask("GET", "/api/docs/unread", nil); code != http.StatusOK || len(body) < size {
-		t.Errorf("a reader that reads: got %d and %d bytes", code, len(body))
-	}
+	// The last of the others may still be having its turn.
+	eventually(t, 20*time.Second, "a reader that reads gets the whole", func() bool {
+		code, body, _ := w.ask("GET", "/api/docs/unread", nil)
+		return code == http.StatusOK && len(body) >= size
+	})
 }
 
 func TestTokensAreCheckedBeforeBodiesAreRead(t *testing.T) {

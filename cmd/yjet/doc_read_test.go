@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -100,6 +101,9 @@ func TestExportAppearsWholeOrNotAtAll(t *testing.T) {
 	first, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if info, err := os.Stat(file); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+		t.Errorf("mode of the export: got %v, %v, want it readable by its owner alone", info.Mode(), err)
 	}
 	if code, _, errs := called(t, "", "doc", "export", "nobody", "--out", file, "--url", r.url); code != 1 || !strings.Contains(errs, "not-found") {
 		t.Errorf("export of no document: got code %d and %q", code, errs)

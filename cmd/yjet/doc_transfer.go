@@ -15,12 +15,13 @@ import (
 	"sync/atomic"
 )
 
-// output opens the file that --out names, or stdout.
+// output opens the file that --out names, or stdout. A new file is readable by its owner alone: documents are as private as the
+// token that reads them.
 func (c *docClient) output() (io.WriteCloser, error) {
 	if c.f.out == "-" || c.f.out == "" {
 		return nopCloser{c.p.stdout}, nil
 	}
-	return os.Create(c.f.out)
+	return os.OpenFile(c.f.out, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 }
 
 type nopCloser struct{ io.Writer }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -257,12 +258,32 @@ func (s *settings) print(w io.Writer) {
 		if s.secret[f.Name] && v != "" {
 			v = "***"
 		}
+		v = maskURLs(v)
 		if from == "" {
 			from = "default"
 		}
 		fmt.Fprintf(w, "%s: %s  # %s\n", f.Name, v, from)
 	})
 }
+
+// maskURLs masks the password of every URL of a comma-separated list, and the values of query parameters that are named like
+// credentials.
+func maskURLs(list string) string {
+	if !strings.Contains(list, "://") {
+		return list
+	}
+	words := strings.Split(list, ",")
+	for i, word := range words {
+		words[i] = credentialed.ReplaceAllString(word, "${1}***@")
+		words[i] = credentialParam.ReplaceAllString(words[i], "${1}***")
+	}
+	return strings.Join(words, ",")
+}
+
+var (
+	credentialed    = regexp.MustCompile(`(://)[^/?#@]*@`)
+	credentialParam = regexp.MustCompile(`(?i)([?&][a-z0-9_-]*(?:token|key|secret|password|signature|auth)[a-z0-9_-]*=)[^&#]*`)
+)
 
 func (s *settings) printUsage(w io.Writer, usage string) {
 	fmt.Fprintf(w, "%s\n\nFlags (each is also %s… in the environment):\n", strings.TrimSpace(usage), "YJET_")

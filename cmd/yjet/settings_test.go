@@ -139,6 +139,26 @@ func TestPrintConfigMasksSecretsAndTellsSources(t *testing.T) {
 	}
 }
 
+func TestPrintConfigMasksCredentialsInURLs(t *testing.T) {
+	for url, want := range map[string]string{
+		"https://hook.example/a?b=c":                           "https://hook.example/a?b=c",
+		"https://user:pass@hook.example/a":                     "https://***@hook.example/a",
+		"https://token@hook.example":                           "https://***@hook.example",
+		"https://hook.example/a?api_key=abc&x=1#f":             "https://hook.example/a?api_key=***&x=1#f",
+		"https://hook.example/a?x=1&Access-Token=abc":          "https://hook.example/a?x=1&Access-Token=***",
+		"nats://u:p@n1:4222,nats://n2:4222,nats://u:p@n3:4222": "nats://***@n1:4222,nats://n2:4222,nats://***@n3:4222",
+		"/a/path@home?token=x":                                 "/a/path@home?token=x",
+	} {
+		if got := maskURLs(url); got != want {
+			t.Errorf("%s: got %s, want %s", url, got, want)
+		}
+	}
+	_, out, err := loadConfig(t, []string{"--print-config", "--webhook", "https://me:s3cret@hook.example"})
+	if !errors.Is(err, errPrinted) || strings.Contains(out, "s3cret") {
+		t.Errorf("got %v and\n%s", err, out)
+	}
+}
+
 func TestMistakesEndWithCode2AndSayWhatToDo(t *testing.T) {
 	badKey := writeFile(t, "bad.conf", "adr: :1999\n")
 	for _, tc := range []struct {
