@@ -9,11 +9,11 @@ import (
 	"yjet/stream"
 )
 
-// How updates get into the log: cut to its size, after what is there, only into a new document, or only after the record that they were
-// computed from.
+// Updates enter the log here: split to the log's message size, after the existing records, only into a new document, or only directly
+// after the record that they were computed from.
 
-// Entries cuts the update of e into entries of at most limit bytes each, which carry what else e says and are stored all or none. The last
-// one counts what e has merged. yjs.ErrUnsplittable: one value of it is larger.
+// Entries splits the update of e into entries of at most limit bytes each. They keep the other fields of e and must be appended all or
+// none. The last one carries the count of merged updates. yjs.ErrUnsplittable: a single value is larger than limit.
 func Entries(e stream.Entry, limit int) ([]stream.Entry, error) {
 	if len(e.Update) <= limit {
 		return []stream.Entry{e}, nil

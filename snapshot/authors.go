@@ -9,8 +9,8 @@ import (
 	"yjet/stream"
 )
 
-// AuthorRun is a piece of text and who brought it. Pieces of one person that follow each other are one run while no more than
-// authorGap lies between them. Whoever has no name is told from others by the connection, which says nothing about who it was.
+// AuthorRun is a piece of text by one author. Adjacent pieces by the same author form one run if they were written within authorGap.
+// Authors without a name are told apart by connection, which does not identify a person.
 type AuthorRun struct {
 	Text string     `json:"text"`
 	User string     `json:"user"`           // as verified when it was appended; empty: anonymous, another program, or before the horizon
@@ -21,13 +21,13 @@ type AuthorRun struct {
 
 const authorGap = 5 * time.Minute
 
-// people answers who wrote which text, and who changed what between two moments.
+// people computes the authors of a text and the changes between two moments.
 type people struct {
 	*history
 }
 
-// Authors tells who brought which run of the text in a root, at a moment. The zero name means all roots that hold text. Its work is of the
-// order of the document's records and of its text, and it ends with ctx.
+// Authors returns the text of a root at a moment as runs, each with its author. The zero name means all roots that hold text. The work
+// grows with the document's records and text; it stops when ctx ends.
 func (s *people) Authors(ctx context.Context, doc stream.Doc, root string, m Moment) (State, map[string][]AuthorRun, error) {
 	st, d, err := s.document(ctx, doc, m)
 	if err != nil {
@@ -54,7 +54,7 @@ func (s *people) Authors(ctx context.Context, doc stream.Doc, root string, m Mom
 	return st, out, nil
 }
 
-// authorsOf puts pieces of a text together by who brought them.
+// authorsOf joins adjacent pieces of a text by the same author.
 func authorsOf(ctx context.Context, pieces []yjs.TextRun, from *origins) ([]AuthorRun, error) {
 	runs := []AuthorRun{}
 	var last *originRecord
@@ -118,8 +118,7 @@ func textRoots(d *yjs.Document, root string) (names []string) {
 	return names
 }
 
-// reading bounds what it may cost to read the text of one root: a document is at most 50 MiB, which is 1 GiB of work where it is
-// gone over twenty times.
+// reading limits the cost of reading the text of one root: 1 GiB of work is some twenty passes over a document of 50 MiB, the largest.
 func reading(ctx context.Context) *yjs.Budget {
 	return &yjs.Budget{Bytes: 64 << 20, Work: 1 << 30, Check: ctx.Err}
 }

@@ -10,7 +10,7 @@ import (
 	"yjet/stream/name"
 )
 
-// blobs reads and writes what lies in YSNAP and YHIST: chunks of states, segments and heads, all checked.
+// blobs reads and writes the content of YSNAP and YHIST: chunks of states, segments and heads. Every read is checked.
 type blobs struct {
 	*core
 }
@@ -117,7 +117,7 @@ func (s *blobs) segment(ctx context.Context, ref segmentRef) ([]stream.Record, e
 	return recs, err
 }
 
-// segmentTable reads who wrote what when in one packed run, and how many bytes, but not the updates.
+// segmentTable reads the users, times and update sizes of one packed run, without the updates.
 func (s *blobs) segmentTable(ctx context.Context, ref segmentRef) (recs []stream.Record, sizes []int, err error) {
 	return s.readSegment(ctx, ref, false)
 }

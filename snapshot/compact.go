@@ -12,7 +12,7 @@ import (
 	"yjet/stream"
 )
 
-// foldMode says what makes a fold worth its cost.
+// foldMode selects the conditions under which a fold is worth its cost.
 type foldMode int
 
 const (
@@ -62,8 +62,8 @@ type compaction struct {
 	stands  bool     // our head is stored, or may be: nothing of the attempt is taken back
 }
 
-// fold does the six steps, unless the first finds that they would not pay. A crash between any two leaves more data, never less; the next
-// fold goes on from there. It answers what the snapshot covers.
+// fold runs the six steps, unless the first one finds that a fold would not pay. A crash between two steps leaves more data, never less;
+// the next fold completes the work. fold returns the sequence that the snapshot covers.
 func (s *compactor) fold(ctx context.Context, doc stream.Doc, mode foldMode) (stream.Seq, error) {
 	if s.isPaused(doc) {
 		return 0, ErrPaused
@@ -86,9 +86,9 @@ func (s *compactor) fold(ctx context.Context, doc stream.Doc, mode foldMode) (st
 		{"history", c.writeHistory}, // 2. the records up to N, packed, if history is kept
 		{"chunks", c.writeChunks},   // 3. the state, then the head that makes all of it current,
 		{"head", c.writeHead},       //    guarded by the revision that was read
-		{"compare", c.readBack},     // 4. what others will read is what was meant
+		{"compare", c.readBack},     // 4. the stored state equals the intended one
 		{"trim", c.trim},            // 5. the log below N goes; record N stays
-		{"remove", c.removeUnnamed}, // 6. what the new head no longer names goes
+		{"remove", c.removeUnnamed}, // 6. the blobs that the new head does not name go
 	} {
 		err := s.fail(doc, step.name)
 		if err == nil {
@@ -113,7 +113,7 @@ func (s *compactor) fold(ctx context.Context, doc stream.Doc, mode foldMode) (st
 	return c.next.upto, nil
 }
 
-// trimLate trims what the fold before should have trimmed, and did not because its process ended between head and trim.
+// trimLate trims the log if the process of the previous fold ended between head and trim.
 func (c *compaction) trimLate() {
 	v := c.view
 	if v.trimmed || v.head == nil || v.target > v.covered() {
@@ -187,8 +187,8 @@ func (c *compaction) read(ctx context.Context) (pays bool, err error) {
 	return true, prove(c.state, v.base, good)
 }
 
-// readAllowed reads where a fold pays, and removes what stale clients of an erased document brought into the new one past every check:
-// neither the state nor the history may take it in.
+// readAllowed reads the document if a fold pays. It removes the records that stale clients of an erased document slipped past the checks:
+// neither the state nor the history may contain them.
 func (c *compaction) readAllowed(ctx context.Context) (pays bool, err error) {
 	for range fillTries {
 		if c.view, err = c.s.readIf(ctx, c.doc, 0, c.worth); err != nil {
@@ -215,7 +215,7 @@ func (c *compaction) readAllowed(ctx context.Context) (pays bool, err error) {
 		case len(stale) == 0:
 			return true, nil
 		case len(stale) == len(c.view.records) && c.view.base == nil:
-			return false, nil // nothing but them: the second look at what was erased removes it all
+			return false, nil // only stale records: the second check after the erasure removes them
 		}
 		if err := c.s.removeStale(ctx, c.doc, stale); err != nil {
 			return false, err
@@ -245,7 +245,7 @@ func (c *compaction) worth(v *view) bool {
 	return true
 }
 
-// writeHistory is step 2: what compaction takes out of the log goes into segments first.
+// writeHistory is step 2: it packs the records into segments before the fold takes them out of the log.
 func (c *compaction) writeHistory(ctx context.Context) error {
 	if err := c.packHistory(ctx); err != nil {
 		return err
@@ -299,7 +299,7 @@ func (c *compaction) writeHead(ctx context.Context) error {
 	err = c.stillThere(ctx)
 	if errors.Is(err, errErased) {
 		if err := c.s.log.Blobs().RemoveHead(ctx, c.doc, rev); err != nil {
-			return err // the second look at what was erased does it
+			return err // the second check after the erasure removes it
 		}
 		c.stands = false
 	}
@@ -335,8 +335,8 @@ func (s *compactor) putHead(ctx context.Context, doc stream.Doc, h *head, expect
 	return 0, ErrRaced
 }
 
-// readBack is step 4: nothing is purged before what others will read was compared with what was meant. ErrRaced: a later fold took
-// ours in and will trim; it may also have taken away what of ours it no longer needs, while we read.
+// readBack is step 4: it compares the stored state with the intended one before anything is purged. ErrRaced: a later fold built on ours
+// and will trim; it may already have removed blobs of ours.
 func (c *compaction) readBack(ctx context.Context) error {
 	h, err := c.ownHead(ctx)
 	if err != nil {
@@ -396,7 +396,7 @@ func (c *compaction) trimTo(ctx context.Context, keep stream.Seq) error {
 	return nil
 }
 
-// removeUnnamed is step 6. What is left behind by an error here is the sweep's.
+// removeUnnamed is step 6. After an error the sweep removes the rest.
 func (c *compaction) removeUnnamed(ctx context.Context) error {
 	keep, stale := c.next.names(), c.view.head.names()
 	for _, name := range c.wrote { // a segment can be past its age when it is packed
@@ -434,7 +434,7 @@ func (c *compaction) wroteParts(parts []blobRef) {
 	}
 }
 
-// errCrash is what a failpoint returns to end a fold as a crash would.
+// errCrash is returned by a failpoint to end a fold as a crash would.
 var errCrash = errors.New("snapshot: crash of a test")
 
 // amend writes the head again with another list beside the same state, where change answers that it made one.

@@ -8,7 +8,7 @@ import (
 	"yjet/internal/yjs"
 )
 
-// sameDocument compares a state with the replay of updates, each followed by the tail: what shows, state vector, delete set.
+// sameDocument compares a state with the replay of updates, each followed by the tail: visible content, state vector, delete set.
 func sameDocument(state []byte, replay [][]byte, tail ...[]byte) error {
 	all, err := joined(nil, append(replay[:len(replay):len(replay)], tail...))
 	if err != nil {
@@ -39,7 +39,7 @@ func sameDocument(state []byte, replay [][]byte, tail ...[]byte) error {
 	return nil // too large to be written out: its ids and deletes were compared
 }
 
-// sameLook compares what two documents show.
+// sameLook compares the visible content of two documents.
 func sameLook(got, want *yjs.Document) error {
 	look := &yjs.Budget{Bytes: 256 << 20}
 	kinds := make(map[string]yjs.Kind) // one guess for both

@@ -10,11 +10,11 @@ import (
 	"yjet/stream"
 )
 
-// DamageAnnouncement is the kind under which servers tell each other that a document was found damaged; the payload is its name. A
-// server that has the document open calls Heal with what it holds, and asks its clients for what they have.
+// DamageAnnouncement is the kind of message by which a server reports a damaged document to the others; the payload is its name. A
+// server that has the document open calls Heal with its state and asks its clients for theirs.
 const DamageAnnouncement = "damage"
 
-// Damage is what was found wrong with the stored form of a document.
+// Damage describes a fault in the stored form of a document.
 type Damage struct {
 	Doc   stream.Doc
 	What  string // log, snapshot or history
@@ -57,7 +57,7 @@ func (s *damages) AllDamaged() []Damage {
 	return list
 }
 
-// markDamaged tells of a document once: in the log, a metric, /health, and to the rooms, which ask their clients for what is missing.
+// markDamaged reports a document once: to the log, the metric, /health and the rooms, which ask their clients for the missing updates.
 func (s *damages) markDamaged(doc stream.Doc, what string, err error) {
 	s.mu.Lock()
 	_, known := s.damaged[doc]

@@ -17,14 +17,14 @@ type TextChange struct {
 	Seq  stream.Seq `json:"seq,omitempty"`
 }
 
-// Diff is what changed in the text types between two moments, in the order of the text.
+// Diff lists the changes to the text types between two moments, in the order of the text.
 type Diff struct {
 	From  stream.Seq              `json:"from"`
 	To    stream.Seq              `json:"to"`
 	Types map[string][]TextChange `json:"types"` // of the types whose text changed
 }
 
-// Diff compares two moments; where from is the later one, what came since reads as deleted.
+// Diff compares two moments. If from is the later one, the text inserted between them reads as deleted.
 func (s *people) Diff(ctx context.Context, doc stream.Doc, from, to Moment) (Diff, error) {
 	a, old, err := s.document(ctx, doc, from)
 	if err != nil {
@@ -67,7 +67,7 @@ func (s *people) Diff(ctx context.Context, doc stream.Doc, from, to Moment) (Dif
 	return out, nil
 }
 
-// changeWriter puts pieces of a comparison together by what became of them and by whom.
+// changeWriter joins adjacent pieces of a comparison that have the same operation and author.
 type changeWriter struct {
 	list    []TextChange
 	text    []byte // of the last one in list

@@ -1,15 +1,15 @@
-// Package snapshot folds documents: one state at a sequence that stands for the log before it, the records it took out of
-// the log in packed form, and every past moment out of both. It reads and writes the streams YSNAP_NN and YHIST_NN through
-// package stream and decides what may be trimmed from the log.
+// Package snapshot compacts documents. A snapshot replaces the beginning of a log; the records that it replaces are kept as
+// packed history; any past state is rebuilt from the two. The package reads and writes the streams YSNAP_NN and YHIST_NN
+// through package stream and decides how far the log may be trimmed.
 //
-// What must hold:
+// Invariants:
 //
 //   - Replay from zero = snapshot + history + tail, for every document at every moment. A fold is proven before it is
-//     stored (every struct and delete of what went in is in it), read back before anything is trimmed, and named by one
+//     stored (it contains every struct and delete of its input), read back before anything is trimmed, and named by one
 //     message, the head, which is written against the revision that was read. Any server may fold any document; of two
-//     that race one wins and the other takes its attempt back.
-//   - A crash between any two steps leaves more data, never less. What no head names is rubbish for the sweep.
-//   - The log is trimmed below N only, where N is what the fold covers: record N stays.
+//     that race one wins and the other removes its attempt.
+//   - A crash between any two steps leaves more data, never less. The sweep removes blobs that no head names.
+//   - The log is trimmed below N only, where N is the last sequence that the fold covers: record N stays.
 //   - Damage is never read over in silence: checksums and the writers' counters are compared on every read, and how far
 //     documents had come at every start.
 //
@@ -66,7 +66,7 @@
 //
 // # Goroutines
 //
-// At most two that fold what Hint has queued, one timer per document that fell quiet, one per erased
-// document until it was looked at again; and where Options.SweepEvery asks for them the sweep and the keeper of heads.
-// Close ends and awaits them.
+// At most two workers that fold the documents queued by Hint, one timer per document that fell quiet, and one per erased
+// document until its second check. Where Options.SweepEvery is set, also the sweep and the keeper of heads. Close ends
+// and awaits all of them.
 package snapshot

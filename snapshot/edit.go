@@ -11,20 +11,20 @@ import (
 	"yjet/stream"
 )
 
-// ErrNoChange: the document shows already what it is to show. Nothing was appended.
+// ErrNoChange: the document already shows the requested content. Nothing was appended.
 var ErrNoChange = errors.New("snapshot: the document is as it was at that moment")
 
-// ErrBusy: others wrote to the document each time before an edit that was computed from it could be stored. Nothing was appended.
+// ErrBusy: on every try, other writes arrived before the computed edit could be stored. Nothing was appended.
 var ErrBusy = errors.New("snapshot: the document changes faster than the edit can be computed")
 
-// editTries bounds how often an edit is computed; each try takes as long as reading the document. editStrict is how often it is computed
-// again whatever was stored meanwhile. After that only another edit counts, and what people type does not.
+// editTries limits how often an edit is computed; each try reads the document. In the first editStrict tries any concurrent record forces
+// another try; after that only a concurrent edit does, and typing does not.
 const (
 	editTries  = 64
 	editStrict = 8
 )
 
-// editor appends edits that are computed from the whole of a document.
+// editor appends edits that are computed from the whole document.
 type editor struct {
 	*core
 	*appender
@@ -46,7 +46,8 @@ func (s *editor) Edit(ctx context.Context, doc stream.Doc, user, conn string, ch
 	return s.edit(ctx, doc, erased, user, conn, change)
 }
 
-// edit is Edit where change knows what was there when the document had last been erased at a time: what was erased since must not come back.
+// edit is Edit for a change that uses earlier content of the document; erased is the time of the last erasure when that content was read.
+// It ends with errErased if the document was erased since, so that erased content does not return.
 func (s *editor) edit(ctx context.Context, doc stream.Doc, erased time.Time, user, conn string, change func(now *yjs.Document) ([]byte, error)) (stream.Seq, error) {
 	var parts [][]byte // all that is stored through head
 	var head stream.Seq
@@ -93,9 +94,9 @@ func (s *editor) edit(ctx context.Context, doc stream.Doc, erased time.Time, use
 	return 0, fmt.Errorf("%w: %q", ErrBusy, doc)
 }
 
-// appendAmong appends what was computed from the document through head among the records that were stored since. stream.ErrConflict: an
-// edit may be among them. Each edit is a writer of its own, whose first record counts 1; those of a room count on, and records of other
-// programs do not count.
+// appendAmong appends entries computed from the document through head after the records that were stored since. stream.ErrConflict: one
+// of those may be an edit. Each edit is a writer of its own, so its first record has counter 1. A room's later records have higher
+// counters. Records of other programs have none and are taken for edits.
 func (s *editor) appendAmong(ctx context.Context, doc stream.Doc, head stream.Seq, entries []stream.Entry) (stream.Seq, error) {
 	for {
 		v, err := s.survey(ctx, doc, head)
@@ -104,7 +105,7 @@ func (s *editor) appendAmong(ctx context.Context, doc stream.Doc, head stream.Se
 		} else if err != nil {
 			return 0, err
 		}
-		if v.covered() > head || v.target < head { // what a fold took in may be an edit, and an erasure took everything
+		if v.covered() > head || v.target < head { // the fold may contain an edit; the log was erased
 			return 0, stream.ErrConflict
 		}
 		for i := range v.records {
@@ -119,9 +120,9 @@ func (s *editor) appendAmong(ctx context.Context, doc stream.Doc, head stream.Se
 	}
 }
 
-// Restore makes the document show what it showed at a moment, by a forward edit that is computed against the present and
-// appended in the name of user: editors that have the document open take it in once, like any edit. Of several at once, by whichever
-// server, each is computed from what the others have stored. ErrNoChange: the document shows it already. ErrBusy: see Edit.
+// Restore makes the document show its content of moment m. It appends, in the name of user, a forward edit computed from the present
+// state; open editors receive it like any edit. Concurrent restores, on any server, are computed one after the other. ErrNoChange: the
+// document already shows that content. ErrBusy: see Edit.
 func (s *editor) Restore(ctx context.Context, doc stream.Doc, m Moment, user, conn string) (stream.Seq, error) {
 	erased, err := s.erasedAt(ctx, doc)
 	if err != nil {
@@ -149,7 +150,7 @@ func (s *editor) Copy(ctx context.Context, doc stream.Doc, m Moment, to stream.D
 	if err != nil {
 		return 0, err
 	}
-	// What is deleted at that moment is no part of the copy.
+	// Content deleted at that moment is not copied.
 	update, err := compacted(nil, [][]byte{st.Update})
 	if err != nil {
 		return 0, err
@@ -168,7 +169,7 @@ func (s *editor) Copy(ctx context.Context, doc stream.Doc, m Moment, to stream.D
 	return s.Seed(ctx, to, user, conn, update)
 }
 
-// ErrErased: the update holds what was erased under that name.
+// ErrErased: the update holds content that was erased under that name.
 var ErrErased = errors.New("snapshot: erased content")
 
 // newClient draws a client id that the document does not know, from the range that every Yjs takes.

@@ -62,12 +62,12 @@ type HistoryQuery struct {
 type HistoryPage struct {
 	Entries []Entry    `json:"entries"`
 	Next    stream.Seq `json:"next,omitempty"` // Before of the next page; 0: this is the last
-	// Oldest is where single records begin; what came before was dropped and is one state.
+	// Oldest is the first single record; the earlier ones were dropped and are one state.
 	Oldest     stream.Seq `json:"oldest,omitempty"`
 	OldestTime time.Time  `json:"oldestTime,omitzero"`
 }
 
-// History lists what happened, newest first. It reads no more than the page needs. stream.ErrLost: a segment that it needs is damaged.
+// History lists a document's events, newest first. It reads only the segments of the page. stream.ErrLost: one of them is damaged.
 func (s *history) History(ctx context.Context, doc stream.Doc, q HistoryQuery) (page HistoryPage, err error) {
 	err = s.withHistory(ctx, doc, func(h *head, tail []stream.Record) (err error) {
 		page, err = s.page(ctx, h, tail, q)
@@ -89,7 +89,7 @@ func (s *history) page(ctx context.Context, h *head, tail []stream.Record, q His
 		if err != nil && !errors.Is(err, ErrGone) {
 			return HistoryPage{}, err
 		}
-		after = max(after, n) // what is older than the horizon begins at the horizon
+		after = max(after, n) // a moment before the horizon means the horizon
 	}
 	upto, err := s.resolve(ctx, h, tail, q.To)
 	if errors.Is(err, ErrGone) {

@@ -27,20 +27,21 @@ type eraser struct {
 	*history
 
 	mu   sync.Mutex                 // guards late
-	late map[stream.Doc]*time.Timer // the second look at what was erased
+	late map[stream.Doc]*time.Timer // second checks to come, by document
 }
 
 // Erase removes a document for good: log, snapshot, history, versions, presence.
 //
-//  1. The tombstone, with all that the document ever held by client and clock. From here on no server takes any of it in, and none opens
-//     the document before the erasure has ended.
+//  1. The tombstone is written, with every client and clock of the document. From here on no server accepts any of its content, and no
+//     server opens the document before the erasure has ended.
 //  2. Every server is told; rooms close.
-//  3. Everything stored is purged. What the streams hold at the time is overwritten first (stream.Log.Erase); what folds took out of
-//     them earlier lies in NATS's block files until NATS rewrites those.
-//  4. What rooms stored that had not heard is buried, told and purged likewise.
-//  5. What was on its way then, and is found stored after Options.EraseWait, goes too; by the sweep if this server ends before.
+//  3. Everything stored is purged. Messages still in the streams are overwritten first (stream.Log.Erase); messages that earlier folds
+//     removed stay in NATS's block files until NATS rewrites those.
+//  4. Records that rooms stored before they heard of the erasure are added to the tombstone, announced and purged likewise.
+//  5. Appends that were under way, and are found stored after Options.EraseWait, are purged; by the sweep if this server ends before.
 //
-// The name may be used again when Erase returns: only what the erased document's clients bring is refused. ErrNotFound: there is none.
+// The name may be used again when Erase returns: only updates of the erased document's clients are refused. ErrNotFound: there is no such
+// document.
 func (s *eraser) Erase(ctx context.Context, doc stream.Doc, user string) error {
 	resume := s.Pause(doc)
 	defer resume()
@@ -79,7 +80,7 @@ func (s *eraser) Erase(ctx context.Context, doc stream.Doc, user string) error {
 	return nil
 }
 
-// announceAndRemove has every server close the document's room and removes what is stored. The tombstone is written before.
+// announceAndRemove has every server close the document's room, then removes the stored data. The tombstone is written before.
 func (s *eraser) announceAndRemove(ctx context.Context, doc stream.Doc) error {
 	if err := s.log.Control().Announce(EraseAnnouncement, []byte(doc)); err != nil {
 		return err
@@ -128,7 +129,7 @@ func (s *eraser) bury(ctx context.Context, doc stream.Doc, user string) (found b
 			parts = append(parts, v.records[i].Update)
 		}
 	case errors.Is(err, stream.ErrLost):
-		// A damaged document can be erased too; what can be read of it is buried.
+		// A damaged document can be erased too; its readable records go into the tombstone.
 		for r, err := range s.log.Replay(ctx, doc, 0, 0) {
 			if err != nil {
 				break

@@ -9,9 +9,9 @@ import (
 	"yjet/stream"
 )
 
-// What is done about an erased document after the erasure: what was on its way then, what stale clients stored, and what NATS has back.
+// The work that follows an erasure: late appends, records of stale clients, and messages that NATS restores.
 
-// eraseLater looks again when no append from before can be under way any more.
+// eraseLater schedules the second check for the time when no earlier append can be under way any more.
 func (s *eraser) eraseLater(doc stream.Doc) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -51,9 +51,9 @@ func (s *eraser) stopTimers() {
 	}
 }
 
-// settled tells whether nothing of an erased document is left to look for. A nats-server that lost its index, by a power cut or by a stop
-// while something is stored, can have back what it had deleted (2.15: PurgeEx writes no tombstones for a block that it empties,
-// and keeps the block where it holds those of others). So the log below the tombstone's end is looked at each time.
+// settled reports whether an erased document needs no further check. A nats-server that lost its index, by a power cut or by a stop
+// during a write, can restore deleted messages (2.15: PurgeEx writes no tombstones for a block that it empties, and keeps the block
+// if it holds messages of others). So the log below the tombstone's end is checked each time.
 func (s *eraser) settled(ctx context.Context, t *tombstone) bool {
 	if !t.Swept {
 		return false
@@ -62,7 +62,7 @@ func (s *eraser) settled(ctx context.Context, t *tombstone) bool {
 	return err == nil && (!ok || r.Seq > t.Upto)
 }
 
-// sweepErased removes what stale clients managed to store in an erased document after all, and what came back of it. New content stays.
+// sweepErased removes records that stale clients stored in an erased document, and messages that NATS restored. New content stays.
 func (s *eraser) sweepErased(ctx context.Context, doc stream.Doc) error {
 	t, rev, err := s.tombstone(ctx, doc)
 	if err != nil || t == nil || time.Since(t.At) < s.opt.EraseWait || s.settled(ctx, t) {
@@ -75,7 +75,7 @@ func (s *eraser) sweepErased(ctx context.Context, doc stream.Doc) error {
 	if err := s.removeStaleHead(ctx, doc, erased); err != nil {
 		return err
 	}
-	blobs, err := s.log.Blobs().List(ctx, doc) // before the records: whoever folds new content has some
+	blobs, err := s.log.Blobs().List(ctx, doc) // before the records: a fold of new content has written some
 	if err != nil {
 		return err
 	}
@@ -104,8 +104,7 @@ func (s *eraser) sweepErased(ctx context.Context, doc stream.Doc) error {
 		}
 	}
 	if fresh == 0 && len(stale) == 0 {
-		// What a fold under way at the time left behind: it was killed before it could look again. No other sweep comes by, since the
-		// log has no such document.
+		// A fold that was killed during the erasure may have left blobs. No other sweep finds them, since the log has no such document.
 		for _, subject := range blobs {
 			if err := s.log.Blobs().Remove(ctx, subject); err != nil {
 				return err
