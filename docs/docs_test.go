@@ -128,7 +128,7 @@ func TestPagesForEngineersNameOnlyWhatExists(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, page := range append(decisions, "design.md", "../CONTRIBUTING.md", "../SECURITY.md") {
+	for _, page := range append(decisions, "design.md", "security.md", "../CONTRIBUTING.md", "../SECURITY.md") {
 		text, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)
@@ -136,6 +136,7 @@ func TestPagesForEngineersNameOnlyWhatExists(t *testing.T) {
 		looked := 0
 		for _, name := range quoted(string(text)) {
 			switch {
+			case strings.HasPrefix(name, "Test"): // below
 			case name == "doc.go" || name == "yjet" || strings.HasPrefix(name, "notes/"): // a kind of file, the program, an example
 			case aFile.MatchString(name), aFolder.MatchString(name):
 				looked++
@@ -163,6 +164,60 @@ func TestPagesForEngineersNameOnlyWhatExists(t *testing.T) {
 		}
 		if page == "design.md" && looked < 80 {
 			t.Errorf("%s: %d names looked up, want all of its files", page, looked)
+		}
+	}
+}
+
+// The page of attacks names tests that are there, and each of them is run by a command in its own package.
+func TestSecurityPageNamesAndRunsTestsThatExist(t *testing.T) {
+	folders := map[string][]string{} // of each test, in which folders it stands
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && slices.Contains([]string{"node_modules", ".git", "testdata"}, d.Name()):
+			return fs.SkipDir
+		case strings.HasSuffix(path, "_test.go"):
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllSubmatch(b, -1) {
+				folders[string(m[1])] = append(folders[string(m[1])], strings.TrimPrefix(filepath.ToSlash(filepath.Dir(path)), "../"))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := regexp.MustCompile(`\bTest[A-Z]\w*`)
+	text, err := os.ReadFile("security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named, run := map[string]bool{}, map[string]bool{}
+	for line := range strings.Lines(string(text)) {
+		command := regexp.MustCompile(`^go test .*-run '?([\w|]+)'? \./(\S+)`).FindStringSubmatch(line)
+		for _, test := range name.FindAllString(line, -1) {
+			switch {
+			case folders[test] == nil:
+				t.Errorf("security.md names %s, which is not there", test)
+			case command == nil:
+				named[test] = true
+			case !slices.Contains(folders[test], command[2]):
+				t.Errorf("security.md runs %s in %s, which is in %v", test, command[2], folders[test])
+			default:
+				run[test] = true
+			}
+		}
+	}
+	if len(named) < 30 {
+		t.Errorf("security.md names %d tests, want one for each row", len(named))
+	}
+	for test := range named {
+		if !run[test] {
+			t.Errorf("security.md has no command that runs %s", test)
 		}
 	}
 }
