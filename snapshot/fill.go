@@ -10,7 +10,7 @@ import (
 	"yjet/stream"
 )
 
-// view is what storage holds of one document past a place, read in the order that cannot miss anything.
+// view holds the stored form of one document past a given sequence, read in an order that cannot miss a record.
 type view struct {
 	target  stream.Seq      // the log's head when reading began; 0: the log has no record
 	head    *head           // nil: there is no snapshot
@@ -45,9 +45,9 @@ type reader struct {
 	*queue
 }
 
-// Fill implements stream.Filler: what storage holds of doc past have. It reads the log's head from the leader, then the log
-// after have, then the snapshot head, which is stored before the log is trimmed, and begins again until the head is reached.
-// stream.ErrLost: something was there and cannot be had; the caller must not begin a new document in its place.
+// Fill implements stream.Filler: it returns the stored content of doc past have. It reads the log's head from the leader, then the log
+// after have, then the snapshot head, which is stored before the log is trimmed. It starts over until it reaches the log's head.
+// stream.ErrLost: stored content cannot be read; the caller must not begin a new document in its place.
 func (s *reader) Fill(ctx context.Context, doc stream.Doc, have stream.Seq) (stream.Filled, error) {
 	start := time.Now()
 	v, err := s.read(ctx, doc, have)
@@ -104,7 +104,7 @@ func (s *reader) readIf(ctx context.Context, doc stream.Doc, have stream.Seq, wa
 		}
 		switch {
 		case err == nil && len(v.holes) > 0 && try < 3:
-			// Read again: another replica may have what this one lacks.
+			// Read again: another replica may have the missing record.
 			last = errors.New(v.holes[0].What)
 		case err == nil:
 			if len(v.holes) > 0 {
@@ -130,10 +130,10 @@ func (s *reader) readIf(ctx context.Context, doc stream.Doc, have stream.Seq, wa
 	return nil, fmt.Errorf("%w: %q: %w", stream.ErrLost, doc, last)
 }
 
-// errShort: what was read ends before the head. A replica lags, a fold ran past us, or records are lost.
+// errShort: the read ended before the log's head. A replica lags, a fold ran past the read, or records are lost.
 var errShort = errors.New("snapshot: read ends before the head")
 
-// survey reads once what there is after have: the log, then the head of the snapshot, but not its state.
+// survey reads the log after have once, then the head of the snapshot, but not its state.
 func (s *reader) survey(ctx context.Context, doc stream.Doc, have stream.Seq) (*view, error) {
 	target, err := s.log.Head(ctx, doc)
 	damage := err
@@ -153,7 +153,7 @@ func (s *reader) survey(ctx context.Context, doc stream.Doc, have stream.Seq) (*
 		return nil, err
 	}
 	if damage != nil {
-		// The log has records of the document and none can be read. What was folded is still there.
+		// The log has records of the document and none can be read. The snapshot can.
 		s.markDamaged(doc, "log", damage)
 		if v.head == nil || have > 0 {
 			return nil, fmt.Errorf("%w: %q: %w", stream.ErrLost, doc, damage)
@@ -190,7 +190,7 @@ func (v *view) count(have stream.Seq) {
 	if v.base != nil {
 		v.check.Resume(countersOf(v.head.info.Writers))
 	} else {
-		v.check.Partial = have > 0 // what came before is the caller's to know
+		v.check.Partial = have > 0 // the caller has the earlier counters
 	}
 	intact := v.records[:0]
 	for _, r := range v.records {
@@ -216,8 +216,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// foundShort: record N stays in the log when a fold covers N, so a log that ends before has lost its end. What an erasure
-// removes at this moment is no damage.
+// foundShort marks a document whose log ends before the sequence that its snapshot covers. Record N stays in the log when a fold covers
+// N, so such a log has lost its end. A log that an erasure is removing is not damaged.
 func (s *reader) foundShort(ctx context.Context, doc stream.Doc, v *view) {
 	if e, err := s.erasedNow(ctx, doc); err == nil && e != nil && time.Since(e.At) < time.Minute {
 		return

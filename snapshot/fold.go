@@ -6,7 +6,7 @@ import (
 	"yjet/stream"
 )
 
-// stored is the limit for what is in the log already: only its form is checked, its size was the door's business.
+// stored are the limits for updates that are already in the log: only their form is checked; their size was checked before the append.
 var stored = yjs.Limits{Structs: -1, DeleteRanges: -1, Stored: true}
 
 // decodable picks the updates that decode. The others were appended by other programs past every check; they are kept in
@@ -24,7 +24,7 @@ func decodable(recs []stream.Record) (updates [][]byte, bad int) {
 	return updates, bad
 }
 
-// compacted folds base and updates: merged, joined, deleted content dropped. That is what joiners are served.
+// compacted folds base and updates: merged, joined, deleted content dropped. Joining clients receive this form.
 func compacted(base []byte, updates [][]byte) ([]byte, error) {
 	return yjs.Compact(withBase(base, updates)...)
 }
@@ -41,7 +41,7 @@ func withBase(base []byte, updates [][]byte) [][]byte {
 	return append([][]byte{base}, updates...)
 }
 
-// prove compares a fold with what went into it: every struct and every delete of every part must be in the result.
+// prove compares a fold with its input: the result must contain every struct and every delete of every part.
 func prove(result, base []byte, updates [][]byte) error {
 	var u yjs.Update
 	var have yjs.State

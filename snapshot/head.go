@@ -50,7 +50,7 @@ type info struct {
 	// Time of record upto, and of the document's first record, in milliseconds since 1970.
 	TimeMS  int64 `json:"time"`
 	FirstMS int64 `json:"first,omitempty"`
-	// Records and Updates count what was ever folded, history that was dropped included.
+	// Records and Updates count everything ever folded, dropped history included.
 	Records uint64 `json:"records"`
 	Updates uint64 `json:"updates"`
 	// History lists the segments that hold records 1..upto, or those after Horizon, in order.
@@ -68,7 +68,7 @@ type info struct {
 	Quarantined int `json:"quarantined,omitempty"`
 }
 
-// blobRef names a stored blob and what it must contain.
+// blobRef names a stored blob and the size and checksum of its content.
 type blobRef struct {
 	Subject string `json:"subject"`
 	Bytes   int    `json:"bytes"`

@@ -12,9 +12,9 @@ import (
 	"yjet/stream"
 )
 
-// A fold tells how far its document's log must reach at least: record N stays in the log. Of the records after N nobody would miss
-// the last ones if a block of the log's file lost them: counters only find what lies before something else. So each server
-// writes down every minute, and when it stops, how far the documents have come that are not folded through their end: key
+// A document's log must reach at least its last folded record, which stays in the log. A fold says nothing about the records after it:
+// if a block of the log's file lost the last ones, counters would not show it, since a counter reveals only gaps before a later record.
+// So each server writes down, every minute and when it stops, the heads of the documents that are not folded through their end: key
 // heads.<node> of ymeta. A server that starts compares.
 type headsMark struct {
 	At    time.Time                 `json:"at"`
@@ -30,15 +30,15 @@ const (
 	headsStale = 10 * headsEvery
 )
 
-// headKeeper knows how far the documents have come that are not folded through their end, and compares what gone servers knew.
+// headKeeper keeps the heads of documents that are not folded through their end, and checks the logs against the marks of gone servers.
 type headKeeper struct {
 	*core
 	*damages
 	*tombs
 
-	mu       sync.Mutex                // guards what follows
+	mu       sync.Mutex                // guards the fields below
 	heads    map[stream.Doc]stream.Seq // of documents that are not folded through their end
-	upto     map[stream.Doc]stream.Seq // what open documents are folded through
+	upto     map[stream.Doc]stream.Seq // last folded record of open documents
 	headsNew bool                      // heads is not as it was written last
 }
 
@@ -49,7 +49,7 @@ func (s *headKeeper) saw(doc stream.Doc, head stream.Seq) {
 	s.sawLocked(doc, head)
 }
 
-// forget drops what is known of a document that was erased.
+// forget removes the entries of an erased document.
 func (s *headKeeper) forget(doc stream.Doc) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 	"yjet/stream"
 )
 
-// healer stores again what rooms still hold of documents that storage has lost.
+// healer stores lost content of documents again, from the rooms that still hold it.
 type healer struct {
 	*core
 	*blobs
@@ -20,8 +20,8 @@ type healer struct {
 	*compactor
 }
 
-// Heal brings back what storage has lost of a document and a room still holds: state is all of it through the record seq. What
-// is missing is appended; a snapshot that cannot be read, nor made again, is replaced.
+// Heal restores content that storage has lost and a room still holds: state is the whole document through record seq. Heal appends the
+// missing updates and replaces a snapshot that can be neither read nor rebuilt.
 func (s *healer) Heal(ctx context.Context, doc stream.Doc, state []byte, seq stream.Seq) error {
 	var u yjs.Update
 	if err := u.Parse(state, stored); err != nil {
@@ -81,7 +81,7 @@ func (s *healer) replaceSnapshot(ctx context.Context, doc stream.Doc, state []by
 	i := &next.info
 	i.Version, i.Attempt, i.Parts, i.Bytes, i.Sum = formatVersion, c.attempt, nil, len(state), sumOf(state)
 	i.TimeMS = max(i.TimeMS, time.Now().UnixMilli())
-	// What is left of the single records ends here: the history begins anew.
+	// The single records end here: the history begins anew.
 	i.History, i.Folds, i.Horizon, i.HorizonMS = nil, nil, seq, i.TimeMS
 	c.next = &next
 	err = c.writeChunks(ctx)

@@ -71,8 +71,8 @@ func (s *history) rangeOf(ctx context.Context, h *head, tail []stream.Record, fr
 	return after, upto, err
 }
 
-// Summary is what a document's snapshot says of it: how many records and updates it covers, through which sequence, and the bytes
-// of its state. All are zero where it was never folded.
+// Summary describes a document's snapshot: the records and updates it covers, its last sequence, and the bytes of its state. All are zero
+// if the document was never folded.
 type Summary struct {
 	Upto             stream.Seq
 	Records, Updates uint64

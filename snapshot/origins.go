@@ -76,8 +76,8 @@ func (o *origins) follow(list []origin, next origin) []origin {
 	return append(list, next)
 }
 
-// settle places what came late: of several records that bring a clock the first counts. It goes over the runs by where they begin and
-// keeps those that reach beyond, the oldest record on top.
+// settle merges the late runs into the list. Where several records bring the same clock, the oldest one counts. It walks the runs by their
+// start and keeps the open ones in a heap, the oldest record on top.
 func (o *origins) settle(c *clientOrigins) {
 	if len(c.late) == 0 {
 		return
@@ -173,7 +173,7 @@ func (o *origins) each(client, from, to uint64, f func(from, to uint64, rec *ori
 	}
 }
 
-// originsOf reads who brought what with the records after < Seq ≤ upto; deletes, when given, gets who deleted what.
+// originsOf reads the authors of the content of records after < Seq ≤ upto. If deletes is not nil, it receives the authors of the deletions.
 func (s *people) originsOf(ctx context.Context, doc stream.Doc, after, upto stream.Seq, deletes *origins) (*origins, error) {
 	var o origins
 	var u yjs.Update

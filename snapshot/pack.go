@@ -34,7 +34,7 @@ func (c *compaction) packHistory(ctx context.Context) error {
 		older, err := c.s.segment(ctx, last)
 		if err != nil {
 			c.s.markDamaged(c.doc, "history", err)
-			break // what is damaged stays listed: verify tells, and nothing newer depends on it
+			break // keep the damaged segment listed: verify reports it, and no newer one depends on it
 		}
 		recs = append(older, recs...)
 		i.History = i.History[:n-1]

@@ -25,7 +25,7 @@ type queue struct {
 	*headKeeper
 	foldOne func(ctx context.Context, doc stream.Doc, mode foldMode) (stream.Seq, error) // set by assemble
 
-	mu      sync.Mutex // guards what follows; held for moments only, and before headKeeper.mu
+	mu      sync.Mutex // guards the fields below; held for moments only, and before headKeeper.mu
 	docs    map[stream.Doc]*known
 	waiting []stream.Doc // to be folded, in order
 	running int          // workers
@@ -33,7 +33,7 @@ type queue struct {
 	stopAll int // pauses of everything
 }
 
-// known is what the hints told of one document; guarded by queue.mu.
+// known is the state of one document as the hints report it; guarded by queue.mu.
 type known struct {
 	snapBytes int // of the state last read or written
 	// The tail as the hints count it, and how much of it the last fold took.
@@ -64,7 +64,7 @@ func (s *queue) length() int {
 	return len(s.waiting)
 }
 
-// stopTimers ends what is planned, once nothing begins any more.
+// stopTimers drops the planned folds, once no new one can begin.
 func (s *queue) stopTimers() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -77,8 +77,8 @@ func (s *queue) stopTimers() {
 	}
 }
 
-// Hint tells the store what a room knows: called when a document's tail grows and when its last session goes (idle true). The
-// tail is counted from the state the room was opened with. It never blocks.
+// Hint reports a room's view of its document. A room calls it when the tail grows, and with idle true when its last session goes. The
+// tail is counted from the state that the room was opened with. Hint never blocks.
 func (s *queue) Hint(doc stream.Doc, head stream.Seq, tailBytes, tailRecords int, idle bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,7 +132,7 @@ func (s *queue) Hint(doc stream.Doc, head stream.Seq, tailBytes, tailRecords int
 	k.timer = t
 }
 
-// forgetLocked drops what is remembered of a document that nobody has open and nothing is planned for.
+// forgetLocked removes the entry of a document that is not open and has no planned fold.
 func (s *queue) forgetLocked(doc stream.Doc, k *known) {
 	if k.idle && !k.queued && k.timer == nil {
 		delete(s.docs, doc)

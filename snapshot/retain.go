@@ -32,7 +32,7 @@ func (c *compaction) retain(ctx context.Context) error {
 	for _, seg := range i.History[:n] {
 		recs, err := c.s.segment(ctx, seg)
 		if err != nil {
-			// Without it the horizon would lack what is only there: keep everything and tell.
+			// Without this segment the horizon's state would be incomplete: keep everything and report.
 			c.s.markDamaged(c.doc, "history", err)
 			return nil
 		}

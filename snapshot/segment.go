@@ -13,7 +13,7 @@ import (
 )
 
 // A segment is magic • uvarint(length of table) • table • bodies. Table and bodies are a zstd frame each, so that a history
-// is listed without unpacking what people wrote.
+// is listed without unpacking the updates.
 //
 //	table   uvarint(records) • users • conns • writers • columns
 //	users   uvarint(n) • n × (uvarint(length) • bytes)      conns likewise
@@ -281,7 +281,7 @@ func (t *writerTable) append(b []byte) []byte {
 	return b
 }
 
-// tableReader reads what pack wrote. After the first fault it yields zeros and bad is set.
+// tableReader reads a table written by pack. After the first fault it yields zeros and bad is set.
 type tableReader struct {
 	b   []byte
 	bad bool

@@ -23,10 +23,10 @@ type Options struct {
 	CompactAfter time.Duration
 	// EraseWait is how long an append may still be under way somewhere after a document was erased; 0 means 35 s. See Erase.
 	EraseWait time.Duration
-	// SweepEvery starts a sweep about that often, see Sweep, and what else a server does beside folding; 0: nothing by itself.
+	// SweepEvery is the mean time between sweeps, see Sweep; the server's other background work runs too. 0: no background work.
 	SweepEvery time.Duration
-	// OrphanAge is how old a blob that no head names must be before the sweep removes it; 0 means an hour. A fold that is
-	// under way names what it writes within minutes.
+	// OrphanAge is the age at which the sweep removes a blob that no head names; 0 means an hour. A fold under way names its
+	// blobs within minutes.
 	OrphanAge time.Duration
 	// MaxVersions is how many named versions one document may have; 0 means 200. Versions of one record share a state, others have
 	// one each.
@@ -47,7 +47,7 @@ var (
 	// ErrClosed: the Store is closing.
 	ErrClosed = errors.New("snapshot: closed")
 
-	// errDamaged marks stored bytes that are missing or not what their checksum says.
+	// errDamaged marks stored bytes that are missing or do not match their checksum.
 	errDamaged = errors.New("snapshot: damaged")
 )
 
@@ -60,24 +60,24 @@ type Store struct {
 	*blobs       // chunks, segments and heads as they are stored
 	*appender    // updates on their way into the log
 	*damages     // the register of damaged documents
-	*tombs       // what was erased, and may not come back
+	*tombs       // content that was erased and may not return
 	*headKeeper  // how far documents have come
 	*queue       // which documents are to be folded, and when
 	*reader      // a document as it is stored: head, state, records
-	*history     // moments, records, and the list of what happened
-	*people      // who wrote what, and what changed
+	*history     // moments, records, and the list of events
+	*people      // authors of text and of changes
 	*versionList // the names of moments
 	*compactor   // folds
 	*versions    // naming moments
 	*editor      // edits that are computed from the whole document
-	*healer      // what rooms still hold of what storage has lost
+	*healer      // lost content, stored again from rooms
 	*eraser      // removing documents for good
 	*verifier    // replay from zero = snapshot + history + tail
 	*sweeper     // looking at everything now and then
 	*transfer    // documents as files
 }
 
-// core is what every part of a Store has.
+// core holds the fields that every part of a Store uses.
 type core struct {
 	// Set by New, then only read.
 	log     *stream.Log

@@ -12,7 +12,7 @@ import (
 	"yjet/stream"
 )
 
-// Swept is what a sweep did.
+// Swept counts the work of a sweep.
 type Swept struct {
 	Docs    int // looked at
 	Orphans int // blobs removed that no head named
@@ -60,9 +60,9 @@ func (s *sweeper) run(every time.Duration) {
 	}
 }
 
-// Sweep looks at every document once: checks the bytes and counters of all that is stored, removes what no head names, folds tails
-// older than a day, drops history past its age, and looks for what stale clients brought into erased documents. It takes its
-// time: it works no more than one fifth of it.
+// Sweep visits every document once. It checks the bytes and counters of all stored data, removes blobs that no head names, folds tails
+// older than a day, drops history past its age, and removes records that stale clients stored in erased documents. It works for at
+// most one fifth of the time and rests for the remainder.
 func (s *sweeper) Sweep(ctx context.Context) (Swept, error) {
 	var did Swept
 	erased, err := s.log.Meta().List(ctx, "erased.>")
@@ -113,7 +113,7 @@ func (s *sweeper) Sweep(ctx context.Context) (Swept, error) {
 	}
 }
 
-// foldStale folds a document whose tail is older than a day, or whose history holds what is past its age.
+// foldStale folds a document whose tail is older than a day, or whose history holds records past their age.
 func (s *sweeper) foldStale(ctx context.Context, d stream.DocInfo) (folded int, err error) {
 	h, _, err := s.snapHead(ctx, d.Doc)
 	if err != nil {
@@ -166,7 +166,7 @@ func (s *sweeper) scrub(ctx context.Context, doc stream.Doc) (damaged int, err e
 }
 
 func (s *sweeper) sweepDoc(ctx context.Context, doc stream.Doc, minAge time.Duration) (did Swept, err error) {
-	// The list before the head: what is written in between is not in it.
+	// List before reading the head: a blob written in between is not listed and so not removed.
 	blobs, err := s.log.Blobs().List(ctx, doc)
 	if err != nil {
 		return did, err

@@ -11,16 +11,16 @@ import (
 	"yjet/stream"
 )
 
-// A tombstone remembers what an erased document held: which client ids, and up to which clock. It is the key erased.<doc> in
-// ymeta. Nothing of the content is in it.
+// A tombstone records the client ids of an erased document, each with its last clock, and none of the content. It is the key erased.<doc>
+// in ymeta.
 type tombstone struct {
 	Doc    stream.Doc `json:"doc"`
 	Vector []byte     `json:"vector"` // Yjs state vector: past every clock that was ever seen, gaps or not
 	At     time.Time  `json:"at"`
 	User   string     `json:"user,omitempty"`
 	Upto   stream.Seq `json:"upto,omitempty"`  // the last sequence that was seen of it
-	Swept  bool       `json:"swept,omitempty"` // what was on its way at the time has been looked for
-	// Until is when the erasure that is under way is given up on, at the latest; zero once it has ended. Nobody opens the document before.
+	Swept  bool       `json:"swept,omitempty"` // the second check, for late appends, is done
+	// Until is the latest end of an erasure under way; zero once it has ended. Nobody opens the document before.
 	Until time.Time `json:"until,omitzero"`
 }
 
@@ -31,8 +31,8 @@ type tombs struct {
 	*appender
 }
 
-// erasedAt is when doc was last erased; zero: never. A caller that reads a document in order to write something of it asks before and
-// after: what an erasure removed meanwhile must not come back.
+// erasedAt returns the time at which doc was last erased; zero: never. A caller that copies content out of a document asks before it reads
+// and again before it writes: content that was erased in between must not return.
 func (s *tombs) erasedAt(ctx context.Context, doc stream.Doc) (time.Time, error) {
 	t, _, err := s.tombstone(ctx, doc)
 	if err != nil || t == nil {
@@ -41,13 +41,13 @@ func (s *tombs) erasedAt(ctx context.Context, doc stream.Doc) (time.Time, error)
 	return t.At, nil
 }
 
-// Erased is what an erased document must never take in again. A nil Erased refuses nothing.
+// Erased identifies the content of an erased document, which must never be accepted again. A nil Erased refuses nothing.
 type Erased struct {
 	At     time.Time
 	vector yjs.StateVector
 }
 
-// covers tells whether an update holds nothing but what clients wrote that had written in the erased document.
+// covers reports whether an update contains only structs of clients that wrote in the erased document.
 func (e *Erased) covers(u *yjs.Update) bool {
 	for _, r := range u.Runs() {
 		if _, ok := e.vector[r.Client]; !ok {
@@ -57,9 +57,9 @@ func (e *Erased) covers(u *yjs.Update) bool {
 	return len(u.Runs()) > 0
 }
 
-// Refuses tells whether an update brings anything of a client that wrote in the erased document. Client ids are drawn anew by
-// every editor that starts from nothing, so one that comes back has the erased document under it: what it writes now
-// depends on what is gone. New content comes from new clients.
+// Refuses reports whether an update contains a struct of a client that wrote in the erased document. An editor that starts empty draws
+// a new client id, so a known id belongs to an editor that still holds the erased document: its new updates depend on erased content.
+// New content comes from new clients.
 func (e *Erased) Refuses(u *yjs.Update) bool {
 	if e == nil {
 		return false
@@ -74,8 +74,8 @@ func (e *Erased) Refuses(u *yjs.Update) bool {
 
 func erasedKey(doc stream.Doc) string { return "erased." + doc.Path() }
 
-// Erased reads what of doc was erased, nil if it never was. A room asks before it opens the document: where an erasure is under way the
-// answer comes when it has ended. What a client typed into a document that is going would go with it, or stay without what it builds on.
+// Erased returns the erased content of doc, nil if it never was erased. A room asks before it opens the document. During an erasure the
+// answer waits for the end: a client's updates would be erased too, or would stay without the content they depend on.
 func (s *tombs) Erased(ctx context.Context, doc stream.Doc) (*Erased, error) {
 	for {
 		t, _, err := s.tombstone(ctx, doc)
@@ -108,9 +108,9 @@ func (t *tombstone) erased() (*Erased, error) {
 	return &Erased{At: t.At, vector: v}, nil
 }
 
-// ErasedSince lists what was erased since the revision seen, with when it was, and answers the revision to ask with next time.
-// Revision 0 lists nothing: the erasures that are to be told of begin with the call. Marks of damage on documents that are listed go: a
-// server that reads what another one removes finds much missing.
+// ErasedSince lists the documents erased since the revision seen, each with its time, and returns the revision for the next call.
+// Revision 0 lists nothing: it only returns the current revision. Damage marks of listed documents are removed: a server that reads a
+// document while another one erases it finds records missing.
 func (s *tombs) ErasedSince(ctx context.Context, seen uint64) (list map[stream.Doc]time.Time, next uint64, err error) {
 	if seen == 0 {
 		next, err = s.log.Meta().End(ctx)
@@ -158,7 +158,7 @@ func (s *tombs) putTombstone(ctx context.Context, t *tombstone, rev uint64) erro
 	return err
 }
 
-// amendTombstone writes what was done since. If the document was erased again meanwhile, that tombstone wins.
+// amendTombstone stores a tombstone with its progress. If the document was erased again meanwhile, that tombstone wins.
 func (s *tombs) amendTombstone(ctx context.Context, t *tombstone, rev uint64) error {
 	if err := s.putTombstone(ctx, t, rev); !errors.Is(err, stream.ErrConflict) {
 		return err
@@ -166,9 +166,9 @@ func (s *tombs) amendTombstone(ctx context.Context, t *tombstone, rev uint64) er
 	return nil
 }
 
-// removeStale removes single records of stale clients: they hold nothing that the new content needs, for their clients are
-// refused. Where the newest is among them an empty one follows it first: the log must not end before what was folded of it, and
-// a document that is there has a record.
+// removeStale removes single records of stale clients. New content does not depend on them, since their clients are refused. If the newest
+// record is among them, an empty one is appended first: the log must not end before its last folded record, and an existing document
+// has a record.
 func (s *tombs) removeStale(ctx context.Context, doc stream.Doc, stale []stream.Seq) error {
 	head, err := s.log.Head(ctx, doc)
 	if err != nil {

@@ -21,8 +21,8 @@ import (
 // A document travels between stores as one file of JSON lines:
 //
 //	{"yjet":"document","v":1,"doc":"notes/todo","exported":"2026-01-31T12:00:00Z"}
-//	{"base":true,"seq":400,"time":"…","update":"<base64>"}      only where older history was dropped: what named moments before the
-//	                                                            horizon held, then the state at it, each without what came before
+//	{"base":true,"seq":400,"time":"…","update":"<base64>"}      only where older history was dropped: the states of named moments before
+//	                                                            the horizon, then the state at it, each without the content of the one before
 //	{"seq":512,"time":"…","user":"ada","conn":"c1","merged":2,"update":"<base64>"}      each record in order, times to the millisecond
 //	{"version":"first draft","seq":812,"user":"ada","created":"…"}                      each named moment
 //	{"end":true,"records":5012,"seq":9120}                                              without this line the file was cut off
@@ -112,7 +112,7 @@ func (s *transfer) Export(ctx context.Context, doc stream.Doc, w io.Writer) erro
 	return out.Flush()
 }
 
-// exportBases writes what stands for the history before the horizon: the moments that versions keep, and the horizon itself.
+// exportBases writes the states that replace the history before the horizon: those of named versions, then that of the horizon.
 func (s *transfer) exportBases(ctx context.Context, doc stream.Doc, horizon stream.Seq, versions []Version, enc *json.Encoder) (after stream.Seq, err error) {
 	moments := []stream.Seq{horizon}
 	for _, v := range versions {
@@ -150,21 +150,21 @@ var ErrTransfer = errors.New("snapshot: not a whole export")
 
 // ImportOptions say how a file is taken in.
 type ImportOptions struct {
-	// User and Conn say who imports. KeepUsers writes the users of the file's records and versions instead: only for somebody
-	// who may speak for all of them.
+	// User and Conn identify the importer. KeepUsers keeps the users of the file's records and versions instead: only for a caller
+	// with the right to write for all of them.
 	User, Conn string
 	KeepUsers  bool
 	// Merge also takes the file into a document that exists; its records come after those that are there.
 	Merge bool
-	// Check, when given, judges each update before it is appended, and have is what the document holds by then. It returns the
-	// part to store, u.Bytes where that is all of it, nil where nothing can be stored; an error ends the import. Without it the
-	// file is taken as it is, gaps and all: only for callers who may append to the log themselves.
+	// Check, when given, judges each update before it is appended; have is the document's state by then. It returns the part to
+	// store, u.Bytes for all of it, nil for none; an error ends the import. Without Check the file is stored unchanged, gaps
+	// included: only for callers with the right to append to the log themselves.
 	Check func(u *yjs.Update, have *yjs.State) (part []byte, err error)
 	// Size, when given, is told the bytes of the document's state now and then.
 	Size func(bytes int) error
 }
 
-// Imported is what an import brought.
+// Imported counts the results of an import.
 type Imported struct {
 	Records  int        `json:"records"`
 	Versions int        `json:"versions"`
@@ -173,12 +173,12 @@ type Imported struct {
 }
 
 const (
-	// importBatch and importBytes bound what is appended at a time.
+	// importBatch and importBytes limit one append, in records and in bytes.
 	importBatch, importBytes = 1000, 8 << 20
-	// importFold is how many bytes of updates are appended before they are folded: whoever opens the document reads those that
-	// are not, all at once.
+	// importFold is the number of appended bytes after which the import folds: a client that opens the document reads all
+	// unfolded updates at once.
 	importFold = 32 << 20
-	// maxMerged is the highest number of merged updates that a record of a file is believed. Rooms merge 1,000 at the most.
+	// maxMerged is the highest count of merged updates accepted from a file. Rooms merge 1,000 at the most.
 	maxMerged = 1000
 )
 
@@ -262,12 +262,12 @@ func (im *importer) run(r io.Reader) (Imported, error) {
 	}
 }
 
-// fail says what is wrong with the line at hand.
+// fail returns an error about the current line.
 func (im *importer) fail(what string, args ...any) error {
 	return fmt.Errorf("%w: line %d: %s", ErrTransfer, im.line, fmt.Sprintf(what, args...))
 }
 
-// begin reads what the document's past has to say: what was erased, and with Merge what it holds.
+// begin reads the erased content of the document, and with Merge its present state.
 func (im *importer) begin() (err error) {
 	if im.erased, err = im.s.Erased(im.ctx, im.doc); err != nil || !im.o.Merge {
 		return err
@@ -302,7 +302,7 @@ func (im *importer) end(line *transferLine) error {
 	return nil
 }
 
-// version names a moment of the file again, in the name of whoever imports, unless they may speak for others.
+// version names a moment of the file again, in the name of the importer unless they may write for others.
 func (im *importer) version(line *transferLine) error {
 	if err := im.flush(); err != nil {
 		return err
@@ -407,7 +407,7 @@ type importer struct {
 	records int
 	skipped int
 	pending int                       // bytes that are appended and not folded
-	have    yjs.State                 // what the document holds; with Merge or a Check
+	have    yjs.State                 // the document's state; with Merge or a Check
 	seqs    map[stream.Seq]stream.Seq // of the file to here
 	done    Imported
 }

@@ -65,7 +65,7 @@ func (e *GoneError) Unwrap() error { return ErrGone }
 // empty is the update that holds nothing.
 var empty = []byte{0, 0}
 
-// history answers what a document was at a moment, and what happened to it.
+// history returns the content of a document at a moment, and its events.
 type history struct {
 	*core
 	*blobs
@@ -83,8 +83,8 @@ func (s *history) At(ctx context.Context, doc stream.Doc, m Moment) (st State, e
 	return st, err
 }
 
-// withHistory calls f with the head of doc (nil: never folded) and the records of the log after it, and again where a fold took away what f
-// was reading. ErrNotFound: the document has no record. stream.ErrLost: f met damage, which is marked.
+// withHistory calls f with the head of doc (nil: never folded) and the records of the log after it. It calls f again if a fold removed
+// blobs that f was reading. ErrNotFound: the document has no record. stream.ErrLost: f met damage, which is marked.
 func (s *history) withHistory(ctx context.Context, doc stream.Doc, f func(h *head, tail []stream.Record) error) error {
 	for {
 		h, tail, err := s.logTail(ctx, doc)
@@ -97,7 +97,7 @@ func (s *history) withHistory(ctx context.Context, doc stream.Doc, f func(h *hea
 		if err = f(h, tail); err == nil || !errors.Is(err, errDamaged) {
 			return err
 		}
-		// A fold removes what the former head named and the new one does not.
+		// A fold removes blobs that the former head named and the new one does not.
 		now, _, herr := s.snapHead(ctx, doc)
 		if herr != nil || h == nil || now == nil || now.rev == h.rev {
 			s.markDamaged(doc, "history", err)
@@ -193,18 +193,18 @@ func (s *history) at(ctx context.Context, doc stream.Doc, h *head, tail []stream
 		st.Update = empty
 		return st, nil
 	}
-	// Join only: what was deleted before this moment may be alive at an earlier one, and restore and authors want it.
+	// Join only: restore and authors need deleted content, which may be alive at an earlier moment.
 	st.Update, err = joined(base, good)
 	return st, err
 }
 
-// below gathers what makes the state at n, a sequence before the snapshot: the nearest fold at or below it, and the records between.
+// below gathers the parts of the state at n, a sequence before the snapshot: the nearest fold at or below it, and the records between.
 func (s *history) below(ctx context.Context, h *head, n stream.Seq, st *State) (base []byte, recs []stream.Record, err error) {
 	var from stream.Seq
 	var near *foldRef
 	for k := range h.info.Folds {
 		f := &h.info.Folds[k]
-		// A fold before the horizon stands for its own moment only: what followed it is gone.
+		// A fold before the horizon serves its own moment only: the records after it are gone.
 		if f.Upto <= n && (f.Upto >= h.info.Horizon || f.Upto == n) {
 			near = f
 		}
@@ -235,7 +235,7 @@ func (s *history) below(ctx context.Context, h *head, n stream.Seq, st *State) (
 	return base, recs, nil
 }
 
-// document opens the document as it was at a moment, what was deleted by then included.
+// document opens the document as it was at a moment, content deleted by then included.
 func (s *history) document(ctx context.Context, doc stream.Doc, m Moment) (State, *yjs.Document, error) {
 	st, err := s.At(ctx, doc, m)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"yjet/stream"
 )
 
-// Verified counts what a verification looked at.
+// Verified counts the data that a verification checked.
 type Verified struct {
 	Docs        int   `json:"documents"`
 	Records     int   `json:"records"`   // replayed, packed ones included
@@ -49,19 +49,19 @@ func (v *Verified) add(o Verified) {
 	v.StateBytes += o.StateBytes
 }
 
-// ErrVerify: what is stored is not what it must be. The text names the document and both sides.
+// ErrVerify: stored data differs from its expected form. The text names the document and both sides.
 var ErrVerify = errors.New("snapshot: verification failed")
 
-// verifier compares what is stored with what it must be.
+// verifier compares stored data with its expected form.
 type verifier struct {
 	*core
 	*blobs
 	*tombs
 }
 
-// Verify holds every document (with the prefix) against the law: replay from zero = snapshot + history + tail, in visible JSON,
-// state vector and delete set; checksums and counters. It goes on after a fault; each, when given, is told of every document.
-// The error is the first fault.
+// Verify checks that for every document with the prefix, replay from zero equals snapshot + history + tail, in visible JSON, state vector
+// and delete set. It also checks checksums and counters. It goes on after a fault; each, if not nil, is called for every document. The
+// error is the first fault.
 func (s *verifier) Verify(ctx context.Context, prefix string, each func(doc stream.Doc, v Verified, fault error)) (Verified, error) {
 	var all Verified
 	var first error
@@ -97,7 +97,7 @@ func (s *verifier) VerifyDoc(ctx context.Context, doc stream.Doc) (Verified, err
 		if err == nil || !errors.Is(err, ErrVerify) {
 			return v, err
 		}
-		// What a fold took away meanwhile is no fault: look whether the head is another by now.
+		// Blobs that a fold removed meanwhile are no fault: check whether the head has changed.
 		now, _, herr := s.snapHead(ctx, doc)
 		if try < 10 && herr == nil && now != nil && (h == nil || now.rev != h.rev) {
 			continue
@@ -126,15 +126,15 @@ func (s *verifier) verifyOnce(ctx context.Context, doc stream.Doc, replay bool) 
 	return c.v, c.h, err
 }
 
-// check is one look at one document: what was read of it, and what was counted so far.
+// check is one pass over one document: the data read so far and its counts.
 type check struct {
 	*verifier
 	doc    stream.Doc
 	v      Verified
 	h      *head           // nil: there is no snapshot
 	blobs  []string        // subjects of all blobs of the document
-	log    []stream.Record // what the log holds up to its head; after overlap: what it holds past the snapshot
-	packed []stream.Record // what the history segments hold
+	log    []stream.Record // the log up to its head; after overlap: the records past the snapshot
+	packed []stream.Record // the records of the history segments
 	state  []byte          // of the snapshot
 	known  map[stream.Seq]bool
 }
@@ -159,7 +159,7 @@ func (c *check) horizon() stream.Seq {
 	return c.h.info.Horizon
 }
 
-// read reads the head and then the log: what is folded meanwhile is still in one of them.
+// read reads the head and then the log: a record folded in between is still in one of them.
 func (c *check) read(ctx context.Context) (err error) {
 	if c.blobs, err = c.verifier.log.Blobs().List(ctx, c.doc); err != nil {
 		return err
@@ -234,7 +234,7 @@ func (c *check) snapshot(ctx context.Context) (err error) {
 	return nil
 }
 
-// overlap checks that what is both in the log and in the history is the same record, and leaves the log's records past the snapshot.
+// overlap checks that a record in both the log and the history is the same one. It leaves in c.log the records past the snapshot.
 func (c *check) overlap() error {
 	k := 0
 	for len(c.log) > 0 && c.log[0].Seq <= c.upto() {
@@ -288,7 +288,7 @@ func (c *check) count() error {
 	return nil
 }
 
-// states checks that every fold is readable and, with replay, that it holds what its records make, and that the snapshot does.
+// states checks that every fold is readable. With replay, it also compares the snapshot, and every fold past the horizon, with their records.
 func (c *check) states(ctx context.Context, replay bool) error {
 	packed, bad1 := decodable(c.packed)
 	tail, bad2 := decodable(c.log)
