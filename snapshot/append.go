@@ -38,8 +38,8 @@ type appender struct {
 	*core
 }
 
-// Append stores an update through the log, in several records where it is too large for one, and returns the last sequence. The
-// update must be valid and depend on nothing that is not stored.
+// Append stores a valid update that depends only on stored content, in several records if it is too large for one. It returns the last
+// sequence.
 func (s *appender) Append(ctx context.Context, doc stream.Doc, user, conn string, update []byte) (stream.Seq, error) {
 	entries, err := Entries(stream.Entry{User: user, Conn: conn, Update: update}, s.log.MaxUpdate())
 	if err != nil {
@@ -64,11 +64,11 @@ func appendAll(ctx context.Context, w *stream.Writer, entries []stream.Entry) ([
 	return o.seqs, o.err
 }
 
-// ErrNotNew: the document that was to be made has records.
+// ErrNotNew: the document to be created already has records.
 var ErrNotNew = errors.New("snapshot: the document exists")
 
-// Seed stores the first update of a new document, exactly once among all servers, and whole or not at all: in several records where
-// it is too large for one. It answers the last sequence. ErrNotNew: the document has records.
+// Seed stores the first update of a new document. Of several servers only one succeeds, and all of the update is stored or none, in several
+// records if it is too large for one. Seed returns the last sequence. ErrNotNew: the document has records.
 func (s *appender) Seed(ctx context.Context, doc stream.Doc, user, conn string, update []byte) (stream.Seq, error) {
 	return s.seed(ctx, doc, stream.Entry{User: user, Conn: conn, Update: update})
 }

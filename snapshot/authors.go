@@ -105,7 +105,7 @@ func cutUnits(s string, n uint64) (head, rest string) {
 	return s[:i], s[i:]
 }
 
-// textRoots names the roots of d that may hold text, nested in lists too, or the one that was asked for.
+// textRoots names the roots of d that may hold text, nested in lists too. If root is not empty, it names only that one.
 func textRoots(d *yjs.Document, root string) (names []string) {
 	if root != "" {
 		return []string{root}

@@ -88,8 +88,8 @@ func (s *blobs) state(ctx context.Context, h *head) ([]byte, error) {
 	return s.getState(ctx, h.info.Parts, h.info.Bytes, h.info.Sum)
 }
 
-// snapHead reads the head from the leader. Nil: there is none. A head that does not decode is errDamaged, and its revision
-// is told so that a new one can take its place.
+// snapHead reads the head from the leader. Nil: there is none. For a head that does not decode it returns errDamaged, with the revision
+// that a new head must replace.
 func (s *blobs) snapHead(ctx context.Context, doc stream.Doc) (h *head, rev stream.Seq, err error) {
 	b, ok, err := s.log.Blobs().Head(ctx, doc)
 	if errors.Is(err, stream.ErrDamaged) {

@@ -19,7 +19,7 @@ const (
 	whenOpen  foldMode = iota // the tail of an open document has grown
 	whenQuiet                 // its last session is gone
 	whenStale                 // the sweep found a tail older than a day
-	always                    // somebody asked
+	always                    // an explicit request
 )
 
 // compactor folds documents.
@@ -53,13 +53,13 @@ type compaction struct {
 	lg   *slog.Logger
 
 	attempt string
-	erased  time.Time // when the document had last been erased, before it was read
+	erased  time.Time // the document's last erasure, as known before it was read
 	view    *view
 	next    *head
 	state   []byte
-	wrote   []string // subjects of this attempt, for taking back
+	wrote   []string // subjects of this attempt, for takeBack
 	folds   int      // states written beside the fold itself
-	stands  bool     // our head is stored, or may be: nothing of the attempt is taken back
+	stands  bool     // our head is stored, or may be: takeBack removes nothing
 }
 
 // fold runs the six steps, unless the first one finds that a fold would not pay. A crash between two steps leaves more data, never less;
@@ -224,7 +224,7 @@ func (c *compaction) readAllowed(ctx context.Context) (pays bool, err error) {
 	return false, ErrRaced
 }
 
-// worth tells whether a fold pays, before a large state is fetched for it.
+// worth reports whether a fold pays, before its large state is fetched.
 func (c *compaction) worth(v *view) bool {
 	if v.target == 0 || v.target <= v.covered() {
 		return false
@@ -294,8 +294,8 @@ func (c *compaction) writeHead(ctx context.Context) error {
 	}
 	c.stands = true
 	c.next.rev = rev
-	// A document without a head has no revision to guard it with: an erasure may have come in between. It writes its tombstone
-	// before it removes anything, so that one of the two sees the other.
+	// Without an old head there is no revision to guard the write, so an erasure may have begun in between. An erasure writes its
+	// tombstone before it removes anything: either it finds this head, or this check finds the tombstone.
 	err = c.stillThere(ctx)
 	if errors.Is(err, errErased) {
 		if err := c.s.log.Blobs().RemoveHead(ctx, c.doc, rev); err != nil {
@@ -317,7 +317,7 @@ func (c *compaction) stillThere(ctx context.Context) error {
 	return err
 }
 
-// putHead stores h where the head has revision expect. ErrRaced: it has another by now, and it is not ours.
+// putHead stores h if the head has revision expect. ErrRaced: the head has another revision and is not ours.
 func (s *compactor) putHead(ctx context.Context, doc stream.Doc, h *head, expect stream.Seq) (stream.Seq, error) {
 	b, err := h.encode()
 	if err != nil {
@@ -327,7 +327,7 @@ func (s *compactor) putHead(ctx context.Context, doc stream.Doc, h *head, expect
 	if !errors.Is(err, stream.ErrConflict) {
 		return rev, err
 	}
-	// A client that lost the answer of its first try sees its second one refused: then the head is ours.
+	// If NATS stored our first try and its answer was lost, the second try is refused: then the head is ours.
 	now, _, rerr := s.snapHead(ctx, doc)
 	if rerr == nil && now != nil && now.info.Attempt == h.info.Attempt && now.info.Sum == h.info.Sum && now.rev != expect {
 		return now.rev, nil
@@ -437,7 +437,7 @@ func (c *compaction) wroteParts(parts []blobRef) {
 // errCrash is returned by a failpoint to end a fold as a crash would.
 var errCrash = errors.New("snapshot: crash of a test")
 
-// amend writes the head again with another list beside the same state, where change answers that it made one.
+// amend writes the head again with a changed list and the same state, if change reports a change.
 func (s *compactor) amend(ctx context.Context, doc stream.Doc, h *head, change func(*compaction) (changed bool, err error)) (changed bool, err error) {
 	if !s.begin() {
 		return false, ErrClosed

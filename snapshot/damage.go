@@ -17,7 +17,7 @@ const DamageAnnouncement = "damage"
 // Damage describes a fault in the stored form of a document.
 type Damage struct {
 	Doc   stream.Doc
-	What  string // log, snapshot or history
+	What  string // log, snapshot, history or scrub
 	Err   error
 	Found time.Time
 }
@@ -30,14 +30,14 @@ type damages struct {
 	damaged map[stream.Doc]Damage // the first fault found of each
 }
 
-// count is how many documents are marked.
+// count returns the number of marked documents.
 func (s *damages) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.damaged)
 }
 
-// Damaged tells whether doc was found damaged by this process, and how.
+// Damaged reports whether this process found doc damaged, and the fault.
 func (s *damages) Damaged(doc stream.Doc) (Damage, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,10 +75,10 @@ func (s *damages) markDamaged(doc stream.Doc, what string, err error) {
 	}
 }
 
-// Lost marks a document whose records a room has seen and the log has no more, though nobody erased it.
+// Lost marks a document with records that a room has seen and the log no longer has, although no erasure took place.
 func (s *damages) Lost(doc stream.Doc, err error) { s.markDamaged(doc, "log", err) }
 
-// mended takes the mark off a document whose fault of that kind is gone.
+// mended removes a document's mark if its fault is of that kind.
 func (s *damages) mended(doc stream.Doc, what string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,8 +10,8 @@
 //     that race one wins and the other removes its attempt.
 //   - A crash between any two steps leaves more data, never less. The sweep removes blobs that no head names.
 //   - The log is trimmed below N only, where N is the last sequence that the fold covers: record N stays.
-//   - Damage is never read over in silence: checksums and the writers' counters are compared on every read, and how far
-//     documents had come at every start.
+//   - Damage is never ignored: every read compares checksums and the writers' counters, and every start compares the logs
+//     with the heads that servers wrote down.
 //
 // # The head
 //
@@ -19,7 +19,7 @@
 //
 //	Yjet-Upto   N, the sequence of the last record that the state covers
 //	Yjet-Sum    crc32c (Castagnoli) of the payload, 8 hex digits
-//	Yjet-Epoch  how often the shard's stream was found shorter than it had been, plus 1
+//	Yjet-Epoch  the number of times that the shard's stream was found shorter than before, plus 1
 //	Yjet-Parts  n, only when the state is in n chunks
 //	Yjet-Info   the JSON below, only when the state is in the payload
 //	Yjet-Doc    the document's name, only when its path is hashed

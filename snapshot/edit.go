@@ -33,11 +33,11 @@ type editor struct {
 	*history
 }
 
-// Edit appends one update that change computes from the document as it is stored, deleted content included: where something was stored
-// since, by whichever server, change is asked again. Where people type without a pause their keys may come between, as they may between
-// the edits of two people, but never another Edit. Change owns the document it is given, and answers nil for no update. The update may be
-// stored in several records, all or none. Edit answers the last sequence. ErrNoChange: change had no update. ErrBusy: others were faster
-// every time. A document that has no records reads as an empty one.
+// Edit appends one update that change computes from the stored document, deleted content included. If any server stored a record since,
+// Edit calls change again. While people type without a pause, their updates may come between, as they may between the edits of two people;
+// another Edit never does. Change owns the document it is given; it returns nil for no update. The update may be stored in several
+// records, all or none. Edit returns the last sequence. ErrNoChange: change had no update. ErrBusy: other writes came first on every
+// try. A document without records reads as an empty one.
 func (s *editor) Edit(ctx context.Context, doc stream.Doc, user, conn string, change func(now *yjs.Document) ([]byte, error)) (stream.Seq, error) {
 	erased, err := s.erasedAt(ctx, doc)
 	if err != nil {

@@ -50,11 +50,11 @@ func ParseGrouping(v string) (Grouping, error) {
 	return g, nil
 }
 
-// HistoryQuery asks for a page of a document's history.
+// HistoryQuery selects a page of a document's history.
 type HistoryQuery struct {
 	From, To Moment // the records after From and up to To; zero: from the beginning, to the present
 	Group    Grouping
-	Before   stream.Seq // records before this one only: how to ask for the next page
+	Before   stream.Seq // only records before this one: Next of the page before
 	Limit    int        // entries; 0: 100
 }
 

@@ -11,11 +11,11 @@ import (
 	"yjet/stream"
 )
 
-// EraseAnnouncement is the kind under which servers tell each other (stream.Log.Announce) that a document is being erased; the
+// EraseAnnouncement is the kind of message by which a server tells the others (stream.Log.Announce) that it erases a document; the
 // payload is its name. Rooms close with 4404 and their writers append no more.
 const EraseAnnouncement = "erase"
 
-// eraser removes documents for good, and looks again at those it removed.
+// eraser removes documents for good and checks each a second time.
 type eraser struct {
 	*core
 	*blobs
@@ -108,13 +108,13 @@ func (s *eraser) endErasure(ctx context.Context, doc stream.Doc) {
 	}
 }
 
-// eraseMost is how long one purge of a document may take. A document whose erasure a server did not end is opened again after that.
+// eraseMost is the longest time for one purge of a document. If the server dies meanwhile, the document can be opened again after it.
 const eraseMost = time.Minute
 
-// eraseSettle is how long rooms have to hear that their document goes.
+// eraseSettle is the time that rooms get to hear of the erasure.
 const eraseSettle = 200 * time.Millisecond
 
-// bury writes the tombstone of all that is stored of doc now, joined with an earlier one. found: something is stored.
+// bury writes the tombstone for everything stored of doc now, joined with an earlier tombstone. found: something is stored.
 func (s *eraser) bury(ctx context.Context, doc stream.Doc, user string) (found bool, err error) {
 	var parts [][]byte
 	var upto stream.Seq

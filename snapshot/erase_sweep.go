@@ -39,7 +39,7 @@ func (s *eraser) eraseLater(doc stream.Doc) {
 	s.late[doc] = t
 }
 
-// stopTimers leaves the second looks that are not under way to the sweep.
+// stopTimers cancels the second checks that have not begun; the sweep does them.
 func (s *eraser) stopTimers() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -122,8 +122,8 @@ func (s *eraser) sweepErased(ctx context.Context, doc stream.Doc) error {
 	return s.amendTombstone(ctx, t, rev)
 }
 
-// removeStaleHead removes the snapshot of an erased document that a fold under way at the time left behind, because it ended
-// before it could look again. Its blobs go with it.
+// removeStaleHead removes the snapshot of an erased document, and its blobs, if a fold under way at the time ended before its own check
+// and left them behind.
 func (s *eraser) removeStaleHead(ctx context.Context, doc stream.Doc, erased *Erased) error {
 	h, rev, err := s.snapHead(ctx, doc)
 	if errors.Is(err, errDamaged) || err == nil && h == nil {
@@ -134,7 +134,7 @@ func (s *eraser) removeStaleHead(ctx context.Context, doc stream.Doc, erased *Er
 	base, err := s.state(ctx, h)
 	switch {
 	case errors.Is(err, errDamaged):
-		// Its chunks went and it stayed. A document of which there is anything but that has a log.
+		// The chunks are gone and the head stayed. A document with any other content has a log.
 		if head, err := s.log.Head(ctx, doc); err != nil || head > 0 {
 			return err
 		}

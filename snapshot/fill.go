@@ -36,7 +36,7 @@ func (v *view) reach() stream.Seq {
 	return 0
 }
 
-// reader reads documents as they are stored, in the order that cannot miss anything.
+// reader reads stored documents in an order that cannot miss a record.
 type reader struct {
 	*core
 	*blobs
@@ -52,7 +52,7 @@ func (s *reader) Fill(ctx context.Context, doc stream.Doc, have stream.Seq) (str
 	start := time.Now()
 	v, err := s.read(ctx, doc, have)
 	if errors.Is(err, stream.ErrLost) {
-		// A server that has it open has been told, and may be storing it again this moment.
+		// A server that has the document open has been told, and may be storing it again now.
 		if sleep(ctx, healWait) == nil {
 			v, err = s.read(ctx, doc, have)
 		}
@@ -72,11 +72,11 @@ func (s *reader) Fill(ctx context.Context, doc stream.Doc, have stream.Seq) (str
 	return f, nil
 }
 
-// healWait is how long a document that storage has lost waits for a server that still holds it.
+// healWait is the time that a read of a lost document waits for a server that still holds it.
 const healWait = time.Second
 
-// fillTries bounds how often reading begins again. Compactors and lagging replicas cost a round or two; a head that is
-// never reached is a hole.
+// fillTries limits the number of reads. Compactors and lagging replicas cost a round or two; a head that is never reached is a
+// hole.
 const fillTries = 12
 
 // read gathers a view of everything after have.
@@ -173,7 +173,7 @@ func (s *reader) survey(ctx context.Context, doc stream.Doc, have stream.Seq) (*
 	return v, nil
 }
 
-// load reads the state of a survey after have, where its snapshot goes beyond that, and counts the records.
+// load reads the snapshot's state if it goes beyond have, and counts the records of the survey.
 func (s *reader) load(ctx context.Context, v *view, have stream.Seq) (err error) {
 	if v.covered() > have {
 		if v.base, err = s.state(ctx, v.head); err != nil {

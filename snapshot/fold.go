@@ -9,8 +9,8 @@ import (
 // stored are the limits for updates that are already in the log: only their form is checked; their size was checked before the append.
 var stored = yjs.Limits{Structs: -1, DeleteRanges: -1, Stored: true}
 
-// decodable picks the updates that decode. The others were appended by other programs past every check; they are kept in
-// the history and left out of every state, here as in the rooms, which read the log with the same limits.
+// decodable returns the updates that decode. Other programs appended the rest without a check; the history keeps them and every state
+// leaves them out, as do the rooms, which read the log with the same limits.
 func decodable(recs []stream.Record) (updates [][]byte, bad int) {
 	var u yjs.Update
 	updates = make([][]byte, 0, len(recs))

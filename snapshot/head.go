@@ -108,7 +108,7 @@ type Hole struct {
 	What string     `json:"what"`
 }
 
-// writerMemory is how long a head remembers a writer that stores nothing more.
+// writerMemory is the time that a head keeps the counter of an idle writer.
 const writerMemory = 24 * time.Hour
 
 func countersOf(m map[string]writerMark) []stream.Counter {

@@ -24,9 +24,9 @@ type headsMark struct {
 const (
 	headsPrefix = "heads."
 	headsEvery  = time.Minute
-	// headsMost bounds a mark. More documents than that are not written to at a time and left unfolded by one server.
+	// headsMost limits a mark: one server has fewer documents that are being written to and not yet folded.
 	headsMost = 20_000
-	// headsStale is when the server that wrote a mark is taken for gone.
+	// headsStale is the age of a mark after which its server counts as gone.
 	headsStale = 10 * headsEvery
 )
 
@@ -42,7 +42,7 @@ type headKeeper struct {
 	headsNew bool                      // heads is not as it was written last
 }
 
-// saw notes how far a document has come.
+// saw records a document's head.
 func (s *headKeeper) saw(doc stream.Doc, head stream.Seq) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -46,8 +46,8 @@ func (s *history) Records(ctx context.Context, doc stream.Doc, after, upto strea
 	}
 }
 
-// Range turns two moments into the sequences after and up to which the records between them lie. A beginning before the horizon is
-// the horizon. The zero from is the beginning.
+// Range resolves two moments to sequences: the records between them are those past after, up to upto. A from before the horizon is the
+// horizon. The zero from is the beginning.
 func (s *history) Range(ctx context.Context, doc stream.Doc, from, to Moment) (after, upto stream.Seq, err error) {
 	err = s.withHistory(ctx, doc, func(h *head, tail []stream.Record) (err error) {
 		after, upto, err = s.rangeOf(ctx, h, tail, from, to)

@@ -10,7 +10,7 @@ type metrics struct {
 	trims        prometheus.Counter
 	segmentBytes prometheus.Counter
 	orphans      prometheus.Counter
-	damage       *prometheus.CounterVec // by part: log, snapshot, history
+	damage       *prometheus.CounterVec // by part: log, snapshot, history, scrub
 	rebuilt      prometheus.Counter
 	lost         prometheus.Counter
 }

@@ -23,14 +23,14 @@ type originRecord struct {
 	ms   int64
 }
 
-// origins tells for every client and clock which record brought it first. All records are added before the first question.
+// origins maps every client and clock to the first record that brought it. All records are added before the first lookup.
 type origins struct {
 	recs     []originRecord
 	byClient map[uint64]*clientOrigins
 }
 
-// clientOrigins are the runs of one client. Those that follow each other, as a writer's own do, are put in their place at once; all others
-// wait in late, and one sort places them: a text that is deleted from its end to its beginning brings them in the worst order.
+// clientOrigins are the runs of one client. Consecutive runs, the usual case, are appended at once. All others wait in late and are
+// sorted together: a text deleted from its end to its beginning brings them in the worst order.
 type clientOrigins struct {
 	list []origin // sorted, none overlapping
 	late []origin // in the order they came
@@ -196,7 +196,7 @@ func (s *people) originsOf(ctx context.Context, doc stream.Doc, after, upto stre
 	return &o, nil
 }
 
-// lookUp is after how many records or pieces of text a long computation looks whether anybody still waits for it.
+// lookUp is the number of records or pieces of text between two checks of ctx in a long computation.
 const lookUp = 1024
 
 func sameAuthor(a, b *originRecord) bool {

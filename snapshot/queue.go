@@ -11,7 +11,7 @@ import (
 	"yjet/stream"
 )
 
-// When a document is folded. While it is open: a tail above max(openBytes, half the snapshot) or openRecords. Once it is quiet:
+// Conditions for a fold. While a document is open: a tail above max(openBytes, half the snapshot) or openRecords. Once it is quiet:
 // a tail above a sixteenth of the snapshot, or older than staleAfter.
 const (
 	openBytes   = 64 << 10
@@ -19,7 +19,7 @@ const (
 	staleAfter  = 24 * time.Hour
 )
 
-// queue knows which documents are open and how long their tails are, and has those folded for which that pays.
+// queue holds the open documents and the lengths of their tails, and folds those for which it pays.
 type queue struct {
 	*core
 	*headKeeper
@@ -30,7 +30,7 @@ type queue struct {
 	waiting []stream.Doc // to be folded, in order
 	running int          // workers
 	paused  map[stream.Doc]int
-	stopAll int // pauses of everything
+	stopAll int // pauses of all documents
 }
 
 // known is the state of one document as the hints report it; guarded by queue.mu.
@@ -46,7 +46,7 @@ type known struct {
 	timer         *time.Timer
 }
 
-// workers is how many documents one process folds at a time: folding is CPU and disk beside people's keystrokes.
+// workers is the number of folds that one process runs at a time: folds compete with live edits for CPU and disk.
 const workers = 2
 
 // mostWorkers is workers, or less where memory is limited: a fold holds a document several times.
@@ -57,7 +57,7 @@ func mostWorkers() int {
 	return workers
 }
 
-// length is how many documents wait to be folded.
+// length returns the number of documents that wait to be folded.
 func (s *queue) length() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -214,7 +214,7 @@ func (s *queue) foldQueued(doc stream.Doc, idle bool) {
 	s.mu.Unlock()
 }
 
-// Pause stops folding of doc, or of all documents when doc is "", until the returned function is called. A fold under way goes on.
+// Pause stops folding of doc, or of all documents if doc is "", until resume is called. A fold under way continues.
 func (s *queue) Pause(doc stream.Doc) (resume func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -246,7 +246,7 @@ func (s *queue) isPaused(doc stream.Doc) bool {
 	return s.stopAll > 0 || s.paused[doc] > 0
 }
 
-// learned remembers how large the snapshot of an open document is.
+// learned records the size of an open document's snapshot.
 func (s *queue) learned(doc stream.Doc, snapBytes int) {
 	s.mu.Lock()
 	if k := s.docs[doc]; k != nil {

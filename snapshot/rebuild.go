@@ -10,8 +10,8 @@ import (
 	"yjet/stream/name"
 )
 
-// readWithoutSnapshot is the way back when the snapshot cannot be read: its state is made again from the packed history and the
-// log. Only where these are not whole either is the document lost.
+// readWithoutSnapshot rebuilds the state from the packed history and the log when the snapshot cannot be read. The document is lost only
+// if those are damaged too.
 func (s *reader) readWithoutSnapshot(ctx context.Context, doc stream.Doc, have stream.Seq, cause error) (*view, error) {
 	s.markDamaged(doc, "snapshot", cause)
 	h, rev, err := s.snapHead(ctx, doc)

@@ -31,12 +31,11 @@ import (
 //	        length  uvarint, bytes of the update
 //	bodies  the updates, joined
 //
-// A record's checksum is not stored: it was compared with the bytes when the segment was packed, and the segment carries
-// its own.
+// A record's checksum is not stored: it was compared with the bytes when the segment was packed, and the segment has its own.
 const segmentMagic = "YJH1"
 
-// segmentRaw bounds the update bytes in one segment, and with them the memory to read it. A single larger record gets a
-// segment of its own.
+// segmentRaw limits the update bytes in one segment, and so the memory to read it. A single larger record gets a segment to
+// itself.
 const segmentRaw = 8 << 20
 
 // codec compresses and expands. It starts no goroutine and is safe for concurrent use.

@@ -17,26 +17,25 @@ import (
 
 // Options configure a Store.
 type Options struct {
-	// History is how long single records are kept: "all" (also ""), a duration such as "90d" or "36h", or "none".
+	// History is the time that single records are kept: "all" (also ""), a duration such as "90d" or "36h", or "none".
 	History string
 	// CompactAfter is the quiet time after which a document without sessions is folded; 0 means 30 s.
 	CompactAfter time.Duration
-	// EraseWait is how long an append may still be under way somewhere after a document was erased; 0 means 35 s. See Erase.
+	// EraseWait is the longest time that an append may still be under way after an erasure; 0 means 35 s. See Erase.
 	EraseWait time.Duration
 	// SweepEvery is the mean time between sweeps, see Sweep; the server's other background work runs too. 0: no background work.
 	SweepEvery time.Duration
 	// OrphanAge is the age at which the sweep removes a blob that no head names; 0 means an hour. A fold under way names its
 	// blobs within minutes.
 	OrphanAge time.Duration
-	// MaxVersions is how many named versions one document may have; 0 means 200. Versions of one record share a state, others have
-	// one each.
+	// MaxVersions limits the named versions of one document; 0 means 200. Versions of the same record share a state.
 	MaxVersions int
 	Log         *slog.Logger          // nil: slog.Default
 	Metrics     prometheus.Registerer // nil: none
 }
 
 var (
-	// ErrGone: the moment asked for is older than the history that is kept. errors.As with *GoneError has the oldest there is.
+	// ErrGone: the requested moment is older than the kept history. errors.As with *GoneError returns the oldest moment.
 	ErrGone = errors.New("snapshot: history at that moment was dropped")
 	// ErrNotFound: the document, version or moment does not exist.
 	ErrNotFound = errors.New("snapshot: not found")
@@ -53,16 +52,16 @@ var (
 
 // Store reads and writes folds; see the package comment. It is the stream.Filler of every Tail, and safe for concurrent use.
 //
-// Each subject has a type of its own, which owns its state and its lock, and embeds those it stands on: a type never reaches into one
-// that stands above it. A Store is all of them together. Locks are taken in the order of this list, and none is held while NATS is asked.
+// Each subject has its own type, which owns its state and its lock and embeds the types it uses, all of them above it in this list.
+// A Store combines them. Locks are taken in the order of this list, and none is held during a NATS request.
 type Store struct {
-	*core        // the log, the options, and the end of it all
+	*core        // the log, the options, and Close
 	*blobs       // chunks, segments and heads as they are stored
 	*appender    // updates on their way into the log
 	*damages     // the register of damaged documents
 	*tombs       // content that was erased and may not return
-	*headKeeper  // how far documents have come
-	*queue       // which documents are to be folded, and when
+	*headKeeper  // heads of documents
+	*queue       // documents to fold, and when
 	*reader      // a document as it is stored: head, state, records
 	*history     // moments, records, and the list of events
 	*people      // authors of text and of changes
@@ -73,7 +72,7 @@ type Store struct {
 	*healer      // lost content, stored again from rooms
 	*eraser      // removing documents for good
 	*verifier    // replay from zero = snapshot + history + tail
-	*sweeper     // looking at everything now and then
+	*sweeper     // regular checks of every document
 	*transfer    // documents as files
 }
 
@@ -101,7 +100,7 @@ type core struct {
 	closed bool
 }
 
-// begin counts a piece of work, which owes work.Done, unless the Store is closing.
+// begin registers a piece of work, which must call work.Done. It reports false if the Store is closing.
 func (s *core) begin() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -112,7 +111,7 @@ func (s *core) begin() bool {
 	return true
 }
 
-// close lets nothing begin any more.
+// close refuses new work.
 func (s *core) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -208,7 +207,7 @@ func (s *Store) Close(ctx context.Context) error {
 	return err
 }
 
-// retention is how long records are kept one by one.
+// retention is the time that single records are kept.
 type retention struct {
 	none bool
 	age  time.Duration // 0: for ever, unless none

@@ -14,16 +14,16 @@ import (
 
 // Swept counts the work of a sweep.
 type Swept struct {
-	Docs    int // looked at
+	Docs    int // checked
 	Orphans int // blobs removed that no head named
 	Folded  int // documents folded because their tail was older than a day, or history was past its age
 	Damaged int // documents found damaged
 }
 
-// firstSweep is how long after its start a server begins the first: the busy minutes are over by then.
+// firstSweep is the shortest wait before a server's first sweep, so that the busy minutes after its start are over.
 const firstSweep = 10 * time.Minute
 
-// sweeper looks at every document now and then.
+// sweeper checks every document from time to time.
 type sweeper struct {
 	*core
 	*blobs
@@ -35,10 +35,10 @@ type sweeper struct {
 	swept atomic.Int64 // sweeps finished
 }
 
-// run sweeps now and then, until the Store closes.
+// run sweeps from time to time until the Store closes.
 func (s *sweeper) run(every time.Duration) {
 	defer s.work.Done()
-	// Of several servers that start together not all should sweep together.
+	// Servers that start together should not all sweep together.
 	wait := min(firstSweep, every) + rand.N(min(firstSweep, every))
 	for {
 		select {
@@ -158,7 +158,7 @@ func (s *sweeper) scrub(ctx context.Context, doc stream.Doc) (damaged int, err e
 			return 0, err
 		}
 		if now, _, herr := s.snapHead(ctx, doc); try < 5 && herr == nil && now != nil && (h == nil || now.rev != h.rev) {
-			continue // a fold went on meanwhile
+			continue // a fold took place meanwhile
 		}
 		s.markDamaged(doc, "scrub", err)
 		return 1, nil
@@ -173,7 +173,7 @@ func (s *sweeper) sweepDoc(ctx context.Context, doc stream.Doc, minAge time.Dura
 	}
 	h, _, err := s.snapHead(ctx, doc)
 	if err != nil {
-		return did, err // nothing is removed on the word of a head that cannot be read
+		return did, err // remove nothing while the head cannot be read
 	}
 	named := h.names()
 	for _, subject := range blobs {

@@ -20,7 +20,7 @@ type tombstone struct {
 	User   string     `json:"user,omitempty"`
 	Upto   stream.Seq `json:"upto,omitempty"`  // the last sequence that was seen of it
 	Swept  bool       `json:"swept,omitempty"` // the second check, for late appends, is done
-	// Until is the latest end of an erasure under way; zero once it has ended. Nobody opens the document before.
+	// Until is the latest end of an erasure under way; zero once it has ended. No server opens the document before.
 	Until time.Time `json:"until,omitzero"`
 }
 

@@ -160,7 +160,7 @@ type ImportOptions struct {
 	// store, u.Bytes for all of it, nil for none; an error ends the import. Without Check the file is stored unchanged, gaps
 	// included: only for callers with the right to append to the log themselves.
 	Check func(u *yjs.Update, have *yjs.State) (part []byte, err error)
-	// Size, when given, is told the bytes of the document's state now and then.
+	// Size, when given, is called from time to time with the bytes of the document's state.
 	Size func(bytes int) error
 }
 
@@ -183,8 +183,8 @@ const (
 )
 
 // Import appends the records of a file that Export wrote, each with its original time, and names its versions again. ErrNotNew:
-// the document exists, and Merge was not asked for. A new document that could not be imported whole is taken away again, unless
-// somebody else has written to it by then.
+// the document exists and Merge is not set. After an error Import removes a new document again, unless another writer has
+// appended to it.
 func (s *transfer) Import(ctx context.Context, doc stream.Doc, r io.Reader, o ImportOptions) (Imported, error) {
 	im := importer{s: s, ctx: ctx, doc: doc, o: o, w: s.log.Writer(doc), seqs: make(map[stream.Seq]stream.Seq)}
 	done, err := im.run(r)
@@ -194,7 +194,7 @@ func (s *transfer) Import(ctx context.Context, doc stream.Doc, r io.Reader, o Im
 	return done, err
 }
 
-// undo takes half a new document away: rooms that show it close, as they do for an erasure, so that nobody writes on top of it.
+// undo removes a partly imported new document. Rooms that show it close first, as for an erasure, so that no client writes to it.
 func (im *importer) undo() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(im.ctx), 30*time.Second)
 	defer cancel()
@@ -216,7 +216,7 @@ func (im *importer) undo() {
 	}
 }
 
-// alone answers nil while the document holds the import's records and no other.
+// alone returns nil if the document holds the import's records and no others.
 func (im *importer) alone(ctx context.Context) error {
 	n := 0
 	for _, err := range im.s.Records(ctx, im.doc, 0, 0) {
@@ -231,7 +231,7 @@ func (im *importer) alone(ctx context.Context) error {
 	return nil
 }
 
-// run reads the file line by line and takes each in.
+// run reads the file line by line and imports each line.
 func (im *importer) run(r io.Reader) (Imported, error) {
 	if err := im.begin(); err != nil {
 		return im.done, err

@@ -17,7 +17,7 @@ type Moment struct {
 	Time time.Time
 }
 
-// Now tells whether m is the present.
+// Now reports whether m is the present.
 func (m Moment) Now() bool { return m.Seq == 0 && m.Time.IsZero() }
 
 // ParseMoment reads a sequence ("812"), an RFC 3339 time, or an age before now ("10m", "2d"); "" and "now" are the present.
@@ -50,9 +50,9 @@ type State struct {
 	Update []byte     // Yjs V1: everything in it, in one update
 }
 
-// GoneError tells how far back a document still goes. It is ErrGone.
+// GoneError holds the oldest moment of a document that can be read. It wraps ErrGone.
 type GoneError struct {
-	Oldest     stream.Seq // the earliest sequence that can be had
+	Oldest     stream.Seq // the earliest readable sequence
 	OldestTime time.Time
 }
 

@@ -25,7 +25,7 @@ type Verified struct {
 	Segments    int   `json:"segments"`
 	Folds       int   `json:"folds"` // horizons and named versions
 	Orphans     int   `json:"orphans"`
-	KnownHoles  int   `json:"knownHoles"`  // records lost earlier, told then, and stepped over since
+	KnownHoles  int   `json:"knownHoles"`  // records whose loss was reported earlier and that reads skip since
 	Damaged     int   `json:"damaged"`     // documents with a fault
 	UpdateBytes int64 `json:"updateBytes"` // of all records' updates
 	StateBytes  int64 `json:"stateBytes"`  // of all snapshots' states
@@ -107,7 +107,7 @@ func (s *verifier) VerifyDoc(ctx context.Context, doc stream.Doc) (Verified, err
 	}
 }
 
-// verifyOnce returns the head it looked at. Without replay the bytes and counters are checked and the states are not compared.
+// verifyOnce returns the head that it checked. Without replay it checks bytes and counters and does not compare the states.
 func (s *verifier) verifyOnce(ctx context.Context, doc stream.Doc, replay bool) (Verified, *head, error) {
 	c := check{verifier: s, doc: doc, v: Verified{Docs: 1}}
 	err := c.read(ctx)

@@ -15,7 +15,7 @@ import (
 	"yjet/stream/name"
 )
 
-// Version is a named moment. Its state has a fold of its own, so that it outlives the history around it.
+// Version is a named moment. Its state is stored as a fold, so it outlives the history around it.
 type Version struct {
 	Name    string     `json:"name"`
 	Seq     stream.Seq `json:"seq"`
@@ -132,8 +132,8 @@ func (s *versions) PutVersion(ctx context.Context, doc stream.Doc, name string, 
 	return v, nil
 }
 
-// mayName refuses a name beyond Options.MaxVersions; names that are taken at the same moment may each pass it. A name that exists
-// passes: PutVersion has an error of its own for it.
+// mayName refuses a new name beyond Options.MaxVersions; concurrent calls may each pass. An existing name passes: PutVersion has its own
+// error for it.
 func (s *versions) mayName(ctx context.Context, doc stream.Doc, name string) error {
 	list, err := s.Versions(ctx, doc)
 	if err != nil {
@@ -145,7 +145,7 @@ func (s *versions) mayName(ctx context.Context, doc stream.Doc, name string) err
 	return fmt.Errorf("%w: %q has %d", ErrVersions, doc, len(list))
 }
 
-// DeleteVersion takes the name away; the fold goes with the next one that replaces the head.
+// DeleteVersion removes the name; the fold is removed when the head is next replaced.
 func (s *versions) DeleteVersion(ctx context.Context, doc stream.Doc, name string) error {
 	if _, err := s.Version(ctx, doc, name); err != nil {
 		return err
@@ -157,7 +157,7 @@ func (s *versions) DeleteVersion(ctx context.Context, doc stream.Doc, name strin
 	return s.log.Meta().Delete(ctx, key)
 }
 
-// pin lists the state in the head as a fold of its own.
+// pin adds the state to the head's list of folds.
 func (s *versions) pin(ctx context.Context, doc stream.Doc, st State) error {
 	for range 5 {
 		h, _, err := s.snapHead(ctx, doc)
