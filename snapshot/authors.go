@@ -14,7 +14,7 @@ import (
 type AuthorRun struct {
 	Text string     `json:"text"`
 	User string     `json:"user"`           // as verified when it was appended; empty: anonymous, another program, or before the horizon
-	Conn string     `json:"conn,omitempty"` // the connection it came by, where there is no user; empty: not a connection of ours
+	Conn string     `json:"conn,omitempty"` // the connection, if there is no user; empty: not a connection of ours
 	Time time.Time  `json:"time,omitzero"`
 	Seq  stream.Seq `json:"seq,omitempty"` // of the newest record in the run
 }

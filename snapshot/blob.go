@@ -31,7 +31,7 @@ func (s *blobs) putState(ctx context.Context, doc stream.Doc, attempt string, fi
 	return parts, nil
 }
 
-// getBlob reads a blob and checks it. A blob that is not there or not whole is errDamaged.
+// getBlob reads a blob and checks it. errDamaged: the blob is missing or incomplete.
 func (s *blobs) getBlob(ctx context.Context, ref blobRef) ([]byte, error) {
 	b, ok, err := s.log.Blobs().Get(ctx, ref.Subject)
 	if err != nil {

@@ -142,8 +142,8 @@ func (v *view) covered() stream.Seq {
 	return v.head.upto
 }
 
-// read is step 1: state and records through N, where N is the leader's head; then the state of the new fold, proven. pays is false where
-// there is nothing to fold, or not enough.
+// read is step 1: it reads the state and the records through N, the leader's head, then computes and proves the new state. pays is false
+// if there is nothing to fold, or too little.
 func (c *compaction) read(ctx context.Context) (pays bool, err error) {
 	if c.erased, err = c.s.erasedAt(ctx, c.doc); err != nil {
 		return false, err

@@ -76,7 +76,7 @@ func sameLook(got, want *yjs.Document) error {
 	return nil
 }
 
-// around is where a begins to differ from b.
+// around returns the text around the first difference between a and b.
 func around(a, b []byte) string {
 	i := 0
 	for i < len(a) && i < len(b) && a[i] == b[i] {

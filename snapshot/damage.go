@@ -88,7 +88,7 @@ func (s *damages) mended(doc stream.Doc, what string) {
 	}
 }
 
-// unmark takes the mark off a document that is no more.
+// unmark removes the mark of a document that no longer exists.
 func (s *damages) unmark(doc stream.Doc) {
 	s.mu.Lock()
 	delete(s.damaged, doc)

@@ -8,7 +8,7 @@ import (
 	"yjet/stream"
 )
 
-// TextChange is a piece of text that was kept, inserted or deleted between two moments, and by whom and when.
+// TextChange is a piece of text that was kept, inserted or deleted between two moments, with the author and time of the change.
 type TextChange struct {
 	Op   string     `json:"op"` // keep, insert, delete
 	Text string     `json:"text"`

@@ -76,7 +76,7 @@ func (s *history) History(ctx context.Context, doc stream.Doc, q HistoryQuery) (
 	return page, err
 }
 
-// page makes one page out of the segments that h lists and the records after them.
+// page builds one page from the segments that h lists and the records after them.
 func (s *history) page(ctx context.Context, h *head, tail []stream.Record, q HistoryQuery) (HistoryPage, error) {
 	page := HistoryPage{Entries: []Entry{}}
 	var after stream.Seq
@@ -143,7 +143,7 @@ type grouper struct {
 
 func (g *grouper) last() *Entry { return &g.entries[len(g.entries)-1] }
 
-// add takes the next older record; false: the page is full without it.
+// add adds the next older record; false: the page is full without it.
 func (g *grouper) add(r *stream.Record, size int) bool {
 	n := len(g.entries)
 	if n == 0 || g.Gap == 0 || g.last().From.Sub(r.Time) > g.Gap || g.ByAuthor && g.last().Users[0] != r.User {

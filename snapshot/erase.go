@@ -88,7 +88,7 @@ func (s *eraser) announceAndRemove(ctx context.Context, doc stream.Doc) error {
 	return s.removeAll(ctx, doc)
 }
 
-// endErasure lets the document be opened again. Where it fails that happens by itself after eraseMost.
+// endErasure allows the document to be opened again. If it fails, the block ends by itself after eraseMost.
 func (s *eraser) endErasure(ctx context.Context, doc stream.Doc) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()

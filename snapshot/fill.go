@@ -84,7 +84,7 @@ func (s *reader) read(ctx context.Context, doc stream.Doc, have stream.Seq) (*vi
 	return s.readIf(ctx, doc, have, func(*view) bool { return true })
 }
 
-// readIf is read, but leaves the state out where wanted, which is shown the survey, has no use for it: the view is not loaded then.
+// readIf is read, but calls wanted with the survey first. If wanted reports false, the state is not read and the view is not loaded.
 func (s *reader) readIf(ctx context.Context, doc stream.Doc, have stream.Seq, wanted func(*view) bool) (*view, error) {
 	var last error
 	wait := time.Millisecond
@@ -225,7 +225,7 @@ func (s *reader) foundShort(ctx context.Context, doc stream.Doc, v *view) {
 	s.markDamaged(doc, "log", fmt.Errorf("%w: the snapshot covers sequence %d and the log ends at %d", stream.ErrLost, v.covered(), v.target))
 }
 
-// holds adds to have all that storage holds of a document.
+// holds adds the whole stored document to have.
 func (s *reader) holds(ctx context.Context, doc stream.Doc, have *yjs.State) error {
 	v, err := s.read(ctx, doc, 0)
 	if err != nil {

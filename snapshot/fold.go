@@ -29,7 +29,7 @@ func compacted(base []byte, updates [][]byte) ([]byte, error) {
 	return yjs.Compact(withBase(base, updates)...)
 }
 
-// joined folds without losing anything but the borders between runs.
+// joined folds without loss, except for the borders between runs.
 func joined(base []byte, updates [][]byte) ([]byte, error) {
 	return yjs.Join(withBase(base, updates)...)
 }

@@ -28,7 +28,7 @@ const (
 	formatVersion = 1
 )
 
-// head is the one message that makes a snapshot current, taken apart.
+// head is the decoded head message, the one message that makes a snapshot current.
 type head struct {
 	rev    stream.Seq // of the head message in its stream; 0: there is none
 	stored time.Time  // when it was written
@@ -60,7 +60,7 @@ type info struct {
 	HorizonMS int64      `json:"horizonTime,omitempty"`
 	// Folds are other states of the document: the horizon's, and one for each named version.
 	Folds []foldRef `json:"folds,omitempty"`
-	// Writers holds the last counter of each writer seen lately, so that the first record after the fold is not taken on trust.
+	// Writers holds the last counter of each recent writer, so that the first record after the fold can be checked.
 	Writers map[string]writerMark `json:"writers,omitempty"`
 	// Holes are records known to be lost, which the fold had to leave out.
 	Holes []Hole `json:"holes,omitempty"`
@@ -134,7 +134,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // sumOf is the crc32c of b as 8 hex digits.
 func sumOf(b []byte) string { return fmt.Sprintf("%08x", crc32.Checksum(b, castagnoli)) }
 
-// encode makes the head message. The state rides inline unless info.Parts says where it is.
+// encode builds the head message. The state is inline unless info.Parts lists chunks.
 func (h *head) encode() (stream.Blob, error) {
 	js, err := json.Marshal(&h.info)
 	if err != nil {
@@ -155,7 +155,7 @@ func (h *head) encode() (stream.Blob, error) {
 	return stream.Blob{Header: hdr, Data: payload}, nil
 }
 
-// decodeHead takes a head message apart and checks it against its own checksum.
+// decodeHead decodes a head message and checks it against its checksum.
 func decodeHead(b stream.Blob) (*head, error) {
 	h := &head{rev: b.Rev, stored: b.Time}
 	upto, err := strconv.ParseUint(b.Header[hdrUpto], 10, 64)
@@ -177,7 +177,7 @@ func decodeHead(b stream.Blob) (*head, error) {
 	} else {
 		h.inline = b.Data
 	}
-	// A head made by another program may lack Yjet-Info: then it is a state and nothing else.
+	// A head written by another program may lack Yjet-Info: then it is only a state.
 	if len(js) > 0 {
 		if err := json.Unmarshal(js, &h.info); err != nil {
 			return nil, fmt.Errorf("%w: head %d: %v", errDamaged, b.Rev, err)
@@ -194,7 +194,7 @@ func decodeHead(b stream.Blob) (*head, error) {
 	return h, nil
 }
 
-// names reports every blob subject that the head makes current.
+// names returns the subjects of all blobs that the head makes current.
 func (h *head) names() map[string]bool {
 	names := make(map[string]bool)
 	if h == nil {

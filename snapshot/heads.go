@@ -39,7 +39,7 @@ type headKeeper struct {
 	mu       sync.Mutex                // guards the fields below
 	heads    map[stream.Doc]stream.Seq // of documents that are not folded through their end
 	upto     map[stream.Doc]stream.Seq // last folded record of open documents
-	headsNew bool                      // heads is not as it was written last
+	headsNew bool                      // heads differs from the written mark
 }
 
 // saw records a document's head.
@@ -64,17 +64,17 @@ func (s *headKeeper) sawLocked(doc stream.Doc, head stream.Seq) {
 	}
 }
 
-// foldedThrough takes a document off the mark that is folded through its end.
+// foldedThrough removes a document that is folded through its end from the mark.
 func (s *headKeeper) foldedThrough(doc stream.Doc, upto stream.Seq) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.heads[doc] <= upto {
 		delete(s.heads, doc)
 	}
-	s.upto[doc] = upto // an open document is seen again each minute, though nothing is new
+	s.upto[doc] = upto // markHeads sees an open document every minute, changed or not
 }
 
-// markHeads writes the mark where it changed.
+// markHeads writes the mark if it has changed.
 func (s *headKeeper) markHeads(ctx context.Context) error {
 	open := s.log.OpenHeads()
 	s.mu.Lock()
@@ -150,7 +150,7 @@ func (s *headKeeper) checkHead(ctx context.Context, doc stream.Doc, seq stream.S
 	return nil
 }
 
-// run compares once, then marks until the Store closes, and once more then.
+// run compares once, then writes marks until the Store closes, and a last one then.
 func (s *headKeeper) run() {
 	defer s.work.Done()
 	ctx, cancel := context.WithTimeout(s.closing, headsEvery)

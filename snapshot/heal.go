@@ -30,7 +30,7 @@ func (s *healer) Heal(ctx context.Context, doc stream.Doc, state []byte, seq str
 	if erased, err := s.erasedNow(ctx, doc); err != nil {
 		return err
 	} else if erased.Refuses(&u) {
-		return fmt.Errorf("%w: %q", ErrErased, doc) // a room that has not heard of it
+		return fmt.Errorf("%w: %q", ErrErased, doc) // the room has not heard of the erasure
 	}
 	var have yjs.State
 	if err := s.holds(ctx, doc, &have); errors.Is(err, stream.ErrLost) {
@@ -54,7 +54,7 @@ func (s *healer) Heal(ctx context.Context, doc stream.Doc, state []byte, seq str
 	return nil
 }
 
-// replaceSnapshot stores a head for a state that a room still holds, in place of one that is lost for good.
+// replaceSnapshot stores a head for a state that a room still holds, in place of a head that is lost for good.
 func (s *healer) replaceSnapshot(ctx context.Context, doc stream.Doc, state []byte, seq stream.Seq) error {
 	h, rev, err := s.snapHead(ctx, doc)
 	if err != nil && !errors.Is(err, errDamaged) {

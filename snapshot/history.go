@@ -10,7 +10,7 @@ import (
 )
 
 // Records yields the single records of doc with after < Seq ≤ upto (0: to the head at the call) in order, from segments and
-// then from the log. Records that retention dropped are left out: Horizon says where they end.
+// then from the log. Records that retention dropped are left out: Horizon is the last of them.
 func (s *history) Records(ctx context.Context, doc stream.Doc, after, upto stream.Seq) iter.Seq2[stream.Record, error] {
 	return func(yield func(stream.Record, error) bool) {
 		h, tail, err := s.logTail(ctx, doc)

@@ -67,7 +67,7 @@ func (o *origins) add(r *stream.Record, runs []yjs.Run) {
 	}
 }
 
-// follow puts a run behind a list that ends before it, as part of the last one where one run of text may show both.
+// follow appends a run to a list that ends before it. It extends the last run instead if both have the same author.
 func (o *origins) follow(list []origin, next origin) []origin {
 	if k := len(list); k > 0 && list[k-1].to == next.from && sameAuthor(&o.recs[list[k-1].rec], &o.recs[next.rec]) {
 		list[k-1].to, list[k-1].rec = next.to, max(list[k-1].rec, next.rec)
@@ -147,7 +147,7 @@ func (h *originHeap) pop() {
 	*h = l
 }
 
-// each cuts the clocks of a run by where they came from; rec is nil where no record brought them.
+// each splits a run of clocks by origin and calls f for each part; rec is nil if no record brought it.
 func (o *origins) each(client, from, to uint64, f func(from, to uint64, rec *originRecord)) {
 	c := o.byClient[client]
 	if c == nil {

@@ -10,8 +10,8 @@ import (
 // segmentSmall is the packed size above which a segment is left alone.
 const segmentSmall = 256 << 10
 
-// packHistory writes the records since the last fold into segments. Where they would make one more small segment they take
-// smaller neighbours in, in the manner of a binary counter: a record is packed again about as often as its segment doubles.
+// packHistory writes the records since the last fold into segments. A new small segment is merged with its smaller neighbours, like the
+// carry of a binary counter: a record is packed again about as often as its segment doubles.
 func (c *compaction) packHistory(ctx context.Context) error {
 	i := &c.next.info
 	if c.s.keep.none {
@@ -19,7 +19,7 @@ func (c *compaction) packHistory(ctx context.Context) error {
 		return nil
 	}
 	if h := c.view.head; h != nil && h.info.Records == 0 && len(h.info.History) == 0 && i.Horizon == 0 {
-		// The head was made by another program, or the state was imported without a history.
+		// Another program wrote the head, or the state was imported without a history.
 		i.Horizon, i.HorizonMS = h.upto, h.info.TimeMS
 	}
 	if err := c.keepHorizon(ctx); err != nil {
@@ -44,7 +44,7 @@ func (c *compaction) packHistory(ctx context.Context) error {
 	return err
 }
 
-// mayJoin keeps segments short in time where history has an age, or nothing in them would ever be old enough to go.
+// mayJoin limits the time span of a segment if history has an age: otherwise no segment would ever be old enough to drop.
 func (s *compactor) mayJoin(seg segmentRef, nowMS int64) bool {
 	return s.keep.age == 0 || time.Duration(nowMS-seg.StartMS)*time.Millisecond <= s.keep.age/8
 }

@@ -36,7 +36,7 @@ type queue struct {
 // known is the state of one document as the hints report it; guarded by queue.mu.
 type known struct {
 	snapBytes int // of the state last read or written
-	// The tail as the hints count it, and how much of it the last fold took.
+	// The tail as the hints count it, and the part of it in the last fold.
 	head          stream.Seq
 	tailBytes     int
 	tailRecords   int
@@ -49,7 +49,7 @@ type known struct {
 // workers is the number of folds that one process runs at a time: folds compete with live edits for CPU and disk.
 const workers = 2
 
-// mostWorkers is workers, or less where memory is limited: a fold holds a document several times.
+// mostWorkers returns workers, or less if memory is limited: a fold holds several copies of a document.
 func mostWorkers() int {
 	if l := debug.SetMemoryLimit(-1); l > 0 && l < math.MaxInt64 {
 		return int(min(max(l/(512<<20), 1), workers))
@@ -148,7 +148,7 @@ func (s *queue) enqueueLocked(doc stream.Doc, k *known) {
 	s.startLocked()
 }
 
-// startLocked adds a worker where there is work for it.
+// startLocked starts a worker if there is work for it.
 func (s *queue) startLocked() {
 	if s.stopAll > 0 || s.running >= mostWorkers() || s.running >= len(s.waiting) || !s.begin() {
 		return

@@ -74,8 +74,8 @@ func (s *reader) readWithoutSnapshot(ctx context.Context, doc stream.Doc, have s
 	return v, nil
 }
 
-// salvage makes up a head from the subjects of the history segments when the head itself is not readable. Of several packings of the
-// same records it takes the longest.
+// salvage rebuilds an unreadable head from the subjects of the history segments. Of several packings of the same records it uses the
+// longest.
 func (s *reader) salvage(ctx context.Context, doc stream.Doc) (*head, error) {
 	subjects, err := s.log.Blobs().List(ctx, doc)
 	if err != nil {

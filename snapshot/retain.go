@@ -9,8 +9,8 @@ import (
 	"yjet/stream"
 )
 
-// retain drops the segments that are older than the history that is kept. Before they go, a join-only fold of everything through
-// the last of them is stored: the horizon, where time travel begins from then on.
+// retain drops the segments that are older than the kept history. It first stores a join-only fold of everything through the last of
+// them: the horizon, where time travel begins from then on.
 func (c *compaction) retain(ctx context.Context) error {
 	i := &c.next.info
 	if c.s.keep.age == 0 {
@@ -51,7 +51,7 @@ func (c *compaction) retain(ctx context.Context) error {
 	return c.addFold(ctx, i.Horizon, i.HorizonMS, state)
 }
 
-// keepHorizon sees to it that the fold at the horizon is there once records follow it.
+// keepHorizon adds the fold at the horizon once records follow it.
 func (c *compaction) keepHorizon(ctx context.Context) error {
 	i := &c.next.info
 	if i.Horizon == 0 || i.Horizon >= c.next.upto || c.next.fold(i.Horizon) != nil {
@@ -63,7 +63,7 @@ func (c *compaction) keepHorizon(ctx context.Context) error {
 	return c.addFold(ctx, i.Horizon, i.HorizonMS, c.view.base)
 }
 
-// horizonState is the state that stands for the records through the horizon; nil where all records are kept.
+// horizonState returns the state that replaces the records through the horizon; nil if all records are kept.
 func (c *compaction) horizonState(ctx context.Context) ([]byte, error) {
 	if c.next.info.Horizon == 0 {
 		return nil, nil
@@ -101,7 +101,7 @@ func (h *head) fold(seq stream.Seq) *foldRef {
 	return nil
 }
 
-// dropFolds lists only the folds that something needs: the horizon's, and those of versions.
+// dropFolds removes all folds from the list except those of the horizon and of versions.
 func (h *head) dropFolds(versions map[stream.Seq]bool) {
 	h.info.Folds = slices.DeleteFunc(h.info.Folds, func(f foldRef) bool {
 		return f.Upto != h.info.Horizon && !versions[f.Upto]

@@ -61,7 +61,7 @@ func (c *codec) close() {
 	c.dec.Close()
 }
 
-// pack makes one segment of recs, which are in order and not empty.
+// pack encodes recs, which are in order and not empty, as one segment.
 func (c *codec) pack(recs []stream.Record) []byte {
 	var users, conns names
 	var writers writerTable
@@ -108,8 +108,7 @@ func (c *codec) pack(recs []stream.Record) []byte {
 	return c.enc.EncodeAll(bodies, out)
 }
 
-// unpack reads a segment. Without bodies the records come with their sizes only: Update is nil and the second result holds
-// the length of each.
+// unpack decodes a segment. Without bodies it returns records without updates; the second result holds the length of each update.
 func (c *codec) unpack(b []byte, bodies bool) ([]stream.Record, []int, error) {
 	if len(b) < len(segmentMagic) || string(b[:4]) != segmentMagic {
 		return nil, nil, fmt.Errorf("%w: not a history segment", errDamaged)
@@ -222,7 +221,7 @@ func readTable(b []byte) (recs []stream.Record, sizes []int, err error) {
 	return recs, sizes, nil
 }
 
-// names numbers strings from 1 in the order they come; the empty one is 0.
+// names numbers strings from 1 in order of first use; the empty string is 0.
 type names struct {
 	list []string
 	ids  map[string]uint64
@@ -306,7 +305,7 @@ func (r *tableReader) varint() int64 {
 	return n
 }
 
-// count reads a count of things that take at least size bytes each.
+// count reads the number of entries in a list whose entries take at least size bytes each.
 func (r *tableReader) count(size int) int {
 	n := r.uvarint()
 	if n > uint64(len(r.b)/size) {

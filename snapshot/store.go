@@ -126,7 +126,7 @@ func (s *core) fail(doc stream.Doc, step string) error {
 	return s.failpoint(doc, step)
 }
 
-// New makes a Store. Options that cannot be read are refused by ParseHistory before; here they mean "all".
+// New makes a Store. The caller checks Options.History with ParseHistory; New takes an invalid value as "all".
 func New(log *stream.Log, o Options) *Store {
 	if o.CompactAfter <= 0 {
 		o.CompactAfter = 30 * time.Second
@@ -233,7 +233,7 @@ func parseHistory(v string) (retention, error) {
 	return retention{age: d}, nil
 }
 
-// ParseAge reads a duration that may count in days and weeks: "90d", "2w", and all that time.ParseDuration takes.
+// ParseAge reads a duration in days or weeks ("90d", "2w"), or any that time.ParseDuration accepts.
 func ParseAge(v string) (time.Duration, error) {
 	for unit, size := range map[string]time.Duration{"d": 24 * time.Hour, "w": 7 * 24 * time.Hour} {
 		if n, ok := strings.CutSuffix(v, unit); ok {

@@ -150,7 +150,7 @@ func (s *sweeper) foldStale(ctx context.Context, d stream.DocInfo) (folded int, 
 	return 1, nil
 }
 
-// scrub reads all that is stored of a document, so that damage is found while there is still something to heal it from.
+// scrub reads everything stored of a document, so that damage is found while a copy may still exist to heal it.
 func (s *sweeper) scrub(ctx context.Context, doc stream.Doc) (damaged int, err error) {
 	for try := 0; ; try++ {
 		_, h, err := s.verifyOnce(ctx, doc, false)

@@ -148,7 +148,7 @@ func (s *tombs) tombstone(ctx context.Context, doc stream.Doc) (*tombstone, uint
 	return &t, e.Rev, nil
 }
 
-// putTombstone stores t in the place of revision rev (0: there is none). ErrConflict: another one stands there by now.
+// putTombstone stores t in place of revision rev (0: there is none). ErrConflict: the tombstone has another revision.
 func (s *tombs) putTombstone(ctx context.Context, t *tombstone, rev uint64) error {
 	js, err := json.Marshal(t)
 	if err != nil {

@@ -59,7 +59,7 @@ type transfer struct {
 	*appender
 }
 
-// Export writes the document with its whole history, as far as it is kept.
+// Export writes the document with its whole kept history.
 func (s *transfer) Export(ctx context.Context, doc stream.Doc, w io.Writer) error {
 	h, tail, err := s.logTail(ctx, doc)
 	if err != nil {
@@ -145,16 +145,16 @@ func (s *transfer) exportBases(ctx context.Context, doc stream.Doc, horizon stre
 	return after, nil
 }
 
-// ErrTransfer: the file is not one that Export wrote, or not all of it.
+// ErrTransfer: the file was not written by Export, or is incomplete.
 var ErrTransfer = errors.New("snapshot: not a whole export")
 
-// ImportOptions say how a file is taken in.
+// ImportOptions configure an import.
 type ImportOptions struct {
 	// User and Conn identify the importer. KeepUsers keeps the users of the file's records and versions instead: only for a caller
 	// with the right to write for all of them.
 	User, Conn string
 	KeepUsers  bool
-	// Merge also takes the file into a document that exists; its records come after those that are there.
+	// Merge allows an import into an existing document; the file's records follow the existing ones.
 	Merge bool
 	// Check, when given, judges each update before it is appended; have is the document's state by then. It returns the part to
 	// store, u.Bytes for all of it, nil for none; an error ends the import. Without Check the file is stored unchanged, gaps
@@ -329,7 +329,7 @@ func (im *importer) version(line *transferLine) error {
 	return nil
 }
 
-// record checks a record of the file and takes it in, unless the document has it.
+// record checks a record of the file and adds it, unless the document already has it.
 func (im *importer) record(line *transferLine) error {
 	if line.Seq <= im.last && im.last != 0 {
 		return im.fail("record %d after record %d", line.Seq, im.last)
@@ -340,7 +340,7 @@ func (im *importer) record(line *transferLine) error {
 		if line.Base {
 			return im.fail("%v", err)
 		}
-		im.skipped++ // it was quarantined where it came from
+		im.skipped++ // quarantined in the exporting store
 		im.records++
 		return nil
 	}
@@ -375,12 +375,12 @@ func (im *importer) record(line *transferLine) error {
 		im.records++
 	}
 	if known {
-		return nil // nothing new, nothing logged
+		return nil // nothing new: append nothing
 	}
 	return im.add(*line)
 }
 
-// plain makes a name from a file text of one line, as every verified name is.
+// plain turns a text of the file into a one-line name, as every verified name is.
 func plain(name string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
@@ -412,8 +412,8 @@ type importer struct {
 	done    Imported
 }
 
-// add takes a record of the file into the batch, in as many records as the log's size of messages demands. The first one of a new document
-// is stored at once: the document is this import's from then on.
+// add adds a record of the file to the batch, as several records if the log's message size requires it. The first record of a new document
+// is stored at once and claims the document for this import.
 func (im *importer) add(line transferLine) error {
 	e := stream.Entry{User: im.o.User, Conn: im.o.Conn, Update: line.Update}
 	if line.Merged <= maxMerged {

@@ -151,7 +151,7 @@ func (c *check) upto() stream.Seq {
 	return c.h.upto
 }
 
-// horizon is the last record that no segment holds any more.
+// horizon returns the last record that no segment holds any more.
 func (c *check) horizon() stream.Seq {
 	if c.h == nil {
 		return 0
@@ -190,7 +190,7 @@ func (c *check) read(ctx context.Context) (err error) {
 	return nil
 }
 
-// snapshot reads the snapshot's state and its history, and holds both against the head.
+// snapshot reads the snapshot's state and history and checks both against the head.
 func (c *check) snapshot(ctx context.Context) (err error) {
 	h := c.h
 	c.v.Snapshots = 1

@@ -72,7 +72,7 @@ func (s *versionList) Versions(ctx context.Context, doc stream.Doc) ([]Version, 
 	return list, nil
 }
 
-// Version is the named moment. ErrNotFound: there is none of that name.
+// Version returns the version of that name. ErrNotFound: there is none.
 func (s *versionList) Version(ctx context.Context, doc stream.Doc, name string) (Version, error) {
 	key, err := versionKey(doc, name)
 	if err != nil {
@@ -98,8 +98,8 @@ type versions struct {
 	*compactor
 }
 
-// PutVersion names a moment of doc. The name is taken first and the fold stored after it, so that a fold by another server
-// that finds the one also finds the other.
+// PutVersion names a moment of doc. It stores the name before the fold, so that another server that finds the fold in the head also finds
+// the name and keeps the fold.
 func (s *versions) PutVersion(ctx context.Context, doc stream.Doc, name string, m Moment, user string) (Version, error) {
 	key, err := versionKey(doc, name)
 	if err != nil {
@@ -165,7 +165,7 @@ func (s *versions) pin(ctx context.Context, doc stream.Doc, st State) error {
 			return err
 		}
 		if h == nil || h.upto < st.Seq {
-			// The moment is still in the log; fold first, so that there is a head to list it in.
+			// The moment is still in the log; fold first, so that a head can list it.
 			if _, err := s.Fold(ctx, doc); err != nil {
 				return err
 			}
