@@ -72,8 +72,8 @@ func (s *editor) edit(ctx context.Context, doc stream.Doc, erased time.Time, use
 		if err := s.fail(doc, "append"); err != nil {
 			return 0, err
 		}
-		// An erasure writes its tombstone before it removes the log, and a log that was removed has another head: one of the two sees
-		// the other.
+		// An erasure writes its tombstone before it removes the log, and a removed log has another head: either this check finds the
+		// tombstone, or the append finds the other head.
 		if at, err := s.erasedAt(ctx, doc); err != nil {
 			return 0, err
 		} else if !at.Equal(erased) {

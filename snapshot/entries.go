@@ -11,22 +11,22 @@ import (
 	"yjet/stream"
 )
 
-// Entry is a piece of a document's history: records that belong together.
+// Entry is a piece of a document's history: one group of records.
 type Entry struct {
 	First   stream.Seq `json:"first"` // first and last record
 	Last    stream.Seq `json:"last"`
 	From    time.Time  `json:"from"` // their times
 	To      time.Time  `json:"to"`
-	Users   []string   `json:"users"` // in the order they came; "" stands for anonymous
+	Users   []string   `json:"users"` // in order of appearance; "" stands for anonymous
 	Records int        `json:"records"`
 	Updates int        `json:"updates"`
 	Bytes   int        `json:"bytes"` // of the updates
 }
 
-// Grouping says which records belong together.
+// Grouping selects the records that form one entry.
 type Grouping struct {
-	Gap      time.Duration // records with more than this between them do not; 0: each stands alone
-	ByAuthor bool          // records of two people do not either
+	Gap      time.Duration // a longer gap between two records starts a new entry; 0: each record is an entry
+	ByAuthor bool          // another author starts a new entry
 }
 
 // ParseGrouping reads "5m", "author", "5m,author" or "none"; "" is five minutes.
@@ -134,7 +134,7 @@ func (s *history) page(ctx context.Context, h *head, tail []stream.Record, q His
 	return page, nil
 }
 
-// grouper puts records together, newest first.
+// grouper collects records into entries, newest first.
 type grouper struct {
 	Grouping
 	limit   int

@@ -14,13 +14,13 @@ import (
 type view struct {
 	target  stream.Seq      // the log's head when reading began; 0: the log has no record
 	head    *head           // nil: there is no snapshot
-	rev     stream.Seq      // of the head message, also where it does not decode
-	base    []byte          // the head's state; nil unless head.upto is past the place asked from
-	records []stream.Record // after that place and after base, through target, in order
+	rev     stream.Seq      // of the head message, even if it does not decode
+	base    []byte          // the head's state; nil unless head.upto is past the given sequence
+	records []stream.Record // after that sequence and after base, through target, in order
 	bytes   int             // of the records' updates
 	trimmed bool            // no record below head.upto is left in the log
-	loaded  bool            // base was read, where there is one, and the records are counted
-	rebuilt bool            // base was not readable and was made again from the history
+	loaded  bool            // base was read, if there is one, and the records are counted
+	rebuilt bool            // base was not readable and was rebuilt from the history
 	check   stream.Checker  // has counted base's writers and all records
 	holes   []Hole          // faults the check found
 }

@@ -20,11 +20,11 @@ const (
 )
 
 const (
-	// inlineMax is the largest state that rides in the head itself; above it the state is cut into chunks of this size.
+	// inlineMax is the largest state inside the head itself; a larger one is split into chunks of this size.
 	inlineMax = 512 << 10
-	// infoMax is the longest Yjet-Info header; a head with more to say lists it in its payload and moves the state into chunks.
+	// infoMax is the longest Yjet-Info header; a longer Info becomes the payload, and the state moves into chunks.
 	infoMax = 8 << 10
-	// formatVersion is written into every Info. A reader that meets a higher one must not guess.
+	// formatVersion is written into every Info. A reader refuses a higher one.
 	formatVersion = 1
 )
 

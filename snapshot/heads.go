@@ -30,7 +30,7 @@ const (
 	headsStale = 10 * headsEvery
 )
 
-// headKeeper keeps the heads of documents that are not folded through their end, and checks the logs against the marks of gone servers.
+// headKeeper keeps the heads of documents that are not folded through their end, and checks the logs against the marks of all servers.
 type headKeeper struct {
 	*core
 	*damages
@@ -107,7 +107,7 @@ func (s *headKeeper) markHeads(ctx context.Context) error {
 	return err
 }
 
-// checkHeads compares the marks of servers that are gone with the log, and removes them.
+// checkHeads compares the marks of all servers with the logs, and removes the marks of servers that are gone.
 func (s *headKeeper) checkHeads(ctx context.Context) error {
 	marks, err := s.log.Meta().List(ctx, headsPrefix+">")
 	if err != nil {
@@ -142,7 +142,7 @@ func (s *headKeeper) checkHead(ctx context.Context, doc stream.Doc, seq stream.S
 	if err != nil || head >= seq {
 		return err
 	}
-	// A mark can be written again long after one of its documents was erased.
+	// A server may write a mark again long after one of its documents was erased.
 	if t, _, err := s.tombstone(ctx, doc); err != nil || t != nil && (seq <= t.Upto || t.At.After(at.Add(-headsEvery))) {
 		return err
 	}

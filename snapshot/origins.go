@@ -18,7 +18,7 @@ type origin struct {
 
 type originRecord struct {
 	user string
-	conn string // only where user is empty
+	conn string // empty if user is set
 	seq  stream.Seq
 	ms   int64
 }

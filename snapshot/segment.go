@@ -251,7 +251,7 @@ func (n *names) append(b []byte) []byte {
 	return b
 }
 
-// writerTable numbers writers from 1 and remembers which counter each should use next.
+// writerTable numbers writers from 1 and tracks the next expected counter of each.
 type writerTable struct {
 	list []uint64
 	next []uint64

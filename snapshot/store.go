@@ -162,7 +162,7 @@ func New(log *stream.Log, o Options) *Store {
 	return s
 }
 
-// assemble puts the parts of a Store together, each on those below it.
+// assemble connects the parts of a Store, each to those above it in the list.
 func assemble(c *core) *Store {
 	s := &Store{core: c}
 	s.blobs = &blobs{core: c}

@@ -398,7 +398,7 @@ type importer struct {
 	w       *stream.Writer
 	erased  *Erased
 	line    int        // of the file, from 1
-	last    stream.Seq // of the file's record before
+	last    stream.Seq // the file's previous record
 	begun   bool
 	useful  bool // a record of the file is in the document
 	batch   []stream.Entry
@@ -406,7 +406,7 @@ type importer struct {
 	bytes   int
 	records int
 	skipped int
-	pending int                       // bytes that are appended and not folded
+	pending int                       // bytes appended and not yet folded
 	have    yjs.State                 // the document's state; with Merge or a Check
 	seqs    map[stream.Seq]stream.Seq // of the file to here
 	done    Imported
