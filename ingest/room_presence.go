@@ -41,17 +41,18 @@ type presences struct {
 // presence is one client id.
 type presence struct {
 	clock   uint64
-	state   []byte    // JSON
-	owner   *owner    // nil: of another server, or its socket broke off
-	claim   *owner    // a newer connection that may be the same client
-	node    string    // the server it is at, if that is another; else ""
-	user    string    // of the owner, from its token
-	since   time.Time // when it came
-	seen    time.Time // when its server last spoke of it
-	until   time.Time // its socket broke off: kept until then
-	sent    time.Time // when news of it last went out
-	news    bool      // it is in dirty
-	publish bool      // the other servers are to hear of the news
+	state   []byte             // JSON
+	owner   *owner             // nil: of another server, or its socket broke off
+	claim   *owner             // a newer connection that may be the same client
+	next    yjs.AwarenessEntry // the newest news of claim, taken when the owner ends; its State is owned
+	node    string             // the server it is at, if that is another; else ""
+	user    string             // of the owner, from its token
+	since   time.Time          // when it came
+	seen    time.Time          // when its server last spoke of it
+	until   time.Time          // its socket broke off: kept until then
+	sent    time.Time          // when news of it last went out
+	news    bool               // it is in dirty
+	publish bool               // the other servers are to hear of the news
 }
 
 // An owner is a session as presence sees it.
@@ -146,7 +147,7 @@ func (a *presences) depart(o *owner, e yjs.AwarenessEntry, p *presence, l *Limit
 	switch {
 	case e.Clock < p.clock:
 		return outcome{}
-	case p.owner == o && e.Clock == p.clock && p.yield(e.Client, l):
+	case p.owner == o && e.Clock == p.clock && a.yield(p, e.Client, l):
 		return outcome{keep: true, publish: true} // its old socket says goodbye
 	case p.owner == o, p.claim == o && e.Clock > p.clock && o.mayTake(p):
 		p.give(o, e.Client)
@@ -167,13 +168,18 @@ func (a *presences) renew(o *owner, e yjs.AwarenessEntry, p *presence, first boo
 	switch {
 	case p.owner == o:
 		if news {
-			p.claim = nil
+			p.claim, p.next = nil, yjs.AwarenessEntry{}
 		}
-	case !o.mayTake(p) && !(first && o.user == p.user && e.Clock >= p.clock):
+	case !o.mayTake(p) && p.claim != o && !(first && o.user == p.user && e.Clock >= p.clock):
 		return outcome{}
 	case !o.mayTake(p), first && e.Clock == p.clock && (p.owner != nil || p.node != ""):
 		if p.owner == nil || o.came.After(p.owner.came) {
-			p.claim = o
+			if p.claim != o {
+				p.claim, p.next = o, yjs.AwarenessEntry{}
+			}
+			if e.Clock > max(p.clock, p.next.Clock) {
+				p.next = yjs.AwarenessEntry{Client: e.Client, Clock: e.Clock, State: bytes.Clone(e.State)}
+			}
 		}
 		return outcome{}
 	case first && e.Clock >= p.clock, // a newer connection of the same client
@@ -214,7 +220,7 @@ func (a *presences) takeRemote(node string, e yjs.AwarenessEntry, l *Limits, now
 	case e.State == nil && (p.owner != nil || p.node != node):
 		return outcome{}
 	case e.State == nil:
-		if e.Clock == p.clock && p.yield(e.Client, l) {
+		if e.Clock == p.clock && a.yield(p, e.Client, l) {
 			return outcome{keep: true, publish: true}
 		}
 		return a.remove(e.Client, e.Clock, now)
@@ -238,7 +244,7 @@ func (a *presences) leave(o *owner, clean bool, l *Limits, now time.Time, do fun
 		p := a.byID[id]
 		switch {
 		case p == nil || p.owner != o:
-		case p.yield(id, l):
+		case a.yield(p, id, l):
 			do(id, outcome{keep: true, publish: true})
 		case clean:
 			do(id, a.remove(id, p.clock, now))
@@ -266,7 +272,7 @@ func (a *presences) tick(l *Limits, now time.Time, do func(id uint64, out outcom
 				ours = append(ours, id)
 			}
 		case p.node == "" && now.After(p.until), p.node != "" && now.Sub(p.seen) > presenceSilent:
-			if p.yield(id, l) {
+			if a.yield(p, id, l) {
 				do(id, outcome{keep: true, publish: true})
 			} else {
 				do(id, a.remove(id, p.clock, now))
@@ -402,12 +408,13 @@ func (p *presence) give(o *owner, id uint64) {
 	}
 	o.ids[id] = struct{}{}
 	p.owner, p.claim, p.node, p.user, p.until = o, nil, "", o.user, time.Time{}
+	p.next = yjs.AwarenessEntry{}
 }
 
-// yield gives an id whose owner has ended to the connection that claims it, and
-// reports whether there is one.
-func (p *presence) yield(id uint64, l *Limits) bool {
-	o := p.claim
+// yield gives an id whose owner has ended to the connection that claims it, with
+// the news that it has sent meanwhile, and reports whether there is one.
+func (a *presences) yield(p *presence, id uint64, l *Limits) bool {
+	o, next := p.claim, p.next
 	if o == nil || o.left || !o.mayOwn(id, l) {
 		return false
 	}
@@ -415,6 +422,10 @@ func (p *presence) yield(id uint64, l *Limits) bool {
 		delete(p.owner.ids, id)
 	}
 	p.give(o, id)
+	if next.Clock > p.clock && a.bytes-len(p.state)+len(next.State) <= l.AwarenessBytes {
+		p.publish = true
+		a.set(next, p)
+	}
 	return true
 }
 
