@@ -22,7 +22,7 @@ func TestLargeMessagesWaitForEachOther(t *testing.T) {
 		go c.ws.WriteMessage(websocket.BinaryMessage, edit(insert(uint64(i+1), 0, text)))
 	}
 	for i := range all {
-		all[0].has(uint64(i+1), uint64(len(text)))
+		all[0].waitFor(time.Minute, "content", func() bool { return all[0].state().Structs().Prefix(uint64(i+1)) >= uint64(len(text)) })
 	}
 	w.srv.inbound.mu.Lock()
 	defer w.srv.inbound.mu.Unlock()

@@ -283,7 +283,10 @@ func TestPresenceOverABoundIsTold(t *testing.T) {
 	}
 	told.wait("a word for each of two bounds", func() bool { return len(texts(told)) == 2 })
 	for i, want := range []string{`"presence-too-large"`, `"too-many-presence-ids"`} {
-		if got := texts(told)[i]; !strings.Contains(got, want) || !strings.Contains(got, `"fatal":false`) {
+		told.mu.Lock()
+		got := texts(told)[i]
+		told.mu.Unlock()
+		if !strings.Contains(got, want) || !strings.Contains(got, `"fatal":false`) {
 			t.Errorf("text %d: got %s, want the reason %s, which is not fatal", i, got, want)
 		}
 	}
