@@ -199,7 +199,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.lostUpgrade(w, r)
 		return
 	}
-	if err := s.o.Auth.CheckHost(r); err != nil { // the page, /health and /metrics tell strangers' pages as little as the API does
+	if err := s.o.Auth.CheckHost(r); err != nil { // the page, /health and, where they share this address, /metrics tell strangers' pages as little as the API does
 		s.metrics.refused(causeOrigin.reason)
 		refuse(w, causeOrigin)
 		return
