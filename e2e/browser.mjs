@@ -14,10 +14,12 @@ const get = name => {
 
 const ops = {
   async start ({ executable }) {
-    browser = await chromium.launch({
+    const launch = () => chromium.launch({
       executablePath: executable,
       args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--disable-dev-shm-usage']
     })
+    // Chromium sometimes crashes while it starts, before it has opened any page: that says nothing of the server.
+    browser = await launch().catch(() => launch())
     return browser.version()
   },
   async page ({ page, width = 1180, height = 760, dark = false, phone = false, like }) {
