@@ -28,7 +28,10 @@ type client struct {
 	http    *http.Client
 }
 
-var errPrivate = errors.New("the name resolves to a private address")
+var (
+	errPrivate = errors.New("the name resolves to a private address")
+	errTooLong = errors.New("the answer is too long")
+)
 
 // newClient checks raw, the value of setting. private allows private addresses.
 func newClient(setting, raw, secret string, timeout time.Duration, private bool) (*client, error) {
@@ -62,7 +65,8 @@ func refusePrivate(_, address string, _ syscall.RawConn) error {
 	return nil
 }
 
-// post sends JSON and returns the answer, whose body may have at most max bytes.
+// post sends JSON and returns the answer, whose body may have at most max bytes; of
+// a longer one it returns errTooLong and the status.
 func (c *client) post(ctx context.Context, body []byte, max int64) (status int, kind string, answer []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
@@ -86,7 +90,7 @@ func (c *client) post(ctx context.Context, body []byte, max int64) (status int, 
 	defer resp.Body.Close()
 	answer, err = io.ReadAll(io.LimitReader(resp.Body, max+1))
 	if err == nil && int64(len(answer)) > max {
-		err = fmt.Errorf("the answer has more than %d bytes", max)
+		answer, err = nil, fmt.Errorf("%w: it has more than %d bytes", errTooLong, max)
 	}
 	return resp.StatusCode, resp.Header.Get("Content-Type"), answer, err
 }

@@ -76,3 +76,42 @@ func TestAnswersAboveTheBoundAreErrors(t *testing.T) {
 		t.Errorf("got %d bytes, want an error", len(answer))
 	}
 }
+
+// A name of the public net may resolve to any of these, by mistake or by its owner's will.
+func TestAddressesOfPrivateNetworksAreNotDialled(t *testing.T) {
+	for address, private := range map[string]bool{
+		"127.0.0.1:80": true, "127.8.8.8:80": true, "10.1.2.3:443": true, "172.16.0.1:80": true, "172.31.255.255:80": true, "192.168.1.1:80": true,
+		"169.254.169.254:80": true, "0.0.0.0:80": true, "224.0.0.1:80": true,
+		"[::1]:80": true, "[::]:80": true, "[fe80::1]:80": true, "[fd00::1]:80": true, "[ff02::1]:80": true,
+		"[::ffff:127.0.0.1]:80": true, "[::ffff:10.0.0.1]:80": true,
+		"93.184.216.34:80": false, "172.32.0.1:80": false, "[2606:2800:220:1::1]:443": false, "[::ffff:93.184.216.34]:80": false,
+	} {
+		if err := refusePrivate("tcp", address, nil); errors.Is(err, errPrivate) != private || err != nil && !private {
+			t.Errorf("%s: %v, want it refused: %v", address, err, private)
+		}
+	}
+	if err := refusePrivate("tcp", "not an address", nil); err == nil {
+		t.Error("what is not an address is dialled")
+	}
+}
+
+// A setting that names a private address, or a name of the local network, asks for one.
+func TestSettingsMayAskForAPrivateAddress(t *testing.T) {
+	s := newService(t, nil)
+	for host, private := range map[string]bool{
+		"127.0.0.1": true, "[::1]": true, "10.0.0.1": true, "localhost": true, "app": true, "app.localhost": true,
+		"app.example.com": false, "localhost.example.com": false,
+	} {
+		for _, allowed := range []bool{false, true} {
+			c, err := newClient("webhook", "http://"+host+"/x", "", patience, allowed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.url = s.URL // what the name stands for
+			if _, _, _, err = c.post(t.Context(), nil, 10); (err == nil) != (private || allowed) {
+				t.Errorf("%s, private addresses allowed: %v: got %v", host, allowed, err)
+			}
+			c.close()
+		}
+	}
+}

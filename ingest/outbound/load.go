@@ -40,8 +40,9 @@ type LoaderOptions struct {
 // answer becomes the document's first record, once, whichever server asked first.
 // A deleted document is not asked for. Safe for concurrent use.
 type Loader struct {
-	o   LoaderOptions
-	out *client
+	o     LoaderOptions
+	out   *client
+	pause time.Duration // after a failed call; doubled after each further one
 }
 
 // NewLoader checks the URL. It calls nothing yet.
@@ -50,7 +51,7 @@ func NewLoader(o LoaderOptions) (*Loader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Loader{o, out}, nil
+	return &Loader{o, out, 500 * time.Millisecond}, nil
 }
 
 // ErrNotLoaded: the service could not be asked, or its answer is of no use. The
@@ -74,7 +75,7 @@ func (l *Loader) Load(ctx context.Context, doc stream.Doc) error {
 	if err != nil {
 		return err
 	}
-	for wait := 500 * time.Millisecond; ; wait *= 2 {
+	for wait := l.pause; ; wait *= 2 {
 		update, err := l.ask(ctx, doc, body)
 		if err == nil && update == nil {
 			return nil
@@ -106,6 +107,8 @@ func (l *Loader) Load(ctx context.Context, doc stream.Doc) error {
 func (l *Loader) ask(ctx context.Context, doc stream.Doc, body []byte) ([]byte, error) {
 	status, kind, answer, err := l.out.post(ctx, body, int64(l.o.MaxState))
 	switch {
+	case errors.Is(err, errTooLong) && status == http.StatusOK:
+		return nil, fmt.Errorf("%w: %w", errAnswer, err)
 	case err != nil:
 		return nil, err
 	case status == http.StatusNoContent, status == http.StatusNotFound, status == http.StatusOK && len(answer) == 0:

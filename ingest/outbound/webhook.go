@@ -50,6 +50,7 @@ type Webhook struct {
 	o    WebhookOptions
 	host Host
 	out  *client
+	rest time.Duration // after a call's first failure; five times as long after each further one
 	jobs chan stream.Doc
 	wg   sync.WaitGroup
 	stop chan struct{}
@@ -103,7 +104,7 @@ func NewWebhook(o WebhookOptions, host Host) (*Webhook, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Webhook{o: o, host: host, out: out, jobs: make(chan stream.Doc), stop: make(chan struct{}), docs: map[stream.Doc]*change{}}
+	h := &Webhook{o: o, host: host, out: out, rest: time.Second, jobs: make(chan stream.Doc), stop: make(chan struct{}), docs: map[stream.Doc]*change{}}
 	h.ctx, h.cut = context.WithCancel(context.Background())
 	return h, nil
 }
@@ -190,6 +191,10 @@ func (h *Webhook) work() {
 	for doc := range h.jobs {
 		h.mu.Lock()
 		c := h.docs[doc]
+		if c == nil { // Close listed it again while another worker told the news
+			h.mu.Unlock()
+			continue
+		}
 		body := webhookBody{Event: "document.updated", Document: doc, Seq: c.seq, Time: c.last.UTC(), Users: c.users, Updates: c.updates}
 		c.users, c.updates, c.hurried = nil, 0, false
 		h.mu.Unlock()
@@ -223,7 +228,7 @@ func (h *Webhook) call(body webhookBody) {
 		h.host.Logger.Error("webhook body not encoded", "doc", string(body.Document), "err", err)
 		return
 	}
-	wait := time.Second
+	wait := h.rest
 	for try := 1; ; try++ {
 		status, _, _, err := h.out.post(h.ctx, b, 64<<10)
 		if err == nil && status < 300 {

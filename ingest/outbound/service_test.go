@@ -1,0 +1,87 @@
+package outbound
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// patience is the time that a test waits for something that must happen.
+const patience = 30 * time.Second
+
+// received is one request as a service saw it.
+type received struct {
+	header http.Header
+	method string
+	body   []byte
+}
+
+// service is what an operator's URL leads to. answer gets the number of the call, from 1; it may be nil.
+type service struct {
+	*httptest.Server
+	calls chan received
+	n     atomic.Int64
+}
+
+func newService(t *testing.T, answer func(n int, w http.ResponseWriter, r *http.Request)) *service {
+	t.Helper()
+	s := &service{calls: make(chan received, 10_000)}
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		n := int(s.n.Add(1))
+		s.calls <- received{r.Header.Clone(), r.Method, b}
+		if answer != nil {
+			answer(n, w, r)
+		}
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+// next waits for the next call.
+func (s *service) next(t *testing.T) received {
+	t.Helper()
+	select {
+	case r := <-s.calls:
+		return r
+	case <-time.After(patience):
+		t.Fatal("the service is not called")
+		return received{}
+	}
+}
+
+// logs is a log that a test reads.
+type logs struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (l *logs) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+
+// eventually waits until ok holds.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
