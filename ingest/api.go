@@ -111,14 +111,20 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request, segments []string) {
 	}
 }
 
-// refuse answers a request that a socket would have been closed for. A passing cause names a time to come back after: 5 s, or wait.
-func refuse(w http.ResponseWriter, cs *cause, wait ...time.Duration) {
+// refuse answers a request that a socket would have been closed for, and counts the refusal. A passing cause names a time to come back
+// after: 5 s, or wait.
+func (m *metrics) refuse(w http.ResponseWriter, cs *cause, wait ...time.Duration) {
 	if cs.http == http.StatusServiceUnavailable || cs.http == http.StatusTooManyRequests {
 		after := 5 * time.Second
 		for _, d := range wait {
 			after = max(after, d)
 		}
 		w.Header().Set("Retry-After", strconv.Itoa(int(after.Seconds())+1))
+	}
+	if cs.ofWrites() {
+		m.rejected(cs.reason)
+	} else {
+		m.refused(cs.reason)
 	}
 	writeError(w, cs.http, cs.reason, cs.message())
 }
@@ -132,7 +138,7 @@ func notAllowed(w http.ResponseWriter, allow string) {
 func (a *api) withDoc(w http.ResponseWriter, r *http.Request, name string, need auth.Mode, f func(http.ResponseWriter, *http.Request, stream.Doc, auth.Grant)) {
 	doc, err := docOf(name)
 	if err != nil {
-		refuse(w, causeOf(err))
+		a.metrics.refuse(w, causeOf(err))
 		return
 	}
 	grant, err := a.o.Auth.Grant(r.Context(), a.bearer(r, string(doc)))
@@ -144,12 +150,12 @@ func (a *api) withDoc(w http.ResponseWriter, r *http.Request, name string, need 
 		if need == auth.ReadWriteDelete {
 			a.denyRequest(w, r, causeNoDelete)
 		} else {
-			refuse(w, causeReadOnly)
+			a.metrics.refuse(w, causeReadOnly)
 		}
 		return
 	}
 	if r.Method != http.MethodDelete && a.memory.tight() { // what answers holds a document or two in memory
-		refuse(w, causeNoMemory)
+		a.metrics.refuse(w, causeNoMemory)
 		return
 	}
 	f(w, r, doc, grant)
@@ -177,16 +183,13 @@ func (a *api) fail(w http.ResponseWriter, doc stream.Doc, err error) {
 	case errors.Is(err, context.Canceled):
 		writeError(w, 499, "canceled", "the request was given up")
 	case errors.Is(err, context.DeadlineExceeded):
-		refuse(w, causeStorage)
+		a.metrics.refuse(w, causeStorage)
 	default:
 		cs := causeOf(err)
 		if cs.http >= 500 {
 			a.log.Error("request failed", "doc", string(doc), "err", err)
 		}
-		if cs == causeReadOnly || cs == causeForbidden {
-			a.metrics.rejected(cs.reason)
-		}
-		refuse(w, cs)
+		a.metrics.refuse(w, cs)
 	}
 }
 
@@ -210,14 +213,13 @@ func (a *api) identity(w http.ResponseWriter, r *http.Request) (auth.Grant, bool
 // denyRequest answers a request that is refused for its caller.
 func (a *api) denyRequest(w http.ResponseWriter, r *http.Request, err error) {
 	cs := causeOf(err)
-	a.metrics.refused(cs.reason)
 	if why := auth.LogAttrs(err); why != nil {
 		a.log.Info("refused", append([]any{"path", clip(r.URL.Path), "reason", cs.reason, "ip", a.srv.clientIP(r)}, why...)...)
 	}
 	if cs.http == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}
-	refuse(w, cs, auth.RetryAfter(err))
+	a.metrics.refuse(w, cs, auth.RetryAfter(err))
 }
 
 func isTrue(v string) bool { return v == "1" || v == "true" || v == "yes" }

@@ -68,14 +68,14 @@ func (a *api) countNew(r *http.Request, grant auth.Grant) error {
 // postDoc appends an update.
 func (a *api) postDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, grant auth.Grant) {
 	if a.srv.draining.Load() {
-		refuse(w, causeDraining)
+		a.metrics.refuse(w, causeDraining)
 		return
 	}
 	body, held, err := a.readUpdate(w, r)
 	defer a.inbound.give(r, held)
 	switch {
 	case errors.Is(err, causeTooLarge), errors.Is(err, causeInboundFull):
-		refuse(w, causeOf(err))
+		a.metrics.refuse(w, causeOf(err))
 		return
 	case err != nil:
 		writeError(w, http.StatusBadRequest, "unreadable", "the body did not arrive whole")
@@ -84,8 +84,18 @@ func (a *api) postDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, gr
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch kind {
 	case "application/vnd.yjs.update.v2":
-		if body, err = yjs.FromV2(body, a.limits.Update); err != nil {
-			refuse(w, causeMalformed)
+		var more int
+		body, more, err = a.fromV2(r, body)
+		defer a.inbound.give(r, more)
+		switch {
+		case errors.Is(err, yjs.ErrLimit):
+			a.metrics.refuse(w, causeTooLarge)
+			return
+		case errors.Is(err, causeInboundFull):
+			a.metrics.refuse(w, causeInboundFull)
+			return
+		case err != nil:
+			a.metrics.refuse(w, causeMalformed)
 			return
 		}
 	case "", "application/octet-stream", "application/vnd.yjs.update", "application/x-www-form-urlencoded": // curl's own default
@@ -133,6 +143,22 @@ func (a *api) postDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, gr
 	}
 	w.Header().Set("Yjet-Seq", strconv.FormatUint(uint64(seq), 10))
 	w.WriteHeader(http.StatusNoContent)
+}
+
+// fromV2 converts an update V2 to V1. One that becomes larger than a message counts as the largest while it is made; the caller gives
+// held back to a.inbound.
+func (a *api) fromV2(r *http.Request, body []byte) (v1 []byte, held int, err error) {
+	lim := a.limits.Update
+	lim.Expanded = min(lim.Expanded, a.limits.Message)
+	if v1, err = yjs.FromV2(body, lim); !errors.Is(err, yjs.ErrLimit) {
+		return v1, 0, err
+	}
+	held = a.limits.largest()
+	if err = a.inbound.wait(a.memory, r, held, a.limits.MessageWait, r.Context().Done()); err != nil {
+		return nil, 0, err
+	}
+	v1, err = yjs.FromV2(body, a.limits.Update)
+	return v1, held, err
 }
 
 // hintClosed tells the store of records that were appended without a room: the document may be folded when it stays quiet. A

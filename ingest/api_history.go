@@ -64,7 +64,7 @@ func (a *api) serveHistory(w http.ResponseWriter, r *http.Request, name string, 
 	for _, way := range ways {
 		if r.Method == way.method || r.Method == http.MethodHead && way.method == http.MethodGet {
 			if way.method != http.MethodGet && a.srv.draining.Load() {
-				refuse(w, causeDraining)
+				a.metrics.refuse(w, causeDraining)
 				return true
 			}
 			a.withDoc(w, r, name, way.need, way.f)

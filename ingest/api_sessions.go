@@ -48,7 +48,7 @@ func (a *api) serveSessions(w http.ResponseWriter, r *http.Request, segments []s
 	if doc != "" {
 		d, err := docOf(doc)
 		if err != nil {
-			refuse(w, causeName)
+			a.metrics.refuse(w, causeName)
 			return
 		}
 		doc = string(d)
@@ -56,7 +56,7 @@ func (a *api) serveSessions(w http.ResponseWriter, r *http.Request, segments []s
 	if recheck {
 		if err := a.revoker.recheck(user, doc); err != nil {
 			a.log.Error("recheck not announced", "err", err)
-			refuse(w, causeStorage)
+			a.metrics.refuse(w, causeStorage)
 			return
 		}
 		writeJSON(w, http.StatusOK, map[string]any{"recheck": true})

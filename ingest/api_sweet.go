@@ -125,7 +125,7 @@ func (a *api) newSweet(w http.ResponseWriter, r *http.Request) {
 	}
 	doc, err := docOf(cmp.Or(in.DocID, strings.ToLower(rand.Text())))
 	if err != nil {
-		refuse(w, causeOf(err))
+		a.metrics.refuse(w, causeOf(err))
 		return
 	}
 	writeJSON(w, http.StatusOK, map[string]string{"docId": string(doc)})
@@ -143,7 +143,7 @@ func (a *api) serveSweet(w http.ResponseWriter, r *http.Request, name string) {
 	}
 	doc, err := docOf(name)
 	if err != nil {
-		refuse(w, causeOf(err))
+		a.metrics.refuse(w, causeOf(err))
 		return
 	}
 	name = string(doc)

@@ -43,7 +43,7 @@ func (a *api) serveTicket(w http.ResponseWriter, r *http.Request, name string) {
 	}
 	d, err := docOf(name)
 	if err != nil {
-		refuse(w, causeOf(err))
+		a.metrics.refuse(w, causeOf(err))
 		return
 	}
 	doc := string(d)

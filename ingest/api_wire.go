@@ -82,8 +82,7 @@ func (w *answerWriter) refuse() {
 	for _, name := range []string{"Content-Length", "Content-Disposition", "ETag", "Last-Modified", "Yjet-Seq"} {
 		w.Header().Del(name)
 	}
-	w.srv.metrics.refused(causeUnread.reason)
-	refuse(w.ResponseWriter, causeUnread)
+	w.srv.metrics.refuse(w.ResponseWriter, causeUnread)
 }
 
 // end has what is buffered written, or the connection closed.
@@ -131,8 +130,7 @@ func (s *Server) serveRequest(w http.ResponseWriter, r *http.Request, serve func
 		r.Body = body
 	}
 	if !s.gate.ask(ip, time.Now()) {
-		s.metrics.refused(causeAddressRequests.reason)
-		refuse(out, causeAddressRequests)
+		s.metrics.refuse(out, causeAddressRequests)
 		return
 	}
 	defer s.gate.answered(ip)
@@ -142,13 +140,13 @@ func (s *Server) serveRequest(w http.ResponseWriter, r *http.Request, serve func
 // readUpdate reads the body of a request that brings an update. Of a large one it counts what has arrived among the large messages
 // of all; the caller gives held back to a.inbound.
 func (a *api) readUpdate(w http.ResponseWriter, r *http.Request) (body []byte, held int, err error) {
-	in := http.MaxBytesReader(w, r.Body, int64(a.limits.Message))
+	in := http.MaxBytesReader(w, r.Body, int64(a.limits.largest()))
 	body = make([]byte, 0, 4096)
 	for {
 		if len(body) == cap(body) {
 			if len(body) >= largeMessage {
-				if ok, _ := a.inbound.take(r, len(body)); !ok {
-					return nil, held, causeInboundFull
+				if err := a.inbound.wait(a.memory, r, len(body), a.limits.MessageWait, r.Context().Done()); err != nil {
+					return nil, held, err
 				}
 				held += len(body)
 			}

@@ -45,6 +45,9 @@ var (
 	causeRoomRequired    = &cause{reason: "room-required", http: http.StatusBadRequest, party: 1008, yws: 4400, hp: 4400}
 	causeName            = &cause{reason: "bad-document-name", http: http.StatusBadRequest, party: 1008, yws: 4400}
 	causeTooLarge        = &cause{reason: "message-too-large", http: http.StatusRequestEntityTooLarge, party: 1009, yws: 4413, hp: 1009}
+	causeFirstTooLarge   = &cause{reason: "first-message-too-large", http: http.StatusRequestEntityTooLarge, party: 1009, yws: 4413, hp: 1009}
+	causeValueTooLarge   = &cause{reason: "value-too-large", http: http.StatusRequestEntityTooLarge, party: 1009, yws: 4413}
+	causeTooManyParts    = &cause{reason: "update-of-too-many-parts", http: http.StatusRequestEntityTooLarge, party: 1009, yws: 4413}
 	causeInternal        = &cause{reason: "internal-error", http: http.StatusInternalServerError, party: 1011, yws: 1011, hp: 1011}
 	causeServerFull      = &cause{reason: "too-many-connections", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
 	causeAddressFull     = &cause{reason: "too-many-connections-of-address", http: http.StatusServiceUnavailable, party: 1013, yws: 1013, hp: 1013}
@@ -120,7 +123,7 @@ func causeOf(err error) *cause {
 	case errors.Is(err, snapshot.ErrVersions):
 		return causeVersions
 	case errors.Is(err, stream.ErrTooLarge), errors.Is(err, yjs.ErrUnsplittable):
-		return causeTooLarge
+		return causeValueTooLarge
 	case errors.Is(err, stream.ErrErased):
 		return causeDeleted
 	case errors.Is(err, stream.ErrLost), errors.Is(err, stream.ErrDamaged):
@@ -137,6 +140,9 @@ var fullCauses = map[yjs.Bound]*cause{yjs.NoBound: causeFull, yjs.BoundDepth: ca
 
 // isFull reports whether c refuses the growth of a document.
 func (c *cause) isFull() bool { return slices.Contains(slices.Collect(maps.Values(fullCauses)), c) }
+
+// ofWrites reports whether c refuses one update, and nothing else of its sender.
+func (c *cause) ofWrites() bool { return c == causeReadOnly || c == causeTaken || c.isFull() }
 
 // overBound is the cause of an error of [yjs.State.Admit].
 func overBound(err error) error {
@@ -170,7 +176,10 @@ var sentences = map[*cause]string{
 	causeMalformed:       "the message is not one of Yjs's protocols, or its update is damaged",
 	causeRoomRequired:    "the path names no document",
 	causeName:            "document names have 1 to 255 bytes of UTF-8, no control characters and no . or .. segment",
-	causeTooLarge:        "the message or update is larger than the server takes",
+	causeTooLarge:        "the message is larger than --max-message, or the update than --max-document and --max-message together: send it in parts, or bring the document with yjet doc import",
+	causeFirstTooLarge:   "the first message of a connection is larger than --max-first-message: begin with a sync step 1",
+	causeValueTooLarge:   "a value that cannot be cut is larger than NATS's max_payload: store it elsewhere and its address in the document",
+	causeTooManyParts:    "the update has more parts than a stock client reads in good time: send it in several",
 	causeServerFull:      "this server has as many connections as --max-connections allows: try again later",
 	causeAddressFull:     "too many connections from this address without a signed-in user: try again later",
 	causeAddressRate:     "too many new connections from this address at once: try again later",

@@ -35,6 +35,7 @@ type conn struct {
 	waiting  atomic.Int32 // the reader waits for us: its silence is not the client's
 	limit    atomic.Int64 // bytes a message may have
 	laned    atomic.Bool  // holds a slot of the lane
+	counted  atomic.Bool  // the refusal that ends it is in the metrics
 	update   atomic.Bool  // the message under way brings an update: it does not count as a message
 
 	// Owned by the reader.

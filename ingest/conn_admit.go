@@ -74,6 +74,7 @@ func (c *conn) signIn(user string) error {
 func (c *conn) hold(err error, token string, say []byte) error {
 	cs := causeOf(err)
 	c.srv.metrics.refused(cs.reason)
+	c.counted.Store(true)
 	c.log.Info("refused", append([]any{"path", clip(c.route.path), "reason", cs.reason, "conn", c.id, "ip", c.ip}, auth.LogAttrs(err)...)...)
 	if cs.http == http.StatusUnauthorized || cs.http == http.StatusForbidden {
 		c.srv.gate.refusals.Refused(c.ip, strikeKey(token, c.route.room))

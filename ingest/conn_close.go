@@ -23,6 +23,9 @@ func (c *conn) close(err error) {
 		return
 	}
 	c.closing, c.err = true, err
+	if cs.fatal() && !c.counted.Load() {
+		c.srv.metrics.refused(cs.reason)
+	}
 	if bye != nil {
 		c.q = append(c.q, bye)
 	}

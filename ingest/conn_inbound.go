@@ -4,6 +4,7 @@ import (
 	"math"
 	"runtime/debug"
 	"sync"
+	"time"
 )
 
 // inbound bounds the memory of large messages of all connections together, until they are stored and sent out, when each is there
@@ -42,6 +43,32 @@ func (in *inbound) take(holder any, n int) (ok bool, freed <-chan struct{}) {
 	}
 	in.held += int64(n)
 	return true, nil
+}
+
+// wait takes n more bytes for a holder as soon as there is room, in inbound and in the process's memory; causeInboundFull: there was
+// none for as long as patience. After an error, also that done is closed, nothing is taken.
+func (in *inbound) wait(m *memory, holder any, n int, patience time.Duration, done <-chan struct{}) error {
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	again := time.NewTicker(collectEvery) // memory may have become free meanwhile
+	defer again.Stop()
+	for {
+		var freed <-chan struct{}
+		if m.takes(n) {
+			var ok bool
+			if ok, freed = in.take(holder, n); ok {
+				return nil
+			}
+		}
+		select {
+		case <-freed:
+		case <-again.C:
+		case <-late.C:
+			return causeInboundFull
+		case <-done:
+			return causeGone
+		}
+	}
 }
 
 // give takes back all n bytes that the holder has taken.

@@ -39,14 +39,15 @@ func (c *conn) read() error {
 	}
 	first := true
 	for {
-		c.ws.SetReadLimit(c.limit.Load())
+		most := int(c.limit.Load())
+		c.ws.SetReadLimit(int64(max(most, c.srv.limits.largest())))
 		kind, r, err := c.ws.NextReader()
 		if err != nil {
 			return c.readError(err, first)
 		}
 		bp := messagePool.Get().(*[]byte)
 		c.wire.inMessage = !first
-		b, held, err := c.readAll(r, (*bp)[:0])
+		b, held, err := c.readAll(r, (*bp)[:0], most)
 		c.wire.inMessage = false
 		if err != nil {
 			c.srv.inbound.give(c, held)
@@ -117,10 +118,14 @@ func (c *conn) ended() error {
 	return context.Cause(c.ctx)
 }
 
-// readAll reads a message into b. It counts the bytes of a large one, and reads on only while those of all connections together
-// are below the bound; the caller gives held back.
-func (c *conn) readAll(r io.Reader, b []byte) (_ []byte, held int, err error) {
+// readAll reads a message of at most most bytes into b; one that brings content of a document may be longer. It counts the bytes of
+// a large one as they arrive, and reads on only while those of all connections together are below the bound; the caller gives held
+// back.
+func (c *conn) readAll(r io.Reader, b []byte, most int) (_ []byte, held int, err error) {
 	for {
+		if len(b) > most && !c.dialect().carries(b) {
+			return b, held, causeTooLarge
+		}
 		if len(b) == cap(b) {
 			if len(b) >= largeMessage {
 				if err := c.reserve(len(b)); err != nil {
@@ -142,35 +147,18 @@ func (c *conn) readAll(r io.Reader, b []byte) (_ []byte, held int, err error) {
 }
 
 // reserve counts n more bytes of a large message; it waits while there is no room for them, but not for ever.
-func (c *conn) reserve(n int) error {
-	var late <-chan time.Time
-	for {
-		freed := make(<-chan struct{})
-		if c.srv.memory.takes(n) {
-			var ok bool
-			if ok, freed = c.srv.inbound.take(c, n); ok {
-				return nil
-			}
-		}
-		if late == nil {
-			late = time.After(c.srv.limits.MessageWait)
-		}
-		overdue := false
-		if err := c.await(func(done <-chan struct{}) {
-			select {
-			case <-freed:
-			case <-time.After(collectEvery): // memory may have become free meanwhile
-			case <-late:
-				overdue = true
-			case <-done:
-			}
-		}); err != nil {
-			return err
-		}
-		if overdue {
-			return causeInboundFull
+func (c *conn) reserve(n int) (err error) {
+	if c.srv.memory.takes(n) {
+		if ok, _ := c.srv.inbound.take(c, n); ok {
+			return nil
 		}
 	}
+	if ended := c.await(func(done <-chan struct{}) {
+		err = c.srv.inbound.wait(c.srv.memory, c, n, c.srv.limits.MessageWait, done)
+	}); ended != nil && err != nil {
+		return ended
+	}
+	return err
 }
 
 // settled waits until all updates of the connection are stored and delivered: until then a large update is in memory many times, on its
@@ -202,13 +190,16 @@ func (c *conn) settled() error {
 func (c *conn) readError(err error, first bool) error {
 	var ce *websocket.CloseError
 	var cs *cause
+	own := errors.As(err, &cs)
 	switch {
 	case c.ctx.Err() != nil:
 		return context.Cause(c.ctx)
-	case errors.As(err, &cs):
-		return err // of our own handler of pings
+	case (errors.Is(err, websocket.ErrReadLimit) || cs == causeTooLarge) && first && c.limit.Load() < int64(c.srv.limits.Message):
+		return causeFirstTooLarge
 	case errors.Is(err, websocket.ErrReadLimit):
 		return causeTooLarge
+	case own:
+		return err
 	case errors.As(err, &ce) && ce.Code != websocket.CloseAbnormalClosure && ce.Code != websocket.CloseProtocolError && ce.Code != websocket.CloseInvalidFramePayloadData:
 		return causeLeft
 	case isTimeout(err) && first:

@@ -26,10 +26,7 @@ var upgrader = websocket.Upgrader{
 // nothing has to be said to the client.
 func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 	now := time.Now()
-	turnAway := func(cs *cause) {
-		s.metrics.refused(cs.reason)
-		refuse(w, cs)
-	}
+	turnAway := func(cs *cause) { s.metrics.refuse(w, cs) }
 	if s.draining.Load() {
 		turnAway(causeDraining)
 		return

@@ -30,6 +30,10 @@ type dialect interface {
 	// only lent. An error ends the connection with its cause.
 	message(c *conn, text bool, b []byte) error
 
+	// carries reports whether a binary message that begins with b, at least its first kilobytes, brings content of a document that the
+	// client was let into: it may be as large as a document.
+	carries(b []byte) bool
+
 	// code is the close code for a cause.
 	code(cs *cause) int
 

@@ -42,6 +42,7 @@ type hpDoc struct {
 	// Guarded by hocuspocus.mu.
 	token  string
 	told   chan struct{} // not nil: waits for a token; closed when it comes
+	idle   chan struct{} // not nil: the reader waits; closed when the document is not busy any more
 	s      *session
 	busy   bool // a goroutine lets it in, or handles the messages that came meanwhile
 	denied bool // only a new token is listened to
@@ -77,6 +78,16 @@ func (d *hocuspocus) code(cs *cause) int {
 		return cs.yws
 	}
 	return cs.hp
+}
+
+func (d *hocuspocus) carries(b []byte) bool {
+	address, rest, err := yjs.ReadVarString(b)
+	if err != nil || len(rest) > 0 && rest[0] != yjs.MsgSyncReply && !carriesUpdate(rest) {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.docs[string(address)] != nil
 }
 
 func (d *hocuspocus) goodbye(*conn, *cause) []byte { return nil }
@@ -180,6 +191,20 @@ func (d *hocuspocus) one(c *conn, m yjs.Message, unread error, b []byte) error {
 		return nil
 	case doc.busy:
 		full := len(doc.queue) >= hpQueueMessages || d.queued+len(b) > hpQueueBytes
+		if full && doc.s != nil { // it is in, and its first messages are being handled
+			idle := make(chan struct{})
+			doc.idle = idle
+			d.mu.Unlock()
+			if err := c.await(func(done <-chan struct{}) {
+				select {
+				case <-idle:
+				case <-done:
+				}
+			}); err != nil {
+				return err
+			}
+			return d.one(c, m, nil, b)
+		}
 		if !full {
 			d.keep(doc, b)
 		}
@@ -334,6 +359,10 @@ func (d *hocuspocus) letIn(c *conn, doc *hpDoc) error {
 		queue := d.empty(doc)
 		if len(queue) == 0 || doc.s == nil {
 			doc.busy = false
+			if doc.idle != nil {
+				close(doc.idle)
+				doc.idle = nil
+			}
 			d.mu.Unlock()
 			return nil
 		}

@@ -31,6 +31,7 @@ type party struct {
 type batch struct {
 	marker
 	data  []byte
+	held  int // of data, what is counted among the large messages of all
 	got   int
 	size  int // bytes that came
 	until time.Time
@@ -128,18 +129,23 @@ func (d *party) mark(c *conn, b []byte) error {
 			d.given = p
 			return d.dropBatch(c, "counts")
 		}
-		if m.Size > c.srv.limits.Message {
+		if m.Size > c.srv.limits.largest() {
 			return causeTooLarge
 		}
 		d.batch, d.given = p, nil
 		return nil
 	}
 	done := d.batch
-	d.batch, d.given = nil, nil
+	d.given = nil
 	if done == nil || done.ID != m.ID || done.Size != m.Size || done.Count != m.Count || done.got != m.Count || len(done.data) != m.Size {
 		return d.dropBatch(c, "end does not fit")
 	}
-	return d.yws.message(c, false, done.data)
+	d.batch = nil
+	defer c.srv.inbound.give(c, done.held)
+	if err := d.yws.message(c, false, done.data); err != nil || c.srv.memory.limit() == 0 {
+		return err
+	}
+	return c.settled()
 }
 
 // chunk takes one piece. Pieces are never read as messages.
@@ -151,9 +157,23 @@ func (d *party) chunk(c *conn, b []byte) error {
 		d.given = p
 		return d.dropBatch(c, "more than announced")
 	}
+	if len(p.data)+len(b) > c.srv.limits.Message && !d.carries(p.data) {
+		return causeTooLarge
+	}
 	c.exempt = true // counted by its size, which has a limit
+	if err := c.reserve(len(b)); err != nil {
+		return err
+	}
+	p.held += len(b)
 	p.data = append(p.data, b...)
 	return nil
+}
+
+// ended gives back what a batch under way holds.
+func (d *party) ended(c *conn) {
+	if d.batch != nil {
+		c.srv.inbound.give(c, d.batch.held)
+	}
 }
 
 // leftover reports whether b is one of the pieces that were announced of a batch that was given up: they go on coming until
@@ -171,6 +191,9 @@ func (d *party) leftover(b []byte) bool {
 
 // dropBatch drops a batch and asks for its content with a step 1.
 func (d *party) dropBatch(c *conn, why string) error {
+	if d.batch != nil {
+		c.srv.inbound.give(c, d.batch.held)
+	}
 	d.batch = nil
 	c.srv.metrics.dropped("batch")
 	c.log.Debug("batch dropped", "conn", c.id, "why", why)

@@ -36,6 +36,13 @@ func (d *yws) ended(*conn)        {}
 func (d *yws) reannounces() bool  { return true }
 func (d *yws) code(cs *cause) int { return cs.yws }
 
+func (d *yws) carries(b []byte) bool { return d.s != nil && carriesUpdate(b) }
+
+// carriesUpdate reports whether the message that begins with b, without an address, is a step 2 or an update.
+func carriesUpdate(b []byte) bool {
+	return len(b) > 2 && b[0] == yjs.MsgSync && (b[1] == yjs.SyncStep2 || b[1] == yjs.SyncUpdate)
+}
+
 // enter lets the client in, with its first message, and tells it its rights if it takes text.
 func (d *yws) enter(c *conn) error {
 	if c.route.reserved {

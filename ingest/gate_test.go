@@ -128,7 +128,7 @@ func TestReasonsOfLimitsAreInTheDocs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, cs := range []*cause{causeTooLarge, causeNeverAuth, causeFull, causeTooManyOpen, causeLoadQueue, causeDocumentCrowded, causeServerFull,
+	for _, cs := range []*cause{causeTooLarge, causeFirstTooLarge, causeValueTooLarge, causeTooManyParts, causeNeverAuth, causeFull, causeTooManyOpen, causeLoadQueue, causeDocumentCrowded, causeServerFull,
 		causeAddressFull, causeUserFull, causeUserDocuments, causeAddressRate, causeNewDocuments, causeVersions, causeSlow, causeExpired, causeToken,
 		causeInboundFull, causeUnread, causeHeavy, causeAddressRequests, causeNoMemory, causePresenceLarge, causePresenceIDs, causePresenceFull,
 		causeFullDepth, causeFullClients, causeFullRootWork, causeFullSubDocs, causeFullConflicts} {

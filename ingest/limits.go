@@ -9,7 +9,7 @@ import (
 // Limits bound the use of one connection, one document, and all together. A zero
 // field means its default.
 type Limits struct {
-	Message         int           // bytes of one message, default 16 MiB
+	Message         int           // bytes of one message, default 16 MiB; one that brings content of a document may have as much as a document, see largest
 	FirstMessage    int           // bytes of the first message of a connection whose rights are not known yet, default 1 MiB
 	FirstWait       time.Duration // from open to the first message, default 10 s
 	SilentWait      time.Duration // a client that has sent nothing for so long is sent our step 1, default 1 s
@@ -115,6 +115,10 @@ func (l Limits) withDefaults() Limits {
 	set(&l.LeaveWait, 3*time.Second)
 	set(&l.MaxSession, 12*time.Hour)
 	set(&l.RefusalHold, 3*time.Second)
-	set(&l.Update.Expanded, l.Message) // V2 may not become what V1 may not be
+	set(&l.Update.Expanded, l.largest()) // V2 may not become what V1 may not be
 	return l
 }
+
+// largest is how many bytes an update may have. A document that is below its bound may grow by one message, and whatever the server
+// holds can be sent to it again in one piece: stock clients cannot cut their answer to a step 1.
+func (l *Limits) largest() int { return l.Document + l.Message }

@@ -32,7 +32,7 @@ func (s *Server) parse(u *yjs.Update, b []byte) error {
 	case err == nil:
 		return s.fits(b)
 	case errors.Is(err, yjs.ErrLimit):
-		return because(causeTooLarge, err)
+		return because(causeTooManyParts, err)
 	default:
 		return because(causeMalformed, err)
 	}
@@ -46,7 +46,7 @@ func (s *Server) fits(b []byte) error {
 		return nil
 	}
 	if _, err := yjs.Split(b, limit); err != nil {
-		return because(causeTooLarge, err)
+		return because(causeValueTooLarge, err)
 	}
 	return nil
 }
@@ -61,6 +61,7 @@ type entrance struct {
 	commits   *commits         // what is under way; nil: nothing is
 	size      int              // of the document, in bytes
 	limit     int              // of size; 0: none
+	message   int              // by so many bytes a document below limit may exceed it
 	shape     yjs.DocumentLimits
 	log       *stream.Log // nil: a fault is not asked for
 }
@@ -85,7 +86,7 @@ func (e *entrance) judge(u *yjs.Update) (verdict, error) {
 		return verdict{}, causeRevoked
 	case e.erased.Refuses(u):
 		return verdict{}, causeDeleted
-	case e.limit > 0 && e.size > e.limit && e.stored.Grows(u):
+	case e.full(u):
 		return verdict{}, causeFull
 	case e.log != nil && e.log.Fault() != nil:
 		return verdict{}, causeStorage
@@ -106,10 +107,24 @@ func (e *entrance) judge(u *yjs.Update) (verdict, error) {
 	return verdict{Readiness: ready}, nil
 }
 
+// full reports whether the document has no room for the update. One that only deletes always has it.
+func (e *entrance) full(u *yjs.Update) bool {
+	switch {
+	case e.limit == 0 || !e.stored.Grows(u):
+		return false
+	case e.size > e.limit:
+		return true
+	case len(u.Bytes) <= e.message || e.size+len(u.Bytes) <= e.limit+e.message:
+		return false
+	}
+	news, err := yjs.Diff(u.Bytes, e.stored.Vector()) // a client may send all that it has with the little that is new
+	return err != nil || e.size+len(news) > e.limit+e.message
+}
+
 // judge holds an update against the room. Callers hold the lock.
 func (r *room) judge(mode auth.Mode, withdrawn bool, u *yjs.Update) (verdict, error) {
 	e := entrance{mode: mode, withdrawn: withdrawn, erased: r.erased, stored: &r.stored, commits: &r.commit,
-		size: r.size(), limit: r.srv.limits.Document, shape: r.srv.limits.Shape, log: r.srv.o.Log}
+		size: r.size(), limit: r.srv.limits.Document, message: r.srv.limits.Message, shape: r.srv.limits.Shape, log: r.srv.o.Log}
 	return e.judge(u)
 }
 

@@ -338,7 +338,7 @@ func (p *pending) entries(entries []stream.Entry, limit int) (_ []stream.Entry, 
 func (p *pending) cut(entries []stream.Entry, u []byte, merged, limit int) ([]stream.Entry, error) {
 	cut, err := snapshot.Entries(stream.Entry{User: p.user, Conn: p.conn, Merged: merged, Update: u}, limit)
 	if err != nil {
-		return entries, because(causeTooLarge, err)
+		return entries, because(causeValueTooLarge, err)
 	}
 	return append(entries, cut...), nil
 }
@@ -423,7 +423,7 @@ func (r *room) givenUp(g *group, err error) {
 			if s.grant.Mode < writeMode {
 				continue
 			}
-			if cs == causeTooLarge && !guilty[s] {
+			if cs == causeValueTooLarge && !guilty[s] {
 				s.lose(safe)
 				s.ask(false)
 				continue

@@ -168,7 +168,7 @@ func (s *Server) configureOutbound() (err error) {
 	if o.LoadURL != "" {
 		s.loader, err = outbound.NewLoader(outbound.LoaderOptions{
 			URL: o.LoadURL, Secret: o.Webhook.Secret, Timeout: cmp.Or(o.Webhook.Timeout, 5*time.Second), AllowPrivate: o.Webhook.AllowPrivate || o.Dev,
-			Log: o.Log, Snapshots: o.Snapshots, MaxState: s.limits.Message, Limits: s.limits.Update, Shape: s.limits.Shape,
+			Log: o.Log, Snapshots: o.Snapshots, MaxState: s.limits.Document, Limits: s.limits.Update, Shape: s.limits.Shape,
 			Logger: s.log, Failed: failed("load"),
 		})
 		if err != nil {
@@ -192,7 +192,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	segments, err := normalise(r.URL.EscapedPath())
 	if err != nil {
-		refuse(w, causeMalformed)
+		s.metrics.refuse(w, causeMalformed)
 		return
 	}
 	if r.Header.Get("Sec-WebSocket-Key") != "" || r.Header.Get("Sec-WebSocket-Version") != "" {
@@ -200,8 +200,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := s.o.Auth.CheckHost(r); err != nil { // the page, /health and, where they share this address, /metrics tell strangers' pages as little as the API does
-		s.metrics.refused(causeOrigin.reason)
-		refuse(w, causeOrigin)
+		s.metrics.refuse(w, causeOrigin)
 		return
 	}
 	s.serveRequest(w, r, func(w http.ResponseWriter, r *http.Request) { s.api.serve(w, r, segments) })

@@ -126,7 +126,7 @@ func (s *session) refused(cs *cause) error {
 	if s.refusals == 1 {
 		s.room.out.put(s, s.d.readOnly(s, cs))
 	}
-	if cs == causeReadOnly || cs == causeTaken || cs.isFull() { // the client may read on, and delete
+	if cs.ofWrites() { // the client may read on, and delete
 		return nil
 	}
 	return cs // the client would go on believing that its edits arrive
