@@ -9,7 +9,7 @@ import (
 const (
 	corsHeaders = "Authorization, Content-Type, Accept, If-Match, If-None-Match"
 	corsMethods = "GET, HEAD, POST, PUT, DELETE"
-	corsExposed = "ETag, Yjet-Seq, Yjet-Warning, Retry-After, Content-Length"
+	corsExposed = "ETag, Yjet-Seq, Yjet-Left-Out, Yjet-Warning, Yjet-Erased, Retry-After, Content-Length"
 )
 
 // CORS lets pages of the accepted origins use next, and answers their preflight requests. A page of another origin gets 403
