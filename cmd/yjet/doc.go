@@ -33,6 +33,7 @@ Examples:
 type docFlags struct {
 	url, token           string
 	json, merge, v2, yes bool
+	force                bool
 	at, from, to, group  string
 	format, typ          string
 	out                  string
@@ -56,7 +57,8 @@ func docCommands() []docCommand {
 	return []docCommand{
 		{
 			name: "ls", words: "[PREFIX]", brief: "list documents", most: 1, run: (*docClient).ls,
-			examples: []string{"ls", "ls notes/ --limit 20"},
+			more:     `With --json it answers {"docs":[{"id":…,"bytes":…,"updates":…,"lastEdit":…,"sessions":…,"seq":…},…]}.`,
+			examples: []string{"ls", "ls notes/ --limit 20", "ls notes/ --json"},
 			flags: func(s *settings, f *docFlags) {
 				s.IntVar(&f.limit, "limit", 0, "list at most this `number` of documents (0: all)")
 			},
@@ -77,6 +79,7 @@ func docCommands() []docCommand {
 			},
 		}, {
 			name: "get", words: "DOC", brief: "print its state, now or at a moment", least: 1, most: 1, run: (*docClient).get,
+			more:     `With --json it answers {"doc":…,"format":…,"seq":…,"state":…}, in base64 for update and vector; with --out "file" and "bytes" instead of "state".`,
 			examples: []string{"get notes/todo", "get notes/todo --at 2h --format text --type content:text", "get notes/todo --format update --out todo.bin"},
 			flags: func(s *settings, f *docFlags) {
 				at(s, f)
@@ -86,13 +89,16 @@ func docCommands() []docCommand {
 			},
 		}, {
 			name: "export", words: "DOC", brief: "write it with its whole history into one file", least: 1, most: 1, run: (*docClient).export,
-			examples: []string{"export notes/todo --out todo.yjet.gz"},
+			more:     `A file that is there is left alone, unless --force is given. With --json it answers {"doc":…,"file":…,"bytes":…,"records":…,"seq":…}.`,
+			examples: []string{"export notes/todo --out todo.yjet.gz", "export notes/todo --out todo.yjet.gz --force --json"},
 			flags: func(s *settings, f *docFlags) {
-				s.StringVar(&f.out, "out", "-", "`file` to write; a name that ends in .gz is compressed (-: stdout)")
+				s.StringVar(&f.out, "out", "-", "`file` to write; it is compressed if its name ends in .gz (-: stdout)")
+				s.BoolVar(&f.force, "force", false, "replace a file that is there")
 			},
 		}, {
 			name: "import", words: "DOC [FILE]", brief: "make it from an exported file, or from a raw Yjs update", least: 1, most: 2, run: (*docClient).imports,
-			more:     "A raw update is what Y.encodeStateAsUpdate returns. Without FILE the input is stdin. DOC must be new, unless --merge is given.",
+			more: "A raw update is what Y.encodeStateAsUpdate returns. Without FILE the input is stdin. DOC must be new, unless --merge is given.\n" +
+				`With --json it answers {"doc":…,"records":…,"versions":…,"seq":…}; for a raw update {"doc":…,"bytes":…,"seq":…}.`,
 			examples: []string{"import notes/todo-2 todo.yjet.gz", "import notes/plan plan.bin --merge"},
 			flags: func(s *settings, f *docFlags) {
 				s.BoolVar(&f.merge, "merge", false, "merge into a document that exists")
@@ -100,6 +106,7 @@ func docCommands() []docCommand {
 			},
 		}, {
 			name: "versions", words: "DOC", brief: "list its named moments, add one, remove one", least: 1, most: 1, run: (*docClient).versions,
+			more:     `With --json, --remove answers {"doc":…,"removed":…}.`,
 			examples: []string{"versions notes/todo", "versions notes/todo --add \"first draft\"", "versions notes/todo --remove \"first draft\""},
 			flags: func(s *settings, f *docFlags) {
 				s.StringVar(&f.at, "at", "", "`moment` that --add names (default: now)")
@@ -119,7 +126,8 @@ func docCommands() []docCommand {
 			flags:    at,
 		}, {
 			name: "rm", words: "DOC", brief: "delete it, with its whole history", least: 1, most: 1, run: (*docClient).rm,
-			more:     "On a terminal it asks for the name. Elsewhere it refuses without --yes.",
+			more: "On a terminal it asks for the name. Elsewhere it refuses without --yes.\n" +
+				`With --json it answers {"doc":…,"deleted":true,"left":…}; left says where bytes of it may lie until the server starts anew.`,
 			examples: []string{"rm notes/todo", "rm notes/todo --yes"},
 			flags: func(s *settings, f *docFlags) {
 				s.BoolVar(&f.yes, "yes", false, "do not ask")
@@ -147,7 +155,7 @@ func (c *docCommand) settings(f *docFlags) *settings {
 	s := newSettings("doc")
 	s.StringVar(&f.url, "url", "http://127.0.0.1:1999", "`URL` of the server")
 	s.secretVar(&f.token, "token", "bearer `token`")
-	s.BoolVar(&f.json, "json", false, "print the server's JSON as it came")
+	s.BoolVar(&f.json, "json", false, "answer in JSON, as the server does")
 	if c != nil {
 		c.flags(s, f)
 	}
@@ -200,7 +208,7 @@ func runDoc(ctx context.Context, p process, args []string) error {
 	}
 	switch {
 	case len(words) < cmd.least:
-		return usagef("doc %s: name a document; see 'yjet doc %s --help'", cmd.name, cmd.name)
+		return usagef("doc %s: want %s; see 'yjet doc %s --help'", cmd.name, cmd.words, cmd.name)
 	case cmd.least > 0 && words[0] == "": // an unset variable: without a name the path is that of the list
 		return usagef("doc %s: the name of the document is empty", cmd.name)
 	case len(words) > cmd.most:
@@ -243,15 +251,15 @@ func (c *docClient) rm(words []string) error {
 	if !c.f.yes {
 		f, ok := c.p.stdin.(*os.File)
 		if !ok || !isTerminal(f) {
-			return usagef("doc rm: not on a terminal, so nobody can be asked; --yes deletes without asking")
+			return usagef("doc rm: stdin is not a terminal, so it cannot ask; --yes deletes without asking")
 		}
-		fmt.Fprintf(c.p.stdout, "Delete %s with its whole history? Type its name: ", clean(words[0]))
+		fmt.Fprintf(c.p.stderr, "Delete %s with its whole history? Type its name: ", clean(words[0]))
 		line, err := bufio.NewReader(f).ReadString('\n')
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
 		if strings.TrimSpace(line) != words[0] {
-			return errors.New("not deleted: that is not its name")
+			return fmt.Errorf("%s is not deleted: its name was not typed", clean(words[0]))
 		}
 	}
 	resp, err := c.call(http.MethodDelete, docPath(words[0]), nil, nil)
@@ -259,8 +267,12 @@ func (c *docClient) rm(words []string) error {
 		return err
 	}
 	resp.Body.Close()
+	left := resp.Header.Get("Yjet-Erased")
+	if c.f.json {
+		return c.answer(map[string]any{"doc": words[0], "deleted": true, "left": left})
+	}
 	fmt.Fprintf(c.p.stdout, "%s deleted\n", clean(words[0]))
-	if left := resp.Header.Get("Yjet-Erased"); left != "" {
+	if left != "" {
 		fmt.Fprintf(c.p.stderr, "%s\n", clean(left))
 	}
 	return nil

@@ -88,6 +88,13 @@ func (c *docClient) read(method, path string, query url.Values, body, into any) 
 	return false, json.NewDecoder(resp.Body).Decode(into)
 }
 
+// answer prints the one JSON object with which a command answers --json.
+func (c *docClient) answer(object map[string]any) error {
+	e := json.NewEncoder(c.p.stdout)
+	e.SetEscapeHTML(false)
+	return e.Encode(object)
+}
+
 func docPath(doc string, more ...string) string {
 	path := "/api/docs/" + url.PathEscape(doc)
 	for _, m := range more {

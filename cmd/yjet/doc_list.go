@@ -27,28 +27,49 @@ func (c *docClient) ls(words []string) error {
 	if len(words) > 0 {
 		q.Set("prefix", words[0])
 	}
+	if c.f.limit < 0 {
+		return usagef("doc ls: --limit %d: want 0 or more", c.f.limit)
+	}
 	out := bufio.NewWriter(c.p.stdout)
 	defer out.Flush()
+	all := []json.RawMessage{} // for --json
 	for n := 0; ; {
 		q.Set("limit", "500")
 		if c.f.limit > 0 {
 			q.Set("limit", strconv.Itoa(min(500, c.f.limit-n)))
 		}
-		var page struct {
-			Docs []listedDoc `json:"docs"`
-			Next string      `json:"next"`
-		}
-		if done, err := c.read(http.MethodGet, "/api/docs", q, nil, &page); done || err != nil {
+		resp, err := c.call(http.MethodGet, "/api/docs", q, nil)
+		if err != nil {
 			return err
 		}
-		for _, d := range page.Docs {
-			if n == 0 {
+		var page struct {
+			Docs []json.RawMessage `json:"docs"`
+			Next string            `json:"next"`
+		}
+		err = json.NewDecoder(resp.Body).Decode(&page)
+		resp.Body.Close()
+		if err != nil {
+			return err
+		}
+		for _, raw := range page.Docs {
+			n++
+			if c.f.json {
+				all = append(all, raw)
+				continue
+			}
+			var d listedDoc
+			if err := json.Unmarshal(raw, &d); err != nil {
+				return err
+			}
+			if n == 1 {
 				fmt.Fprintf(out, "%-20s %9s %12s %9s  %s\n", "LAST EDIT", "UPDATES", "BYTES", "SESSIONS", "DOCUMENT")
 			}
 			fmt.Fprintf(out, "%-20s %9d %12d %9d  %s\n", d.LastEdit.UTC().Format(time.RFC3339), d.Updates, d.Bytes, d.Sessions, clean(d.ID))
-			n++
 		}
 		if page.Next == "" || c.f.limit > 0 && n >= c.f.limit {
+			if c.f.json {
+				return c.answer(map[string]any{"docs": all})
+			}
 			return nil
 		}
 		q.Set("after", page.Next)

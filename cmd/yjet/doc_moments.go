@@ -26,8 +26,15 @@ func (c *docClient) versions(words []string) error {
 		fmt.Fprintf(c.p.stdout, "version %s of %s at sequence %d\n", clean(v.Name), clean(doc), v.Seq)
 		return nil
 	case c.f.remove != "":
-		_, err := c.read(http.MethodDelete, docPath(doc, "versions", c.f.remove), nil, nil, nil)
-		return err
+		resp, err := c.call(http.MethodDelete, docPath(doc, "versions", c.f.remove), nil, nil)
+		if err != nil {
+			return err
+		}
+		resp.Body.Close()
+		if c.f.json {
+			return c.answer(map[string]any{"doc": doc, "removed": c.f.remove})
+		}
+		return nil
 	}
 	var list struct {
 		Versions []struct {

@@ -105,7 +105,7 @@ func TestExportAppearsWholeOrNotAtAll(t *testing.T) {
 	if info, err := os.Stat(file); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
 		t.Errorf("mode of the export: got %v, %v, want it readable by its owner alone", info.Mode(), err)
 	}
-	if code, _, errs := called(t, "", "doc", "export", "nobody", "--out", file, "--url", r.url); code != 1 || !strings.Contains(errs, "not-found") {
+	if code, _, errs := called(t, "", "doc", "export", "nobody", "--out", file, "--force", "--url", r.url); code != 1 || !strings.Contains(errs, "not-found") {
 		t.Errorf("export of no document: got code %d and %q", code, errs)
 	}
 	if again, err := os.ReadFile(file); err != nil || string(again) != string(first) {

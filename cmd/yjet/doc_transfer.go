@@ -11,23 +11,13 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"sync/atomic"
 )
 
-// output opens the file that --out names, or stdout. A new file is readable by its owner alone: documents are as private as the
-// token that reads them.
-func (c *docClient) output() (io.WriteCloser, error) {
-	if c.f.out == "-" || c.f.out == "" {
-		return nopCloser{c.p.stdout}, nil
-	}
-	return os.OpenFile(c.f.out, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-}
-
-type nopCloser struct{ io.Writer }
-
-func (nopCloser) Close() error { return nil }
-
+// get prints a state. With --json it is one object, in which a state of bytes is base64; with --out the file has the state, and the
+// object has the file's name.
 func (c *docClient) get(words []string) error {
 	q := url.Values{"format": {c.f.format}}
 	if c.f.at != "" {
@@ -43,61 +33,107 @@ func (c *docClient) get(words []string) error {
 		return err
 	}
 	defer resp.Body.Close()
+	answer := map[string]any{"doc": words[0], "format": c.f.format, "seq": seqOf(resp)}
+	if c.f.json && !c.toFile() {
+		state, err := io.ReadAll(resp.Body)
+		if err != nil {
+			return err
+		}
+		switch c.f.format {
+		case "json":
+			answer["state"] = json.RawMessage(state)
+		case "text":
+			answer["state"] = string(state)
+		default:
+			answer["state"] = state
+		}
+		return c.answer(answer)
+	}
 	out, err := c.output()
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(out, resp.Body)
-	return errors.Join(err, out.Close())
+	if _, err = io.Copy(out, resp.Body); err != nil {
+		return errors.Join(err, out.drop())
+	}
+	if err := out.keep(); err != nil || !c.f.json {
+		return err
+	}
+	answer["file"], answer["bytes"] = c.f.out, out.bytes
+	return c.answer(answer)
 }
 
 func (c *docClient) export(words []string) error {
+	switch info, err := os.Stat(c.f.out); {
+	case !c.toFile() && c.f.json:
+		return usagef("doc export: --json tells of the file that --out names, and without --out stdout is the export itself, a JSON object a line")
+	case c.toFile() && err == nil && info.Mode().IsRegular() && !c.f.force:
+		return fmt.Errorf("%s is there already; choose another name, or replace it with --force", c.f.out)
+	}
 	resp, err := c.call(http.MethodGet, docPath(words[0], "export"), nil, nil)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
-	// The file appears under its name only when it is whole.
-	name := c.f.out
-	if name != "-" && name != "" {
-		c.f.out = name + ".part"
-	}
 	out, err := c.output()
 	if err != nil {
 		return err
 	}
 	var w io.WriteCloser = nopCloser{out}
-	if strings.HasSuffix(name, ".gz") {
+	if strings.HasSuffix(c.f.out, ".gz") {
 		w = gzip.NewWriter(out)
+	}
+	var end struct {
+		End     bool
+		Records int
+		Seq     uint64
 	}
 	last := &lastLine{w: w}
 	_, err = io.Copy(last, resp.Body)
-	if err == nil && !bytes.HasPrefix(last.line, []byte(`{"end":true`)) {
+	if err == nil && (json.Unmarshal(last.line, &end) != nil || !end.End) {
 		err = errors.New("the export ended early; the server's log says why")
 	}
-	err = errors.Join(err, w.Close(), out.Close())
-	if name != "-" && name != "" {
-		if err == nil {
-			err = os.Rename(c.f.out, name)
-		} else {
-			err = errors.Join(err, os.Remove(c.f.out))
-		}
+	if err = errors.Join(err, w.Close()); err != nil {
+		return errors.Join(err, out.drop())
 	}
-	return err
+	if err := out.keep(); err != nil || !c.f.json {
+		return err
+	}
+	return c.answer(map[string]any{"doc": words[0], "file": c.f.out, "bytes": out.bytes, "records": end.Records, "seq": end.Seq})
 }
 
-// reading remembers why a file could not be read, so that the server is not blamed. The transport reads in its own goroutine.
+// reading is a file on its way to the server. It holds back the last bytes until the file has been read to its end without an error, so
+// that no file is taken for whole whose checksum, at its very end, is wrong. It remembers its error, since the transport, which reads in a
+// goroutine of its own, reports another.
 type reading struct {
-	r   io.Reader
-	err atomic.Pointer[error]
+	r    io.Reader
+	buf  [64 << 10]byte
+	n    int   // bytes in buf
+	done error // from r; nil: there is more
+	err  atomic.Pointer[error]
 }
+
+// heldBack is longer than the last line of an export.
+const heldBack = 4 << 10
 
 func (f *reading) Read(p []byte) (int, error) {
-	n, err := f.r.Read(p)
-	if err != nil && err != io.EOF {
-		f.err.Store(&err)
+	for f.done == nil && f.n <= heldBack {
+		var n int
+		n, f.done = f.r.Read(f.buf[f.n:])
+		f.n += n
 	}
-	return n, err
+	switch {
+	case f.done == nil:
+		p = p[:min(len(p), f.n-heldBack)]
+	case f.done != io.EOF:
+		f.err.Store(&f.done)
+		return 0, f.done
+	case f.n == 0:
+		return 0, io.EOF
+	}
+	n := copy(p, f.buf[:f.n])
+	f.n = copy(f.buf[:], f.buf[n:f.n])
+	return n, nil
 }
 
 // lastLine passes bytes on and remembers the last line among them.
@@ -137,7 +173,7 @@ func (c *docClient) imports(words []string) error {
 	if magic, _ := r.Peek(2); len(magic) == 2 && magic[0] == 0x1f && magic[1] == 0x8b {
 		z, err := gzip.NewReader(r)
 		if err != nil {
-			return err
+			return fmt.Errorf("the file begins as gzip does, and is none: %w", err)
 		}
 		r = bufio.NewReaderSize(z, 64<<10)
 	}
@@ -166,13 +202,20 @@ func (c *docClient) imports(words []string) error {
 		if err := json.NewDecoder(resp.Body).Decode(&done); err != nil {
 			return err
 		}
+		if c.f.json {
+			return c.answer(map[string]any{"doc": words[0], "records": done.Records, "versions": done.Versions, "seq": done.Seq})
+		}
 		fmt.Fprintf(c.p.stdout, "%s: %d records, %d versions, sequence %d\n", clean(words[0]), done.Records, done.Versions, done.Seq)
 		return nil
 	}
-	// A raw update, as Y.encodeStateAsUpdate makes them.
+	return c.importUpdate(words[0], r)
+}
+
+// importUpdate sends a raw update, as Y.encodeStateAsUpdate makes them.
+func (c *docClient) importUpdate(doc string, r io.Reader) error {
 	update, err := io.ReadAll(io.LimitReader(r, maxDecode+1))
 	if err != nil {
-		return err
+		return fmt.Errorf("the file cannot be read to its end: %w", err)
 	}
 	if len(update) > maxDecode {
 		return fmt.Errorf("the raw update is larger than %d MiB", maxDecode>>20)
@@ -184,11 +227,20 @@ func (c *docClient) imports(words []string) error {
 	if !c.f.merge {
 		headers = append(headers, "If-None-Match", "*")
 	}
-	resp, err := c.call(http.MethodPost, docPath(words[0]), nil, bytes.NewReader(update), headers...)
+	resp, err := c.call(http.MethodPost, docPath(doc), nil, bytes.NewReader(update), headers...)
 	if err != nil {
 		return err
 	}
 	resp.Body.Close()
-	fmt.Fprintf(c.p.stdout, "%s: %d bytes, sequence %s\n", clean(words[0]), len(update), resp.Header.Get("Yjet-Seq"))
+	if c.f.json {
+		return c.answer(map[string]any{"doc": doc, "bytes": len(update), "seq": seqOf(resp)})
+	}
+	fmt.Fprintf(c.p.stdout, "%s: %d bytes, sequence %d\n", clean(doc), len(update), seqOf(resp))
 	return nil
+}
+
+// seqOf is the sequence that an answer names, 0 where it names none.
+func seqOf(resp *http.Response) uint64 {
+	seq, _ := strconv.ParseUint(resp.Header.Get("Yjet-Seq"), 10, 64)
+	return seq
 }

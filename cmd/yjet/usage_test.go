@@ -90,7 +90,7 @@ func TestExitCodesTellFailureFromMisuse(t *testing.T) {
 		{[]string{"doc", "ls", "--url", "127.0.0.1:1999"}, 2, "want an address"},
 		{[]string{"doc", "ls", "--merge"}, 2, "doc --help"},
 		{[]string{"doc", "rm", "a", "b", "--yes"}, 2, `unexpected "b"`},
-		{[]string{"doc", "copy", "a"}, 2, "name a document"},
+		{[]string{"doc", "copy", "a"}, 2, "want DOC TO"},
 		{[]string{"doc", "restore", "a", "--url", nowhere}, 2, "name the moment"},
 		{[]string{"doc", "versions", "a", "--add", "x", "--remove", "y"}, 2, "not both"},
 		{[]string{"doc", "import", "a", "/does/not/exist"}, 1, "no such file"},
