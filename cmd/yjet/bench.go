@@ -28,6 +28,8 @@ Scenarios:
   connect    --clients sockets opened one after the other, until each has the document
   open       a document of --records records, opened --clients times
   awareness  one room of 40 clients, each moving its cursor 10 times a second
+  bulk       one client sends --updates updates as fast as they are read, and another reads them; the times are those of a pair that types
+             50 letters a second in another room meanwhile
 
 With --bare each scenario but open runs first against a plain broadcast in this process (no log, no checks, no fsync). Compare the two rows of
 one run, never figures from two machines.
@@ -37,6 +39,7 @@ Examples:
   yjet bench --url https://yjet.example.com --token "$TOKEN" fanout rooms
   yjet bench --rooms 200 --rate 5 --for 20s rooms
   yjet bench --clean keystroke
+  yjet bench --updates 26000 bulk
 `
 
 // benchConfig says how much load to make, and on which server.
@@ -46,6 +49,7 @@ type benchConfig struct {
 	clients, rooms int
 	rate           float64
 	records        int
+	updates        int
 	duration       time.Duration
 }
 
@@ -78,17 +82,18 @@ func runBench(ctx context.Context, p process, args []string) error {
 	s.IntVar(&c.rooms, "rooms", 100, "`number` of rooms in rooms")
 	s.Float64Var(&c.rate, "rate", 2, "`edits` a second of each client in rooms")
 	s.IntVar(&c.records, "records", 10000, "`number` of records of the document in open")
+	s.IntVar(&c.updates, "updates", 26000, "`number` of updates of the one client in bulk")
 	s.BoolVar(&c.clean, "clean", false, "delete the documents of this and earlier runs at the end, half a second each")
 	s.DurationVar(&c.duration, "for", 5*time.Second, "`time` that each load runs")
 	flags, scenarios := interleaved(s.FlagSet, args)
 	if err := s.load(flags, p.environ, p.stdout, benchUsage); err != nil {
 		return err
 	}
-	if c.clients < 1 || c.rooms < 1 || c.rate <= 0 || c.records < 1 || c.duration <= 0 {
-		return usagef("bench: --clients, --rooms, --rate, --records and --for must be above zero")
+	if c.clients < 1 || c.rooms < 1 || c.rate <= 0 || c.records < 1 || c.updates < 1 || c.duration <= 0 {
+		return usagef("bench: --clients, --rooms, --rate, --records, --updates and --for must be above zero")
 	}
 	if len(scenarios) == 0 {
-		scenarios = []string{"keystroke", "fanout", "rooms", "connect", "open", "awareness"}
+		scenarios = []string{"keystroke", "fanout", "rooms", "connect", "open", "awareness", "bulk"}
 	}
 	if i := slices.IndexFunc(scenarios, func(s string) bool { return !knownScenario(s) }); i >= 0 {
 		return usagef("bench: no scenario %q; see 'yjet bench --help'", scenarios[i])
@@ -157,7 +162,7 @@ func printResult(p process, r benchResult) benchResult {
 }
 
 func knownScenario(name string) bool {
-	return slices.Contains([]string{"keystroke", "fanout", "rooms", "connect", "open", "awareness"}, name)
+	return slices.Contains([]string{"keystroke", "fanout", "rooms", "connect", "open", "awareness", "bulk"}, name)
 }
 
 func scenario(ctx context.Context, c benchConfig, name, url, token string) (benchResult, error) {
@@ -175,6 +180,8 @@ func scenario(ctx context.Context, c benchConfig, name, url, token string) (benc
 		return benchConnect(ctx, base, c.clients)
 	case "open":
 		return benchOpen(ctx, base, c.records, c.clients)
+	case "bulk":
+		return benchBulk(ctx, base, c.updates)
 	}
 	r, err := base.run(ctx)
 	r.Scenario = name

@@ -21,6 +21,8 @@ type load struct {
 	rate                    float64 // frames a second of each writer
 	duration                time.Duration
 	step                    func(*typist) []byte // makes a writer's next frame and moves its clock on
+	begun                   chan<- struct{}      // not nil: closed when the writers begin
+	stop                    <-chan struct{}      // not nil: the writers end when it is closed
 }
 
 // letterFrame types one letter; cursorFrame moves the cursor.
@@ -95,6 +97,9 @@ func (l load) run(ctx context.Context) (benchResult, error) {
 	}
 	began := time.Now()
 	close(begin)
+	if l.begun != nil {
+		close(l.begun)
+	}
 	typing.Wait()
 	wall := time.Since(began)
 	for end := time.Now().Add(10 * time.Second); delivered.Load() < expected.Load() && time.Now().Before(end) && ctx.Err() == nil; {
@@ -127,6 +132,8 @@ func (w *writer) write(ctx context.Context, l load, n int) int {
 		}
 		select {
 		case <-tick.C:
+		case <-l.stop:
+			return i + 1
 		case <-ctx.Done():
 			return i + 1
 		}

@@ -253,13 +253,13 @@ func TestServeAsksForTokensThatTheTokenCommandMints(t *testing.T) {
 
 func TestBenchDeliversEverything(t *testing.T) {
 	r := start(t, devArgs(t.TempDir())...)
-	code, out, errs := runCommand("", "bench", "--url", r.url, "--bare", "--for", "300ms", "--clients", "5", "--rooms", "3", "--records", "30")
+	code, out, errs := runCommand("", "bench", "--url", r.url, "--bare", "--for", "300ms", "--clients", "5", "--rooms", "3", "--records", "30", "--updates", "3000")
 	if code != 0 {
 		t.Fatalf("code %d: %s", code, errs)
 	}
 	lines := regexp.MustCompile(`(?m)^\{.*\}$`).FindAllString(out, -1)
-	if len(lines) != 11 { // six scenarios, five of them against the plain broadcast as well
-		t.Errorf("%d result lines, want 11:\n%s", len(lines), out)
+	if len(lines) != 13 { // seven scenarios, six of them against the plain broadcast as well
+		t.Errorf("%d result lines, want 13:\n%s", len(lines), out)
 	}
 	for _, l := range lines {
 		if !strings.Contains(l, `"missing":0`) && !strings.Contains(l, `"awareness","server":"yjet"`) {
