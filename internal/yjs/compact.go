@@ -1,26 +1,53 @@
 package yjs
 
-// Join and Compact are Merge with two rewrites that Yjs does only in a loaded document.
+// Join and Compact are Merge with rewrites that Yjs does only in a loaded document.
 //
 // Join undoes splits: b follows a in clock, both are text or both are deleted, b's origin is the last id of a, and they have
 // the same right origin or none. Every replica splits such a run where it needs to, so joining is correct even if another
-// client's item stands between the two. JSON and Any are not joined: they may be values of one map key.
+// client's item stands between the two. JSON and Any are not joined: they may be values of one map key, of which one was
+// there before the other.
 //
 // Compact also replaces deleted content with its length, as a document with gc does. Ids and positions stay, so later
-// updates find their neighbours.
+// updates find their neighbours. JSON and Any of which neither is deleted are joined like text: of two values of one key
+// the newer deletes the older, and where a key's item holds several values, Yjs reads the last.
+//
+// Two things only an integrated document tells: values of a key that lost against a concurrent one are deleted though no
+// update says so, and all within a deleted type becomes GC, which has neither origin nor parent. Where there may be some of
+// them, Compact integrates what it has, so that the result is never longer than that of encodeStateAsUpdate of Yjs.
+
+// maxIntegrated bounds the structs, after joining, of the documents that Compact integrates: some 20 ms of work.
+const maxIntegrated = 1 << 16
 
 // Join returns all updates as one, with runs joined. Nothing is lost.
-func (m *Merger) Join() ([]byte, error) { return m.compact(false), nil }
+func (m *Merger) Join() ([]byte, error) {
+	var j joiner
+	return m.compact(&j), nil
+}
 
 // Compact is Join without the content of deleted items: the same document, but not its past.
-func (m *Merger) Compact() ([]byte, error) { return m.compact(true), nil }
+func (m *Merger) Compact() ([]byte, error) {
+	j := joiner{drop: true}
+	out := m.compact(&j)
+	if !j.keyed && !j.nested || j.structs > maxIntegrated {
+		return out, nil
+	}
+	d, err := OpenDocument(DocumentOptions{}, out)
+	if err != nil {
+		return out, nil // the log has it, and some readers take it: an integrated form is not worth an error
+	}
+	again, err := merger([][]byte{d.Encode(nil)})
+	if err != nil {
+		return nil, err
+	}
+	defer again.release()
+	return again.compact(&joiner{drop: true}), nil
+}
 
-func (m *Merger) compact(drop bool) []byte {
-	var j joiner
+func (m *Merger) compact(j *joiner) []byte {
 	return m.write(func(e *encoder, c *clientSpans, spans []span) {
 		j.e, j.open = e, false
 		var dels []Range
-		if d := m.delByID[c.client]; drop && d != nil {
+		if d := m.delByID[c.client]; j.drop && d != nil {
 			dels = d.normalise()
 		}
 		for i := range spans {
@@ -40,9 +67,15 @@ func (m *Merger) compact(drop bool) []byte {
 
 // joiner writes structs and joins each with the preceding ones where it can.
 type joiner struct {
+	drop bool // deleted content is replaced with its length
+
+	structs int  // written so far
+	keyed   bool // some item is the value of a key
+	nested  bool // some type was deleted
+
 	e    *encoder
 	open bool
-	run  Struct // structs joined so far; a text's content is in text
+	run  Struct // structs joined so far; the content of text, JSON and Any is in text
 	text []byte
 }
 
@@ -83,6 +116,7 @@ func (j *joiner) cut(s Struct, dels []Range) []Range {
 			rest.Content = rest.Content[len(part.Content):]
 		}
 		if deleted {
+			j.nested = j.nested || part.Ref() == RefType
 			part.Delete()
 			j.add(&part, false, false)
 		} else {
@@ -102,8 +136,9 @@ func (j *joiner) cut(s Struct, dels []Range) []Range {
 // surrogate pair in addition to Content.
 func (j *joiner) add(s *Struct, before, after bool) {
 	ref := s.Ref()
+	j.keyed = j.keyed || s.HasSub()
 	if j.open && s.Clock == j.run.Clock+j.run.Len && ref == j.run.Ref() &&
-		(ref == RefGC || (ref == RefString || ref == RefDeleted) &&
+		(ref == RefGC || (ref == RefString || ref == RefDeleted || j.drop && (ref == RefAny || ref == RefJSON)) &&
 			s.Info&infoOrigin != 0 && s.Origin == ID{s.Client, s.Clock - 1} &&
 			s.Info&infoRight == j.run.Info&infoRight && s.Right == j.run.Right) {
 		j.run.Len += s.Len
@@ -112,7 +147,10 @@ func (j *joiner) add(s *Struct, before, after bool) {
 		j.run, j.open = *s, true
 		j.text = j.text[:0]
 	}
-	if ref == RefString {
+	switch ref {
+	case RefAny, RefJSON:
+		j.text = append(j.text, s.Content...)
+	case RefString:
 		if before {
 			j.text = append(j.text, replacement...)
 		}
@@ -127,10 +165,12 @@ func (j *joiner) flush() {
 	if !j.open {
 		return
 	}
-	if j.run.Ref() == RefString {
+	switch j.run.Ref() {
+	case RefString, RefAny, RefJSON:
 		j.run.Content = j.text
 	}
 	j.e.add(&j.run)
+	j.structs++
 	j.open = false
 }
 

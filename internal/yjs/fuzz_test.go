@@ -49,7 +49,7 @@ func FuzzUpdate(f *testing.F) {
 		}
 		joined := unmarked(must2(t)(Join(b)))
 		sameIDs(t, "joined", b, joined)
-		sameIDs(t, "compacted", b, must2(t)(Compact(b)))
+		compactIDs(t, "compacted", b, must2(t)(Compact(b)))
 		if again := must2(t)(Join(joined)); !bytes.Equal(again, joined) {
 			t.Fatalf("joined form is not stable: %s, %s", b64(joined), b64(again))
 		}
@@ -119,7 +119,7 @@ func FuzzMerge(f *testing.F) {
 		if again := must2(t)(Merge(ab, a)); !bytes.Equal(again, ab) {
 			sameIDs(t, "again", ab, again)
 		}
-		sameIDs(t, "compacted", ab, must2(t)(Compact(a, b)))
+		compactIDs(t, "compacted", ab, must2(t)(Compact(a, b)))
 		for _, u := range [][]byte{ab, must2(t)(Compact(a, b))} {
 			if err := validate(u, Limits{}); err != nil {
 				t.Fatalf("%s: %v", b64(u), err)

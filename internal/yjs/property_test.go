@@ -131,7 +131,7 @@ func TestJoinedCompactedAndSplitUpdatesGiveTheSameDocument(t *testing.T) {
 		joined := must2(t)(Join(updates...))
 		compacted := must2(t)(Compact(updates...))
 		sameIDs(t, name+" joined", whole, joined)
-		sameIDs(t, name+" compacted", whole, compacted)
+		compactIDs(t, name+" compacted", whole, compacted)
 		for how, parts := range map[string][][]byte{"merged": {whole}, "joined": {joined}, "compacted": {compacted}, "both": {compacted, whole}, "and again": append([][]byte{joined}, updates...)} {
 			for _, p := range parts {
 				if err := validate(p, Limits{}); err != nil {
@@ -366,7 +366,7 @@ func TestMalformedInputTakesLittleMemory(t *testing.T) {
 			runtime.ReadMemStats(&before)
 			f(b)
 			runtime.ReadMemStats(&after)
-			if got, most := after.TotalAlloc-before.TotalAlloc, uint64(64*len(b)+8<<10); got > most {
+			if got, most := after.TotalAlloc-before.TotalAlloc, uint64(64*len(b)+16<<10); got > most {
 				t.Errorf("%s of %s, %d bytes: got %d bytes allocated, want at most %d", name, c[0], len(b), got, most)
 			}
 		}

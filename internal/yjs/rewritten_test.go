@@ -76,6 +76,43 @@ func TestRewrittenUpdatesAreTheSameToYjs(t *testing.T) {
 	}
 }
 
+// A fold is no longer than what yjs encodes of the same document, however it was edited.
+func TestCompactedIsNoLongerThanTheStateOfYjs(t *testing.T) {
+	j := newJudge(t)
+	j.ask(object{"op": "shapes", "seed": *diffSeed, "n": 250})
+	var answer struct {
+		Shapes []struct {
+			Name  string
+			Log   [][]byte
+			State []byte
+		}
+	}
+	j.answer(&answer)
+	if len(answer.Shapes) < 25 {
+		t.Fatalf("got %d shapes", len(answer.Shapes))
+	}
+	for _, s := range answer.Shapes {
+		compacted := must2(t)(Compact(s.Log...))
+		most := len(s.State) + len(s.State)/50 + 2
+		if len(compacted) > most {
+			t.Errorf("%s: got %d bytes, yjs encodes %d", s.Name, len(compacted), len(s.State))
+		}
+		// Folded in steps, as a room does, it is the same; and yjs's own state gains nothing more.
+		var base []byte
+		for i := 0; i < len(s.Log); i += 50 {
+			parts := s.Log[i:min(i+50, len(s.Log))]
+			if base != nil {
+				parts = append([][]byte{base}, parts...)
+			}
+			base = must2(t)(Compact(parts...))
+		}
+		if len(base) > most {
+			t.Errorf("%s, in steps: got %d bytes, yjs encodes %d", s.Name, len(base), len(s.State))
+		}
+		t.Logf("%s: %d bytes, %.3f of yjs", s.Name, len(compacted), float64(len(compacted))/float64(len(s.State)))
+	}
+}
+
 // sifted is updates, in whatever order they come, as a room would append them: each when it is ready.
 func sifted(t *testing.T, updates [][]byte) (log [][]byte) {
 	t.Helper()

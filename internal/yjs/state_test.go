@@ -572,6 +572,25 @@ func sameIDs(t *testing.T, what string, whole []byte, parts ...[]byte) {
 	}
 }
 
+// compactIDs checks that compact has the structs of whole and all of its deletes. Compact may add those that only an integrated
+// document tells.
+func compactIDs(t *testing.T, what string, whole, compact []byte) {
+	t.Helper()
+	var a, b State
+	a.Add(parsedAny(t, whole))
+	b.Add(parsedAny(t, compact))
+	if !bytes.Equal(a.Structs().Append(nil), b.Structs().Append(nil)) {
+		t.Errorf("%s: other structs", what)
+	}
+	for client, deleted := range a.Deletes().All() {
+		for _, r := range deleted {
+			if !b.Deletes().Contains(client, r.Clock, r.Len) {
+				t.Errorf("%s: client %d: the delete of %v is lost", what, client, r)
+			}
+		}
+	}
+}
+
 func parsedAny(t testing.TB, b []byte) *Update {
 	t.Helper()
 	u := new(Update)

@@ -4,6 +4,7 @@
 //   {op: 'check', ...}       what yjs makes of updates that Go wrote, and of edits
 //   {op: 'convert', ...}     V2 of V1 updates, V1 of V2 updates
 //   {op: 'survive', ...}     what goes wrong in yjs when it takes updates in
+//   {op: 'shapes', seed, n}  n edits in each of many ways; the logs, and the states of yjs
 import readline from 'node:readline'
 import * as Y from 'yjs'
 
@@ -218,7 +219,79 @@ const session = seed => {
   return log
 }
 
+// Ways of editing, an edit a call: each makes a document whose structs yjs joins, or drops, in a way of its own. All documents of a
+// way edit at once where it is concurrent; else each edit reaches the others at once.
+const ways = {
+  'text, appended': (d, R) => d.getText('t').insert(d.getText('t').length, R.word()),
+  'text, prepended': (d, R) => d.getText('t').insert(0, R.word()),
+  'text, at random': (d, R) => d.getText('t').insert(R.int(d.getText('t').length + 1), R.word()),
+  'text, written and deleted': (d, R) => {
+    const t = d.getText('t')
+    if (t.length < 9 || R.bool(0.6)) t.insert(R.int(t.length + 1), R.word()); else t.delete(R.int(t.length - 8), 1 + R.int(8))
+  },
+  'text, formatted': (d, R) => {
+    const t = d.getText('t')
+    if (t.length < 30 || R.bool(0.3)) t.insert(R.int(t.length + 1), R.word()); else t.format(R.int(t.length - 20), 1 + R.int(19), { [R.pick(['bold', 'em'])]: R.bool() || null })
+  },
+  'array, appended': (d, R) => d.getArray('a').push([R.int(2 ** 31)]),
+  'array, prepended': (d, R) => d.getArray('a').insert(0, [R.int(2 ** 31)]),
+  'array, at random': (d, R) => d.getArray('a').insert(R.int(d.getArray('a').length + 1), [R.int(2 ** 31)]),
+  'array, written and deleted': (d, R) => {
+    const a = d.getArray('a')
+    if (a.length < 9 || R.bool(0.6)) a.insert(R.int(a.length + 1), [R.word(), R.int(99)]); else a.delete(R.int(a.length - 8), 1 + R.int(8))
+  },
+  'map, few keys': (d, R) => d.getMap('m').set('k' + R.int(9), R.word()),
+  'map, many keys': (d, R) => { if (R.bool(0.8)) d.getMap('m').set('k' + R.int(500), { n: R.int(99) }); else d.getMap('m').delete('k' + R.int(500)) },
+  'one key by all at once': (d, R) => d.getMap('m').set('v', R.word()),
+  'a key each by all at once': (d, R) => d.getMap('m').set('v' + R.int(3), R.int(2 ** 31)),
+  'maps in an array': (d, R) => {
+    const a = d.getArray('a')
+    if (a.length < 3 || R.bool(0.5)) a.push([new Y.Map([['id', R.word()], ['done', false]])])
+    else if (R.bool(0.5)) a.get(R.int(a.length)).set('done', R.bool())
+    else a.delete(R.int(a.length), 1)
+  },
+  'paragraphs': (d, R) => {
+    const x = d.getXmlFragment('x')
+    if (x.length < 3 || R.bool(0.2)) {
+      const p = new Y.XmlElement('p')
+      p.insert(0, [new Y.XmlText(R.word())])
+      p.setAttribute('align', R.pick(['left', 'right']))
+      x.insert(R.int(x.length + 1), [p])
+    } else if (R.bool(0.2)) x.delete(R.int(x.length), 1)
+    else { const t = x.get(R.int(x.length)).get(0); t.insert(t.length, R.word()) }
+  }
+}
+
+// shape is the log of n edits by a number of documents, and the state of yjs.
+const shape = (way, concurrent, clients, n, R) => {
+  const log = []
+  const docs = Array.from({ length: clients }, (_, i) => {
+    const d = new Y.Doc({ guid: 'shape' })
+    d.clientID = 1 + R.int(2 ** 32 - 1)
+    d.on('update', (u, origin) => {
+      if (origin === 'remote') return
+      log.push(u)
+      if (!concurrent) for (const o of docs) if (o !== d) Y.applyUpdate(o, u, 'remote')
+    })
+    return d
+  })
+  for (let i = 0; i < n; i++) ways[way](docs[R.int(clients)], R)
+  const d = new Y.Doc({ guid: 'shape' })
+  for (const u of log) Y.applyUpdate(d, u)
+  return { name: `${way}, ${clients} clients`, log: log.map(b64), state: b64(Y.encodeStateAsUpdate(d)) }
+}
+
 const ops = {
+  shapes: ({ seed, n }) => {
+    const R = prng(seed)
+    R.word = () => Array.from({ length: 2 + R.int(8) }, () => String.fromCharCode(97 + R.int(26))).join('')
+    const shapes = []
+    for (const way of Object.keys(ways)) {
+      const concurrent = way.includes('at once')
+      for (const clients of concurrent ? [20, n] : [1, 2]) shapes.push(shape(way, concurrent, clients, n, R))
+    }
+    return { seed, shapes }
+  },
   generate: ({ seed }) => {
     const log = session(seed)
     const middle = Math.floor(log.length * prng(seed).f())
