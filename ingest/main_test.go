@@ -33,6 +33,7 @@ type world struct {
 	srv  *Server
 	http *httptest.Server
 	out  *lines
+	reg  *prometheus.Registry
 }
 
 // lines keeps what was logged.
@@ -68,10 +69,10 @@ func start(t testing.TB, settings ...setting) *world {
 // join runs another server on the same nats-server.
 func join(t testing.TB, ns *natstest.Server, settings ...setting) *world {
 	t.Helper()
-	w := &world{t: t, nats: ns, out: &lines{}}
+	w := &world{t: t, nats: ns, out: &lines{}, reg: prometheus.NewRegistry()}
 	ctx := context.Background()
 	lg := slog.New(slog.NewTextHandler(w.out, nil))
-	reg := prometheus.NewRegistry() // one for all rooms: their names must not collide
+	reg := w.reg // one for all rooms: their names must not collide
 	o := Options{Metrics: reg, Logger: lg, Version: "test", DrainPeriod: time.Millisecond}
 	ao := auth.Options{Mode: "none", Dev: true, Loopback: true}
 	cfg := stream.Config{Metrics: reg, Shards: 2, Replicas: 1, Embedded: true, Durability: "process"}
@@ -195,6 +196,9 @@ func (c *client) say(s string) {
 		c.t.Fatalf("say: %v", err)
 	}
 }
+
+// waitLong is for what must happen, on a machine that is as busy as can be.
+const waitLong = 30 * time.Second
 
 // wait waits until ok, which is called with the lock, is true.
 func (c *client) wait(what string, ok func() bool) {
