@@ -169,6 +169,9 @@ func (a *api) getLog(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ a
 	h.Set("Content-Type", "application/x-ndjson")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
+	if upto <= after {
+		return // no record between the two moments; to Records an upto of 0 would mean all of them
+	}
 	out := bufio.NewWriterSize(w, 32<<10)
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false)
