@@ -233,14 +233,17 @@ func (c *compaction) worth(v *view) bool {
 	if v.head != nil {
 		snap = v.head.info.Bytes
 	}
-	old := len(v.records) > 0 && time.Since(v.records[0].Stored) > staleAfter
+	age := time.Duration(0)
+	if len(v.records) > 0 {
+		age = time.Since(v.records[0].Stored)
+	}
 	switch c.mode {
 	case whenOpen:
 		return v.bytes > max(openBytes, snap/2) || len(v.records) > openRecords
 	case whenQuiet:
-		return v.head == nil || v.bytes > snap/16 || old
+		return !c.s.short(v.bytes, len(v.records)) && (v.head == nil || v.bytes > snap/16 || age > staleAfter)
 	case whenStale:
-		return old
+		return !c.s.short(v.bytes, len(v.records)) && age > staleAfter
 	}
 	return true
 }

@@ -351,11 +351,54 @@ func TestQuietDocumentIsFolded(t *testing.T) {
 	h := newHouse(t)
 	s := h.store(Options{CompactAfter: 20 * time.Millisecond})
 	a := h.author("quiet", "ada")
-	seqs := a.types("some", "thing")
-	s.Hint(a.doc, seqs[1], 60, 2, true)
-	head := h.waitHead(s, a.doc, seqs[1])
-	if head.info.Records != 2 {
-		t.Errorf("the head counts %d records, want 2", head.info.Records)
+	seqs := a.types("so", "me", "th", "in", "g")
+	s.Hint(a.doc, seqs[4], 150, 5, true)
+	head := h.waitHead(s, a.doc, seqs[4])
+	if head.info.Records != 5 {
+		t.Errorf("the head counts %d records, want 5", head.info.Records)
+	}
+}
+
+// A fold of a few small records costs more than it saves; many, or a large one, are folded once they are there.
+func TestShortTailStaysInTheLog(t *testing.T) {
+	h := newHouse(t)
+	s := h.store(Options{CompactAfter: time.Millisecond})
+	folds := func(doc stream.Doc, mode foldMode, want bool) {
+		t.Helper()
+		n, err := s.fold(h.ctx, doc, mode)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := n > 0; got != want {
+			t.Errorf("%s, mode %d: folded %v, want %v", doc, mode, got, want)
+		}
+	}
+	a, large := h.author("few", "ada"), h.author("large", "ada")
+	seqs := a.types("a", "b", "c", "d")
+	s.Hint(a.doc, seqs[3], 100, 4, true)
+	s.queue.mu.Lock()
+	if k := s.docs[a.doc]; k != nil {
+		t.Errorf("four small records of a quiet document: a fold is planned: %+v", k)
+	}
+	s.queue.mu.Unlock()
+	folds(a.doc, whenQuiet, false)
+	folds(a.doc, whenStale, false)
+	ends := h.store(Options{CompactAfter: time.Hour, History: "30d"})
+	b := h.author("ends", "ada")
+	last := b.types("a")[0]
+	if n, err := ends.fold(h.ctx, b.doc, whenQuiet); err != nil || n != last {
+		t.Errorf("one record where history ends: folded through %d, %v; want %d", n, err, last)
+	}
+	large.types(strings.Repeat("x", openBytes+1))
+	folds(large.doc, whenQuiet, true)
+	seqs = a.types("e")
+	folds(a.doc, whenQuiet, true)
+	a.types("f")
+	if n, err := s.fold(h.ctx, a.doc, whenQuiet); err != nil || n != seqs[0] {
+		t.Errorf("one record after a fold: folded through %d, %v; want still %d", n, err, seqs[0])
+	}
+	if n, err := s.Fold(h.ctx, a.doc); err != nil || n <= seqs[0] {
+		t.Errorf("asked for: folded through %d, %v; want more than %d", n, err, seqs[0])
 	}
 }
 
@@ -397,17 +440,17 @@ func TestPausedDocumentIsNotFolded(t *testing.T) {
 	h := newHouse(t)
 	s := h.store(Options{CompactAfter: time.Millisecond})
 	a := h.author("paused", "ada")
-	seqs := a.types("x")
+	seqs := a.types("a", "b", "c", "d", "e")
 	for _, which := range []stream.Doc{a.doc, ""} {
 		resume := s.Pause(which)
 		if _, err := s.Fold(h.ctx, a.doc); !errors.Is(err, ErrPaused) {
 			t.Errorf("Fold while %q is paused = %v, want ErrPaused", which, err)
 		}
-		s.Hint(a.doc, seqs[0], 100, 1, true)
+		s.Hint(a.doc, seqs[4], 150, 5, true)
 		resume()
 		resume() // a second call does nothing
 	}
-	h.waitHead(s, a.doc, seqs[0])
+	h.waitHead(s, a.doc, seqs[4])
 }
 
 func TestRacingFoldsLeaveOne(t *testing.T) {
