@@ -41,7 +41,7 @@ type tickets struct {
 func newTickets(o Options) (*tickets, error) {
 	secret := []byte(cmp.Or(o.TicketSecret, o.Secret, o.SupabaseSecret))
 	if o.TicketSecret != "" {
-		if err := checkSecret("the ticket secret", o.TicketSecret, o.Dev || o.Loopback); err != nil {
+		if err := checkSecret("--ticket-secret", o.TicketSecret, o.Dev || o.Loopback); err != nil {
 			return nil, err
 		}
 	}

@@ -442,7 +442,7 @@ func TestBadSettingsAreRefusedAtTheStart(t *testing.T) {
 		{"origin without a scheme", Options{Mode: "jwt", Secret: long, Origins: []string{"app.example.com"}}, "--origins"},
 		{"any origin without logins, on the network", Options{Mode: "none", Origins: []string{"*"}}, "--origins *"},
 		{"a callback that would never be called", Options{Mode: "none", Callback: "https://app.example/x"}, "--auth-callback"},
-		{"ticket secret too short", Options{Mode: "jwt", Secret: long, TicketSecret: "short"}, "ticket secret"},
+		{"ticket secret too short", Options{Mode: "jwt", Secret: long, TicketSecret: "short"}, "--ticket-secret has 5 bytes"},
 	} {
 		a, err := New(c.o)
 		if err == nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"log/slog"
 	"net"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -21,7 +22,16 @@ func newAuth(c *config, dev bool, log *slog.Logger, metrics prometheus.Registere
 	o.Origins, o.Dev, o.Log, o.Metrics = splitList(c.origins), dev, log, metrics
 	host, _, _ := net.SplitHostPort(c.addr)
 	o.Loopback = loopback(host)
-	return auth.New(o)
+	return openAuth(o)
+}
+
+// openAuth is auth.New, whose errors are mistakes in the settings or in the file of rules.
+func openAuth(o auth.Options) (*auth.Auth, error) {
+	a, err := auth.New(o)
+	if err != nil {
+		return nil, usagef("%s", strings.TrimPrefix(err.Error(), "auth: "))
+	}
+	return a, nil
 }
 
 // keyed reports whether a key or callback that can check tokens is configured.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"yjet/ingest"
+	"yjet/ingest/outbound"
 	"yjet/internal/natsd"
 	"yjet/snapshot"
 )
@@ -172,6 +173,12 @@ func (c *config) check(dev bool) error {
 	default:
 		return usagef("--auth-on-expiry %q: want keep or close", c.auth.onExpiry)
 	}
+	if c.replicas < 0 || c.replicas > 5 {
+		return usagef("--replicas %d: want 1, 3 or 5", c.replicas)
+	}
+	if err := c.checkURLs(); err != nil {
+		return err
+	}
 	if c.nats == "" && c.data == "" {
 		return usagef("say where documents are kept: --data DIRECTORY for NATS inside, or --nats URL for a cluster")
 	}
@@ -184,6 +191,25 @@ func (c *config) check(dev bool) error {
 		return usagef("--data is for NATS inside; it has no use together with --nats")
 	}
 	return c.checkAuth(dev)
+}
+
+// checkURLs finds mistakes in addresses that are used only later.
+func (c *config) checkURLs() error {
+	if _, err := c.proxies(); err != nil {
+		return err
+	}
+	if _, err := c.public(); err != nil {
+		return err
+	}
+	for setting, raw := range map[string]string{"--webhook": c.webhook.url, "--load-url": c.loadURL} {
+		if raw == "" {
+			continue
+		}
+		if _, err := outbound.CheckURL(setting, raw); err != nil {
+			return usageError{err}
+		}
+	}
+	return nil
 }
 
 func (c *config) checkAuth(dev bool) error {
@@ -243,7 +269,7 @@ func (c *config) public() (*url.URL, error) {
 	}
 	u, err := url.Parse(c.publicURL)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, usagef("--public-url is %q: want http or https, a host, and a path if there is one", c.publicURL)
+		return nil, usagef("--public-url is %q: want http or https, a host, and a path if there is one", maskURLs(c.publicURL))
 	}
 	return u, nil
 }

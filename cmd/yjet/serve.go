@@ -69,17 +69,26 @@ func serve(ctx context.Context, p process, c *config, dev bool) error {
 	var down stack
 	defer down.run()
 
-	// Ports first: a busy one is reported before a store is opened.
+	// Mistakes in the settings and busy ports are reported before a store is opened.
+	authority, err := newAuth(c, dev, log, metrics)
+	if err != nil {
+		return err
+	}
+	down.add(authority.Close)
 	listeners, err := listen(c, dev)
 	if err != nil {
 		return err
 	}
 	down.add(func() { closeAll(listeners) })
+	failed := make(chan error, len(listeners)+1)
+	if err := startAdmin(c, metrics, log, &down, failed); err != nil {
+		return err
+	}
 	docs, store, err := openLog(ctx, c, dev, log, metrics, &down)
 	if err != nil {
 		return err
 	}
-	door, err := openDoor(c, dev, docs, log, metrics, &down)
+	door, err := openDoor(c, dev, docs, authority, log, metrics, &down)
 	if err != nil {
 		return err
 	}
@@ -91,14 +100,10 @@ func serve(ctx context.Context, p process, c *config, dev bool) error {
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	failed := make(chan error, len(listeners)+1)
 	for _, l := range listeners {
 		go func() { failed <- server.Serve(door.Listener(l)) }()
 	}
 	down.add(func() { server.Close() })
-	if err := startAdmin(c, metrics, log, &down, failed); err != nil {
-		return err
-	}
 
 	scheme := "http"
 	if c.tlsCert != "" {
@@ -154,14 +159,8 @@ func openLog(ctx context.Context, c *config, dev bool, log *slog.Logger, metrics
 	return docs, store, nil
 }
 
-// openDoor opens the parts above the log: rights, folds, and the server for clients.
-func openDoor(c *config, dev bool, docs *stream.Log, log *slog.Logger, metrics *prometheus.Registry, down *stack) (*ingest.Server, error) {
-	authority, err := newAuth(c, dev, log, metrics)
-	if err != nil {
-		return nil, err
-	}
-	down.add(authority.Close)
-
+// openDoor opens the parts above the log: folds, and the server for clients.
+func openDoor(c *config, dev bool, docs *stream.Log, authority *auth.Auth, log *slog.Logger, metrics *prometheus.Registry, down *stack) (*ingest.Server, error) {
 	folds := snapshot.New(docs, snapshot.Options{History: c.history, CompactAfter: c.compactAfter, SweepEvery: 24 * time.Hour,
 		MaxVersions: c.limits.Versions, Log: log, Metrics: metrics})
 	down.add(func() {

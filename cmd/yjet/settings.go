@@ -86,7 +86,7 @@ func (s *settings) load(args, environ []string, stdout io.Writer, usage string) 
 			s.printUsage(stdout, usage)
 			return errPrinted
 		}
-		return usagef("%s %w; see 'yjet %s --help'", s.Name(), err, s.Name())
+		return usagef("%s; see 'yjet %s --help'", flagMistake(err), s.Name())
 	}
 	s.Visit(func(f *flag.Flag) { s.source[f.Name] = "flag" })
 
@@ -137,6 +137,20 @@ func (s *settings) load(args, environ []string, stdout io.Writer, usage string) 
 	}
 	return nil
 }
+
+// flagMistake is an error of package flag in the words of this program, whose flags have two dashes.
+func flagMistake(err error) string {
+	text := err.Error()
+	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
+		return "there is no flag --" + name
+	}
+	if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
+		return "--" + name + " needs a value"
+	}
+	return strings.TrimSuffix(wrongValue.ReplaceAllString(text, "--$2: $1"), ": parse error")
+}
+
+var wrongValue = regexp.MustCompile(`^(invalid (?:boolean )?value ".*?") for (?:flag )?-([a-z0-9-]+)`)
 
 // isServerSetting reports whether dev or serve have a setting of that name.
 func isServerSetting(name string) bool {

@@ -73,7 +73,7 @@ func runToken(ctx context.Context, p process, args []string) error {
 	o := c.options()
 	o.Mode, o.Loopback = "jwt", true // a local stack's published secret is for the server to refuse
 	o.Log = slog.New(slog.DiscardHandler)
-	a, err := auth.New(o)
+	a, err := openAuth(o)
 	if err != nil {
 		return err
 	}

@@ -33,11 +33,21 @@ var (
 	errTooLong = errors.New("the answer is too long")
 )
 
+// CheckURL parses raw, the value of setting. The error names the setting, and not
+// the value, which may hold a secret.
+func CheckURL(setting, raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("%s: want an http or https URL", setting)
+	}
+	return u, nil
+}
+
 // newClient checks raw, the value of setting. private allows private addresses.
 func newClient(setting, raw, secret string, timeout time.Duration, private bool) (*client, error) {
-	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("%s: want an http or https URL", setting)
+	u, err := CheckURL(setting, raw)
+	if err != nil {
+		return nil, err
 	}
 	host := u.Hostname()
 	_, ip := netip.ParseAddr(host)
