@@ -18,6 +18,7 @@ var floors = map[string]struct {
 }{
 	"yjet":                    {nil, nil, "the root only embeds nats.conf"},
 	"yjet/internal/yjs":       {nil, []string{"context", "log/slog", "net", "net/http", "time", "github.com/nats-io/nats.go"}, "the codec is pure: bytes in, bytes out"},
+	"yjet/internal/patch":     {[]string{"yjet/internal/yjs"}, []string{"context", "log/slog", "net", "net/http", "time", "github.com/nats-io/nats.go"}, "edits are pure: JSON and a document in, an update out"},
 	"yjet/internal/blockfile": {nil, []string{"log/slog", "net", "net/http", "github.com/nats-io/nats.go"}, "files of a stopped nats-server, nothing else"},
 	"yjet/internal/natsd":     {[]string{"yjet", "yjet/internal/blockfile"}, []string{"net/http"}, "a nats-server inside the process; it knows no documents"},
 	"yjet/internal/natstest":  {[]string{"yjet", "yjet/internal/natsd"}, nil, "a real nats-server for tests"},
@@ -29,7 +30,7 @@ var floors = map[string]struct {
 	"yjet/auth":               {nil, []string{"github.com/nats-io/nats.go", "github.com/gorilla/websocket"}, "rights know neither the log nor sockets"},
 	"yjet/snapshot":           {[]string{"yjet/stream", "yjet/stream/name", "yjet/internal/yjs"}, []string{"net/http", "github.com/nats-io/nats.go", "github.com/nats-io/nats-server/v2/server", "github.com/gorilla/websocket"}, "folds know neither sessions nor NATS"},
 	"yjet/ingest/outbound":    {[]string{"yjet/stream", "yjet/snapshot", "yjet/auth", "yjet/internal/yjs"}, []string{"github.com/nats-io/nats.go", "github.com/gorilla/websocket"}, "calls of other services know no sockets"},
-	"yjet/ingest":             {[]string{"yjet/stream", "yjet/snapshot", "yjet/auth", "yjet/internal/yjs", "yjet/ingest/outbound"}, []string{"github.com/nats-io/nats.go", "github.com/nats-io/nats-server/v2/server"}, "the door knows no NATS types"},
+	"yjet/ingest":             {[]string{"yjet/stream", "yjet/snapshot", "yjet/auth", "yjet/internal/yjs", "yjet/internal/patch", "yjet/ingest/outbound"}, []string{"github.com/nats-io/nats.go", "github.com/nats-io/nats-server/v2/server"}, "the door knows no NATS types"},
 	"yjet/cmd/yjet":           {[]string{"yjet", "yjet/web", "yjet/stream", "yjet/snapshot", "yjet/auth", "yjet/ingest", "yjet/ingest/outbound", "yjet/internal/yjs", "yjet/internal/natsd"}, []string{"github.com/nats-io/nats-server/v2/server"}, "the roof wires"},
 	"yjet/docs":               {nil, nil, "only tests, of the examples in the pages"},
 	"yjet/e2e":                {nil, nil, "drives the built binary from outside"},

@@ -7,9 +7,9 @@ import (
 
 // corsHeaders and corsExposed are the headers of the HTTP API that pages of other origins may send and read.
 const (
-	corsHeaders = "Authorization, Content-Type, Accept, If-Match, If-None-Match"
-	corsMethods = "GET, HEAD, POST, PUT, DELETE"
-	corsExposed = "ETag, Yjet-Seq, Yjet-Left-Out, Yjet-Warning, Yjet-Erased, Retry-After, Content-Length"
+	corsHeaders = "Authorization, Content-Type, Accept, If-Match, If-None-Match, Idempotency-Key"
+	corsMethods = "GET, HEAD, POST, PUT, PATCH, DELETE"
+	corsExposed = "ETag, Yjet-Seq, Yjet-Left-Out, Yjet-Replayed, Yjet-Warning, Yjet-Erased, Retry-After, Content-Length"
 )
 
 // CORS lets pages of the accepted origins use next, and answers their preflight requests. A page of another origin gets 403

@@ -18,6 +18,7 @@ import (
 //	GET    /api/docs?prefix=&limit=&after=    list
 //	GET    /api/docs/{doc}                    state: update, json, text, vector; ?at= a moment
 //	POST   /api/docs/{doc}                    an update
+//	PATCH  /api/docs/{doc}                    edits in JSON
 //	DELETE /api/docs/{doc}                    for good
 //	GET    /api/docs/{doc}/presence           who is here
 func (a *api) serveDocs(w http.ResponseWriter, r *http.Request, segments []string) {
@@ -33,8 +34,10 @@ func (a *api) serveDocs(w http.ResponseWriter, r *http.Request, segments []strin
 			a.withDoc(w, r, segments[0], auth.Read, a.postDoc) // a reader's update is refused where it brings news
 		case http.MethodDelete:
 			a.withDoc(w, r, segments[0], auth.ReadWriteDelete, a.deleteDoc)
+		case http.MethodPatch:
+			a.withDoc(w, r, segments[0], auth.ReadWrite, a.patchDoc)
 		default:
-			notAllowed(w, "GET, HEAD, POST, DELETE")
+			notAllowed(w, "GET, HEAD, POST, PATCH, DELETE")
 		}
 		return
 	case len(segments) == 2 && segments[1] == "presence":

@@ -33,6 +33,8 @@ type room struct {
 	// erasures counts the erasures that were announced before load asked for the tombstone; admitted from then on.
 	erasures atomic.Int64
 
+	desk desk // the document as HTTP edits see it
+
 	// mu guards all fields below, and those of the room's sessions that say so.
 	// Its holder sees the document between two records, and frames reach every
 	// session in the order in which they are queued. Nothing waits under it: no
@@ -60,7 +62,7 @@ type room struct {
 }
 
 func newRoom(s *Server, doc stream.Doc) *room {
-	return &room{srv: s, doc: doc, loaded: make(chan struct{})}
+	return &room{srv: s, doc: doc, loaded: make(chan struct{}), desk: desk{turn: make(chan struct{}, 1)}}
 }
 
 // do runs f with the room locked, then does what f left to be done: it writes to
@@ -154,6 +156,7 @@ func (r *room) listen(ctx context.Context) error {
 
 // tick is called about once a second.
 func (r *room) tick(now time.Time) {
+	r.desk.tidy(now, r.srv)
 	r.do(func() {
 		r.tickPresence(now)
 		if r.holders > 0 {

@@ -12,6 +12,7 @@ import (
 type content struct {
 	seq      stream.Seq // of the last record taken in; 0: the document is new
 	at       time.Time  // its time
+	edited   stream.Seq // of the last record that may be an edit computed from the document, by any server
 	stored   yjs.State  // what the log holds up to seq
 	base     fold       // folded state
 	recs     []rec      // records after base.seq

@@ -27,6 +27,7 @@ func (r *room) Base(update []byte, upto stream.Seq) {
 		r.stored.Add(u)
 		r.commit.add(u)
 		r.seq = max(r.seq, upto)
+		r.edited = r.seq
 		r.growth.since = tally{}
 		if fresh {
 			r.base = fold{seq: upto, update: update}
@@ -46,6 +47,9 @@ func (r *room) Record(record stream.Record) {
 	defer r.mu.Unlock()
 	defer r.failOnPanic()
 	r.seq, r.at = record.Seq, record.Time
+	if record.Sum.N <= 1 { // each edit is a writer of its own; a room's later records count on
+		r.edited = record.Seq
+	}
 	r.growth.add(len(record.Update))
 	u := updatePool.Get().(*yjs.Update)
 	defer updatePool.Put(u)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"yjet/stream/bucket"
 	"yjet/stream/jet"
 	"yjet/stream/name"
 )
@@ -58,7 +59,7 @@ func (l *Log) prepare(ctx context.Context) error {
 	if err := l.settleShards(ctx); err != nil {
 		return err
 	}
-	want := []jetstream.StreamConfig{presenceStream()}
+	want := []jetstream.StreamConfig{presenceStream(), editsStream()}
 	for i := range l.cfg.Shards {
 		s := name.Shard(i)
 		want = append(want, logStream(s), snapStream(s), histStream(s))
@@ -101,7 +102,7 @@ func (l *Log) ensure(ctx context.Context, want jetstream.StreamConfig, fresh int
 	return l.jet.Ensure(ctx, jet.Wanted{
 		StreamConfig: want, Fresh: fresh, Replicas: l.cfg.Replicas,
 		// In the first minute of a new store, another server may still be creating its streams.
-		Expected: want.Storage == jetstream.FileStorage && !l.madeAt.IsZero() && time.Since(l.madeAt) > time.Minute,
+		Expected: want.Storage == jetstream.FileStorage && want.Name != name.EditsStream && !l.madeAt.IsZero() && time.Since(l.madeAt) > time.Minute,
 	})
 }
 
@@ -219,6 +220,12 @@ func presenceStream() jetstream.StreamConfig {
 	c.MaxAge = PresenceTTL
 	c.AllowMsgTTL, c.SubjectDeleteMarkerTTL = true, PresenceTTL
 	c.RePublish = &jetstream.RePublish{Source: name.Presence(">"), Destination: name.PresenceLive}
+	return c
+}
+
+func editsStream() jetstream.StreamConfig {
+	c := kvStream(name.EditsBucket, "yjet: answers to edits by idempotency key, for 24 h", jetstream.FileStorage)
+	c.MaxAge = bucket.EditsTTL
 	return c
 }
 

@@ -25,6 +25,7 @@ type (
 	Seq      = jet.Seq       // a sequence of the document's shard: it grows within a document, with gaps
 	Blob     = bucket.Blob   // a snapshot head, a chunk or a segment
 	Presence = bucket.Client // one client of a document
+	Answer   = bucket.Answer // what was answered to an edit
 )
 
 // ParseDoc returns the canonical form of a name from a client, or ErrName.
@@ -82,6 +83,7 @@ type Log struct {
 	blobs     *bucket.Blobs
 	meta      *bucket.Meta
 	presence  *bucket.Presence
+	edits     *bucket.Edits
 	control   *bucket.Control
 	cfg       Config
 	log       *slog.Logger
@@ -132,7 +134,7 @@ func Open(ctx context.Context, nc, bulk *nats.Conn, cfg Config) (*Log, error) {
 	}
 	l := &Log{
 		nc: nc, bulk: bulk, jet: c, cfg: cfg, log: cfg.Log, m: newMetrics(cfg.Metrics),
-		meta: bucket.NewMeta(c), presence: bucket.NewPresence(c, cfg.Log), control: bucket.NewControl(c),
+		meta: bucket.NewMeta(c), presence: bucket.NewPresence(c, cfg.Log), edits: bucket.NewEdits(c), control: bucket.NewControl(c),
 		node:      randomName(),
 		compare:   make(chan struct{}, 1),
 		eraseTime: eraseTime,
@@ -214,6 +216,9 @@ func (l *Log) Meta() *bucket.Meta { return l.meta }
 
 // Presence holds the clients of each document.
 func (l *Log) Presence() *bucket.Presence { return l.presence }
+
+// Edits holds the answers to edits by their idempotency key.
+func (l *Log) Edits() *bucket.Edits { return l.edits }
 
 // Control carries announcements between servers.
 func (l *Log) Control() *bucket.Control { return l.control }

@@ -7,12 +7,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"yjet/stream/jet"
 	"yjet/stream/name"
 )
 
-// A stream that is deleted while the server runs is reported within seconds, not when it is next used. Only presence is created again,
-// since clients renew it. An empty log in place of a deleted one would make its documents look new.
+// A stream that is deleted while the server runs is reported within seconds, not when it is next used. Only presence and the answers to edits
+// are created again: clients renew the one, and the other is for a day. An empty log in place of a deleted one would make its documents look new.
 
 const streamsEvery = 5 * time.Second
 
@@ -41,7 +43,7 @@ func (l *Log) watchStreams() {
 
 // goneStreams lists the streams of prepare that do not exist.
 func (l *Log) goneStreams(ctx context.Context) (gone []string, err error) {
-	names := []string{name.MetaStream, name.PresenceStream}
+	names := []string{name.MetaStream, name.PresenceStream, name.EditsStream}
 	for _, s := range l.shards {
 		names = append(names, s.stream, s.no.Stream(name.Snap), s.no.Stream(name.Hist))
 	}
@@ -55,16 +57,22 @@ func (l *Log) goneStreams(ctx context.Context) (gone []string, err error) {
 func (l *Log) tellGone(gone []string) {
 	var lost []string
 	for _, stream := range gone {
-		if stream != name.PresenceStream {
+		var anew jetstream.StreamConfig
+		switch stream {
+		case name.PresenceStream:
+			anew = presenceStream()
+		case name.EditsStream:
+			anew = editsStream()
+		default:
 			lost = append(lost, stream)
 			continue
 		}
-		l.log.Error("the presence bucket was deleted; it is made anew", "stream", stream)
+		l.log.Error("a bucket without documents was deleted; it is made anew", "stream", stream)
 		ctx, cancel := context.WithTimeout(l.ctx, 2*jet.ReadWait)
-		_, err := l.ensure(ctx, presenceStream(), l.cfg.Replicas)
+		_, err := l.ensure(ctx, anew, l.cfg.Replicas)
 		cancel()
 		if err != nil {
-			l.log.Error("the presence bucket could not be made", "err", err)
+			l.log.Error("the bucket could not be made", "stream", stream, "err", err)
 		}
 	}
 	if len(lost) == 0 {

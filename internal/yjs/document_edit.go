@@ -328,3 +328,16 @@ func (x XML) SetAttribute(name string, value any) error { return x.Map().Set(nam
 
 // RemoveAttribute removes an attribute of an element, if present.
 func (x XML) RemoveAttribute(name string) { x.Map().Delete(name) }
+
+// NodeNames returns the names of the elements inside, of the first 1,000 nodes: enough to tell which editor writes them.
+func (x XML) NodeNames() map[string]bool {
+	names, left := map[string]bool{}, 1000
+	x.t.eachDeep(func(it *docItem) bool {
+		if it.ref == RefType && it.typ.kind == KindXMLElement {
+			names[it.typ.name] = true
+		}
+		left--
+		return left > 0
+	})
+	return names
+}

@@ -28,6 +28,7 @@ type NewType struct {
 	name     string
 	text     string
 	marks    map[string]any
+	runs     []NewRun // behind text
 	children []any
 	entries  map[string]any
 }
@@ -57,6 +58,15 @@ func NewXMLText(text string, attributes map[string]any) *NewType {
 	return &NewType{kind: KindXMLText, text: text, marks: attributes}
 }
 
+// NewRun is a piece of text with its marks, which may be nil.
+type NewRun struct {
+	Text       string
+	Attributes map[string]any
+}
+
+// NewXMLTextRuns returns a text node with marks of its pieces.
+func NewXMLTextRuns(runs ...NewRun) *NewType { return &NewType{kind: KindXMLText, runs: runs} }
+
 // NewXMLHook returns a hook: a named map among XML nodes.
 func NewXMLHook(name string, entries map[string]any) *NewType {
 	return &NewType{kind: KindXMLHook, name: name, entries: entries}
@@ -75,8 +85,14 @@ type newFill struct {
 	kind     Kind
 	text     string
 	marks    []docMark
+	runs     []newRun // behind text
 	children []newContent
 	entries  []newEntry
+}
+
+type newRun struct {
+	text  string
+	marks []docMark
 }
 
 type newEntry struct {
@@ -151,6 +167,18 @@ func (n *NewType) content(depth int) (newContent, error) {
 	if f.marks, err = marksOf(n.marks); err != nil {
 		return newContent{}, err
 	}
+	for _, r := range n.runs {
+		if err := checkString(r.Text); err != nil {
+			return newContent{}, err
+		}
+		marks, err := marksOf(r.Attributes)
+		if err != nil {
+			return newContent{}, err
+		}
+		if r.Text != "" {
+			f.runs = append(f.runs, newRun{r.Text, marks})
+		}
+	}
 	if f.children, err = contentsAt(n.children, depth+1); err != nil {
 		return newContent{}, err
 	}
@@ -177,6 +205,9 @@ func size(list []newContent) (n int) {
 		n += int(c.length)
 		if f := c.shared; f != nil {
 			n += len(f.text) + 2*len(f.marks) + size(f.children)
+			for _, r := range f.runs {
+				n += len(r.text) + 4*len(r.marks)
+			}
 			for _, e := range f.entries {
 				n += size([]newContent{e.value})
 			}
@@ -191,8 +222,12 @@ func (tx *Tx) fill(it *docItem, f *newFill) {
 		return
 	}
 	s := Shared{tx, it.typ}
+	p := docPlace{}
 	if f.text != "" {
-		s.insertText(docPlace{}, newContent{ref: RefString, data: []byte(f.text), length: wtf16Len([]byte(f.text))}, f.marks, false)
+		p = s.insertText(p, newContent{ref: RefString, data: []byte(f.text), length: wtf16Len([]byte(f.text))}, f.marks, false)
+	}
+	for _, r := range f.runs {
+		p = s.insertText(p, newContent{ref: RefString, data: []byte(r.text), length: wtf16Len([]byte(r.text))}, slices.Clone(r.marks), false)
 	}
 	var left *docItem
 	for _, c := range f.children {

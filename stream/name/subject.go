@@ -24,8 +24,10 @@ const (
 const (
 	PresenceBucket = "ypresence"
 	MetaBucket     = "ymeta"
+	EditsBucket    = "yedits"
 	PresenceStream = "KV_" + PresenceBucket
 	MetaStream     = "KV_" + MetaBucket
+	EditsStream    = "KV_" + EditsBucket
 	PresenceLive   = "ypres.>" // subjects on which NATS republishes presence
 )
 
@@ -114,8 +116,9 @@ func ParseBlob(subject string) (b Blob, ok bool) {
 	return b, false
 }
 
-// Meta and Presence return the subjects of a key, or of a filter of keys, of the two buckets.
+// Meta, Presence and Edits return the subjects of a key, or of a filter of keys, of the buckets.
 func Meta(key string) string     { return "$KV." + MetaBucket + "." + key }
+func Edits(key string) string    { return "$KV." + EditsBucket + "." + key }
 func Presence(key string) string { return "$KV." + PresenceBucket + "." + key }
 
 // Client returns the key of one client's presence in a document, Clients the filter of all clients of one document. The client is
