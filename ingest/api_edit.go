@@ -26,11 +26,11 @@ import (
 // each replace what it found. An error of one edit names it: {"error":{"code","message","op","field","length"}}.
 func (a *api) patchDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, grant auth.Grant) {
 	if a.srv.draining.Load() {
-		refuse(w, causeDraining)
+		a.metrics.refuse(w, causeDraining)
 		return
 	}
 	if grant.Mode < writeMode {
-		refuse(w, causeReadOnly)
+		a.metrics.refuse(w, causeReadOnly)
 		return
 	}
 	match, key, err := patchHeaders(r)
@@ -46,7 +46,7 @@ func (a *api) patchDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, g
 	defer a.inbound.give(r, held)
 	switch {
 	case errors.Is(err, causeTooLarge), errors.Is(err, causeInboundFull):
-		refuse(w, causeOf(err))
+		a.metrics.refuse(w, causeOf(err))
 		return
 	case err != nil:
 		writeError(w, http.StatusBadRequest, "unreadable", "the body did not arrive whole")
