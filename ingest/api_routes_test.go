@@ -36,8 +36,8 @@ func reads(m ...string) map[string]auth.Mode {
 
 // docRoutes are the routes of one document.
 var docRoutes = []apiRoute{
-	{"/api/docs/{doc}", "GET, HEAD, POST, DELETE", map[string]auth.Mode{"GET": auth.Read, "HEAD": auth.Read, "POST": auth.ReadWrite, "DELETE": auth.ReadWriteDelete},
-		map[string]string{"POST": string(insert(41, 0, "more"))}, 404},
+	{"/api/docs/{doc}", "GET, HEAD, POST, PATCH, DELETE", map[string]auth.Mode{"GET": auth.Read, "HEAD": auth.Read, "POST": auth.ReadWrite, "PATCH": auth.ReadWrite, "DELETE": auth.ReadWriteDelete},
+		map[string]string{"POST": string(insert(41, 0, "more")), "PATCH": appendBody}, 404},
 	{"/api/docs/{doc}/presence", "GET, HEAD", reads("GET", "HEAD"), nil, 200},
 	{"/api/docs/{doc}/history", "GET, HEAD", reads("GET", "HEAD"), nil, 404},
 	{"/api/docs/{doc}/log", "GET, HEAD", reads("GET", "HEAD"), nil, 404},

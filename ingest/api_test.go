@@ -75,8 +75,8 @@ func TestStateOverHTTP(t *testing.T) {
 	if code, _, _ := w.ask("GET", "/api/docs/a%00b", nil); code != 400 {
 		t.Errorf("bad name: got %d, want 400", code)
 	}
-	if code, _, h := w.ask("PATCH", "/api/docs/x", nil); code != 405 || h.Get("Allow") == "" {
-		t.Errorf("PATCH: got %d, want 405 with Allow", code)
+	if code, _, h := w.ask("REPORT", "/api/docs/x", nil); code != 405 || h.Get("Allow") == "" {
+		t.Errorf("REPORT: got %d, want 405 with Allow", code)
 	}
 }
 
