@@ -45,7 +45,7 @@ func (r *Reader) Get(ctx context.Context, stream string, req GetRequest, f func(
 	more := true
 	err = r.ask(ctx, "$JS.API.DIRECT.GET."+stream, req, func(m *nats.Msg) (bool, error) {
 		status := Last(m.Header, "Status")
-		if m.Header[hdrSubject] != nil {
+		if m.Header[HdrSeq] != nil {
 			status = "" // a stored message: its publisher wrote this header
 		}
 		switch status {
