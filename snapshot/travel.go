@@ -189,8 +189,10 @@ func (s *history) at(ctx context.Context, doc stream.Doc, h *head, tail []stream
 			st.Time = t
 		}
 	}
-	if len(good) == 0 && base == nil {
-		st.Update = empty
+	if len(good) == 0 {
+		if st.Update = base; base == nil {
+			st.Update = empty
+		}
 		return st, nil
 	}
 	// Join only: restore and authors need deleted content, which may be alive at an earlier moment.

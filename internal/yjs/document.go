@@ -113,7 +113,6 @@ func (d *Document) Apply(update []byte) error {
 // Reading the update a second time is cheaper than keeping the decoded structs.
 func (d *Document) examine(update []byte) (content int, err error) {
 	r := NewReader(update)
-	d.ranges = d.ranges[:0]
 	var s Struct
 	for r.Next(&s) {
 		if s.Client > MaxSafe || s.End() > MaxSafe {
@@ -126,6 +125,7 @@ func (d *Document) examine(update []byte) (content int, err error) {
 		}
 		content += len(s.Content)
 	}
+	d.ranges = slices.Grow(d.ranges[:0], r.Left()/8) // a range of a large document takes more than eight bytes with its client
 	var del Run
 	for r.NextDelete(&del) {
 		if del.Client > MaxSafe || del.End() > MaxSafe {
@@ -156,7 +156,10 @@ func (d *Document) stream(update []byte) {
 			}
 		}
 		if n := len(d.structs); n == cap(d.structs) {
-			d.structs = slices.Grow(d.structs, max(8, n)) // double it: append grows by less and copies more often
+			// The queues so far keep their memory; only the structs of the current one move.
+			piece := make([]Struct, n-begin, max(8, 2*(n-begin), min(2*n, 4096)))
+			copy(piece, d.structs[begin:])
+			d.structs, begin = piece, 0
 		}
 		if len(joined) > 0 {
 			cur.Content = slices.Clone(cur.Content)

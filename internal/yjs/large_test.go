@@ -63,8 +63,8 @@ func TestTheLargestDocumentsTakeBoundedMemory(t *testing.T) {
 		{"parse", 5, func() error { return update.Parse(u, Limits{}) }},
 		{"admit", 2, func() error { return state.Admit(&update, DocumentLimits{}) }},
 		{"add", 3, func() error { state.Add(&update); return nil }},
-		{"compact", 20, func() (err error) { compact, err = Compact(u); return err }},
-		{"open", 50, func() (err error) {
+		{"compact", 12, func() (err error) { compact, err = Compact(u); return err }},
+		{"open", 30, func() (err error) {
 			document, err = OpenDocument(DocumentOptions{}, compact)
 			return err
 		}},

@@ -91,13 +91,16 @@ func (m *Merger) Add(update []byte) error {
 		if c == nil || c.client != s.Client {
 			c = m.spansOf(s.Client)
 			m.last = c
+			if c.spans == nil {
+				c.spans = make([]span, 0, min(r.structs+1, 32)) // the section says how many, but has not been read yet
+			}
 		}
 		if n := len(c.spans); n > 0 && s.Clock < c.spans[n-1].end() {
 			c.unsorted = true
 		}
 		c.spans = append(c.spans, r.spanOf(&s, base, m.updates))
 	}
-	m.scratch = m.scratch[:0]
+	m.scratch = slices.Grow(m.scratch[:0], r.Left()/8) // more ranges than that are small ones
 	var d Run
 	for r.NextDelete(&d) {
 		if d.Len > 0 {
@@ -272,6 +275,9 @@ func (m *Merger) write(section func(e *encoder, c *clientSpans, spans []span)) [
 	slices.SortFunc(m.deletes, func(a, b *clientDeletes) int { return cmp.Compare(b.client, a.client) })
 	e := &m.enc
 	e.reset()
+	if m.updates < 16 { // of a few updates most stays; thousands of key presses shrink to a tenth
+		e.body = slices.Grow(e.body, len(m.arena))
+	}
 	ranks := m.newRanks()
 	for _, c := range m.clients {
 		if len(c.spans) == 0 {

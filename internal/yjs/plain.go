@@ -45,11 +45,7 @@ func (w *plainWriter) shared(t *docType, kind Kind) {
 	defer func() { w.depth-- }()
 	switch t.asKind(kind) {
 	case KindMap, KindXMLHook:
-		for _, e := range t.sortedEntries() {
-			if it := e.value(); it != nil && w.spend(len(it.data)) {
-				w.values(it, it.lastData())
-			}
-		}
+		w.keys(t)
 	case KindArray:
 		for it := t.start; it != nil && w.spend(len(it.data)); it = it.right {
 			if it.visible() {
@@ -84,6 +80,20 @@ func (w *plainWriter) flow(t *docType) {
 			}
 			first = false
 			w.shared(it.typ, it.typ.kind)
+		case it.ref == RefAny || it.ref == RefJSON: // Yjs 14 puts values beside text and types
+			w.values(it, it.data)
+		}
+	}
+	if t.item != nil && t.kind == KindXMLFragment { // in Yjs 14 the keys of any type may hold what a map holds
+		w.keys(t)
+	}
+}
+
+// keys writes the strings and types that the keys of a type hold, each on a line.
+func (w *plainWriter) keys(t *docType) {
+	for _, e := range t.sortedEntries() {
+		if it := e.value(); it != nil && w.spend(len(it.data)) {
+			w.values(it, it.lastData())
 		}
 	}
 }

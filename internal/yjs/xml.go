@@ -70,28 +70,42 @@ func (w *xmlWriter) shared(t *docType, kind Kind) {
 	case KindXMLText:
 		w.markup(t)
 	case KindXMLFragment:
-		w.children(t)
+		if t.item == nil || !t.hasValues() {
+			w.children(t)
+			return
+		}
+		w.element(t, "") // a type without a name of Yjs 14, which may have attributes, is written as Yjs 14 writes it
 	case KindXMLElement:
 		name := rootElement
 		if t.item != nil {
 			name = lowerCase(t.name)
 		}
-		w.str("<" + name)
-		entries := slices.Clone(t.entries)
-		slices.SortFunc(entries, func(a, b *docEntry) int { return compareUTF16(a.key, b.key) })
-		for _, e := range entries {
-			if it := e.value(); it != nil && w.spend(len(it.data)) {
-				w.str(" " + e.key + `="`)
-				w.lastUnit(it)
-				w.str(`"`)
-			}
-		}
-		w.str(">")
-		w.children(t)
-		w.str("</" + name + ">")
+		w.element(t, name)
 	default: // arrays, maps and hooks
 		w.str(jsObject)
 	}
+}
+
+// element writes a type with its attributes, those sorted by name.
+func (w *xmlWriter) element(t *docType, name string) {
+	w.str("<" + name)
+	entries := slices.Clone(t.entries)
+	slices.SortFunc(entries, func(a, b *docEntry) int { return compareUTF16(a.key, b.key) })
+	for _, e := range entries {
+		if it := e.value(); it != nil && w.spend(len(it.data)) {
+			w.str(" " + e.key + `="`)
+			w.lastUnit(it)
+			w.str(`"`)
+		}
+	}
+	w.str(">")
+	w.children(t)
+	w.str("</" + name + ">")
+}
+
+// hasValues reports whether a key of the type has a value.
+func (t *docType) hasValues() bool {
+	return slices.ContainsFunc(t.entries, func(e *docEntry) bool { return e.value() != nil })
 }
 
 func (w *xmlWriter) children(t *docType) {
