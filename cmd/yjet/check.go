@@ -62,6 +62,7 @@ type checker struct {
 	typist            *typist
 	first             *wsClient
 	sent              []byte
+	made              bool // a connection made the document
 }
 
 func (c *checker) health(ctx context.Context) error {
@@ -88,6 +89,7 @@ func (c *checker) dial(ctx context.Context) (*wsClient, []byte, error) {
 		ws.close()
 		return nil, nil, err
 	}
+	c.made = true
 	return ws, state, nil
 }
 
@@ -156,6 +158,9 @@ func (c *checker) holdsAll(state []byte) error {
 func (c *checker) cleanUp() {
 	if c.first != nil {
 		c.first.close()
+	}
+	if !c.made {
+		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()

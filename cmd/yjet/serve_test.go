@@ -22,6 +22,9 @@ type running struct {
 	stop context.CancelFunc
 	code chan int
 	log  *syncBuffer
+
+	mu      sync.Mutex
+	printed string // on stdout; guarded by mu
 }
 
 type syncBuffer struct {
@@ -63,6 +66,9 @@ func startIn(t *testing.T, environ []string, args ...string) *running {
 	go func() {
 		sc := bufio.NewScanner(out)
 		for sc.Scan() {
+			r.mu.Lock()
+			r.printed += sc.Text() + "\n"
+			r.mu.Unlock()
 			if url, ok := strings.CutPrefix(sc.Text(), "yjet ready on "); ok {
 				ready <- url
 			}
