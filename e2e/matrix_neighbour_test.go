@@ -4,13 +4,18 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // backend is an application's backend: it says who may open what, and has no first states. For documents named after a failure it fails
@@ -113,4 +118,63 @@ func (m *matrix) neighbour(t *testing.T, kind string, n trouble) {
 		d.do("saved", M{"client": bad})
 	}
 	m.kept(t, d, good)
+}
+
+// startDamaged starts a server of which the named documents cannot be read: their snapshots' heads are garbage, and nothing else of
+// them is left to make one from.
+func startDamaged(t *testing.T, docs ...string) *server {
+	natsAddr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	s := startServe(t, "--auth", "none", "--data", filepath.Join(t.TempDir(), "data"), "--nats-addr", natsAddr)
+	nc, err := nats.Connect("nats://" + natsAddr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, doc := range docs {
+		for shard := range 2 { // one of them is the document's
+			if _, err := js.Publish(t.Context(), fmt.Sprintf("ysnap.%02d.head.%s", shard, doc), []byte("garbage")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return s
+}
+
+// damaged: a document that cannot be read is refused in its client's dialect; another on the same socket is not disturbed.
+func (m *matrix) damaged(t *testing.T, kind string) {
+	d, s := m.driver().as(t), m.broken()
+	name := room(t)
+	good, bad := name+" good", name+" bad"
+	if isHocuspocus(kind) {
+		m.enter(t, d, s, good, kind, name+"-good", M{"socket": name})
+		m.enter(t, d, s, bad, kind, "damaged-"+kind, M{"socket": name, "wait": false})
+		if got := ask[told](d, "denied", M{"client": bad}); !slices.Contains(got.Denied, "document-damaged") {
+			t.Errorf("told %+v, want document-damaged", got)
+		}
+		d.edit(good, []any{"text", "append", "undisturbed"})
+		d.do("saved", M{"client": good})
+		m.kept(t, d, good)
+		return
+	}
+	m.enter(t, d, s, bad, kind, "damaged-"+kind, M{"wait": false})
+	want := 4409
+	if strings.HasPrefix(kind, "yp") {
+		want = 1011
+	}
+	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		st := d.state(bad)
+		if len(st.Closes) > 0 {
+			if c := st.Closes[0]; c.Code != want || c.Reason != "document-damaged" {
+				t.Errorf("closed with %d %s, want %d document-damaged", c.Code, c.Reason, want)
+			}
+			return
+		}
+		if time.Since(began) > 30*time.Second {
+			t.Fatalf("not closed: %+v", st)
+		}
+	}
 }

@@ -81,6 +81,7 @@ type matrix struct {
 	rights func() *server  // tokens are checked
 	app    func() *backend // an app's backend that sometimes fails, before open
 	apps   func() *server  // asks app for rights and first states
+	broken func() *server  // some documents cannot be read
 	driver func() *driver
 }
 
@@ -92,6 +93,13 @@ func newMatrix(t *testing.T) *matrix {
 	m.app = sync.OnceValue(func() *backend { return newBackend(t) })
 	m.apps = sync.OnceValue(func() *server {
 		return startDev(t, "--auth", "jwt", "--auth-callback", m.app().URL, "--load-url", m.app().URL)
+	})
+	m.broken = sync.OnceValue(func() *server {
+		var docs []string
+		for _, s := range stock {
+			docs = append(docs, "damaged-"+s.kind)
+		}
+		return startDamaged(t, docs...)
 	})
 	m.proxy = sync.OnceValue(func() string { return pathProxy(t, m.open().host, "/collab") })
 	return m
@@ -178,6 +186,7 @@ func TestMatrix(t *testing.T) {
 			}
 		}
 	})
+	t.Run("damaged", func(t *testing.T) { each(t, m.damaged) })
 	t.Run("again", func(t *testing.T) { each(t, m.handshakesAgain) })
 	t.Run("reconnect", func(t *testing.T) { each(t, m.reconnects) })
 	t.Run("read-only", func(t *testing.T) { each(t, m.readOnly) })

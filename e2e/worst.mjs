@@ -41,8 +41,9 @@ if (what === 'build') {
   const other = new Y.Doc()
   await open(other)
   await until('what the first brings', () => other.store.clients.size >= mine.store.clients.size)
-  mine.getText('root0').insert(0, 'edited ')
-  await until('the edit', () => other.getText('root0').toString().startsWith('edited '))
+  const word = 'edited ' + Date.now() + ' '
+  mine.getText('root0').insert(0, word)
+  await until('the edit', () => other.getText('root0').toString().startsWith(word))
   console.log(JSON.stringify({ clients: other.store.clients.size, roots: [...other.share.keys()].length, same: [...other.share.keys()].every(name => mine.getText(name).toString() === other.getText(name).toString()) }))
 }
 process.exit(0)

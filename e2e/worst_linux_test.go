@@ -20,6 +20,7 @@ import (
 // clients bring it, open it, edit it, and it goes out and in again. Without YJET_LONG=1 it is a two hundredth of that. Seconds and memory
 // of each step are printed; docs/operate.md has those of the long form.
 func TestADayOfTheWorstShapesTakesBoundedMemory(t *testing.T) {
+	t.Parallel()
 	needNode(t)
 	scale, memory := 200, 500<<20
 	if long() {
