@@ -110,7 +110,7 @@ func (a *Auth) configure(o Options) (err error) {
 	switch o.Mode {
 	case "none":
 		if o.Callback != "" {
-			return errors.New("auth: --auth none asks nobody, so --auth-callback would never be called: leave out one of the two")
+			return errors.New("auth: --auth none checks no users, so --auth-callback would never be called: remove one of the two")
 		}
 		if a.origins.any && !o.Loopback {
 			return errors.New("auth: --origins * together with --auth none lets every web page that anybody visits read and write: list the origins, or check tokens")

@@ -87,7 +87,7 @@ func configFlags(s *settings, c *config, dev bool) {
 		s.StringVar(&c.natsCA, "nats-ca", "", "`file` of the authority that signed the cluster's certificates, for --nats tls://…")
 	}
 	s.StringVar(&c.natsAddr, "nats-addr", pick("127.0.0.1:4222", "off"), "loopback `host:port` on which the embedded server accepts the nats command line tool, or off")
-	s.StringVar(&c.durability, "durability", "disk", "`mode`, which says when an edit counts as stored: disk (after an fsync) or process (survives kill -9, not a power cut)")
+	s.StringVar(&c.durability, "durability", "disk", "`mode` that says when an edit counts as stored: disk (after an fsync) or process (survives kill -9, not a power cut)")
 	s.IntVar(&c.shards, "shards", 0, "`number` of streams that documents are spread over, fixed at the first start (0: 2 embedded, 8 with --nats)")
 	s.IntVar(&c.replicas, "replicas", 0, "`number` of copies of each stream (0: 1 embedded, 3 with --nats if the cluster has three servers)")
 	s.StringVar(&c.history, "history", "all", "past moments to keep: all, those younger than an `age` such as 90d, or none")
@@ -227,11 +227,11 @@ func (c *config) checkAuth(dev bool) error {
 		}
 	case "none":
 		if a.callback != "" {
-			return usagef("--auth none asks nobody, so --auth-callback would never be called: leave out one of the two")
+			return usagef("--auth none checks no users, so --auth-callback would never be called: remove one of the two")
 		}
 		host, _, _ := net.SplitHostPort(c.addr)
 		if !loopback(host) {
-			return usagef("--auth none lets everybody read and write, so it needs a loopback address, not %s; check tokens (--jwt-secret, --jwks-url, SUPABASE_URL) or listen on 127.0.0.1", c.addr)
+			return usagef("--auth none lets anybody read and write, so it needs a loopback address, not %s; check tokens (--jwt-secret, --jwks-url, SUPABASE_URL) or listen on 127.0.0.1", c.addr)
 		}
 	case "":
 		return usagef("say how users are checked: SUPABASE_URL, --jwks-url or --jwt-secret for signed tokens, or --auth none on a loopback address")

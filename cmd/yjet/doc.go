@@ -63,10 +63,10 @@ func docCommands() []docCommand {
 				s.IntVar(&f.limit, "limit", 0, "list at most this `number` of documents (0: all)")
 			},
 		}, {
-			name: "show", words: "DOC", brief: "show its size, who is here, its versions and latest edits", least: 1, most: 1, run: (*docClient).show,
+			name: "show", words: "DOC", brief: "show its size, connected users, versions and latest edits", least: 1, most: 1, run: (*docClient).show,
 			examples: []string{"show notes/todo", "show notes/todo --group author --limit 50"},
 			flags: func(s *settings, f *docFlags) {
-				s.StringVar(&f.group, "group", "5m", "where an entry of the history ends: after a `pause`, at another author, both (5m,author), or none")
+				s.StringVar(&f.group, "group", "5m", "what ends an entry of the history: a `pause`, another author, both (5m,author), or none")
 				s.IntVar(&f.limit, "limit", 0, "show at most this `number` of entries (0: 10)")
 			},
 		}, {
@@ -88,24 +88,24 @@ func docCommands() []docCommand {
 				s.StringVar(&f.out, "out", "-", "`file` to write (-: stdout)")
 			},
 		}, {
-			name: "export", words: "DOC", brief: "write it with its whole history into one file", least: 1, most: 1, run: (*docClient).export,
-			more:     `A file that is there is left alone, unless --force is given. With --json it answers {"doc":…,"file":…,"bytes":…,"records":…,"seq":…}.`,
+			name: "export", words: "DOC", brief: "write it with its whole history to one file", least: 1, most: 1, run: (*docClient).export,
+			more:     `An existing file is replaced only with --force. With --json it answers {"doc":…,"file":…,"bytes":…,"records":…,"seq":…}.`,
 			examples: []string{"export notes/todo --out todo.yjet.gz", "export notes/todo --out todo.yjet.gz --force --json"},
 			flags: func(s *settings, f *docFlags) {
 				s.StringVar(&f.out, "out", "-", "`file` to write; it is compressed if its name ends in .gz (-: stdout)")
-				s.BoolVar(&f.force, "force", false, "replace a file that is there")
+				s.BoolVar(&f.force, "force", false, "replace an existing file")
 			},
 		}, {
-			name: "import", words: "DOC [FILE]", brief: "make it from an exported file, or from a raw Yjs update", least: 1, most: 2, run: (*docClient).imports,
+			name: "import", words: "DOC [FILE]", brief: "create it from an exported file or a raw Yjs update", least: 1, most: 2, run: (*docClient).imports,
 			more: "A raw update is what Y.encodeStateAsUpdate returns. Without FILE the input is stdin. DOC must be new, unless --merge is given.\n" +
 				`With --json it answers {"doc":…,"records":…,"versions":…,"seq":…}; for a raw update {"doc":…,"bytes":…,"seq":…}.`,
 			examples: []string{"import notes/todo-2 todo.yjet.gz", "import notes/plan plan.bin --merge"},
 			flags: func(s *settings, f *docFlags) {
-				s.BoolVar(&f.merge, "merge", false, "merge into a document that exists")
+				s.BoolVar(&f.merge, "merge", false, "merge into an existing document")
 				s.BoolVar(&f.v2, "v2", false, "the raw update is in format V2")
 			},
 		}, {
-			name: "versions", words: "DOC", brief: "list its named moments, add one, remove one", least: 1, most: 1, run: (*docClient).versions,
+			name: "versions", words: "DOC", brief: "list, add or remove its versions, which are named moments", least: 1, most: 1, run: (*docClient).versions,
 			more:     `With --json, --remove answers {"doc":…,"removed":…}.`,
 			examples: []string{"versions notes/todo", "versions notes/todo --add \"first draft\"", "versions notes/todo --remove \"first draft\""},
 			flags: func(s *settings, f *docFlags) {
@@ -114,20 +114,20 @@ func docCommands() []docCommand {
 				s.StringVar(&f.remove, "remove", "", "`name` to remove; the document stays as it is")
 			},
 		}, {
-			name: "restore", words: "DOC MOMENT", brief: "make it show a past moment again, by a new edit", least: 1, most: 2, run: (*docClient).restore,
+			name: "restore", words: "DOC MOMENT", brief: "return it to a past moment, by a new edit", least: 1, most: 2, run: (*docClient).restore,
 			more:     "Open editors receive the edit like any other. Restoring the moment before undoes it.",
 			examples: []string{"restore notes/todo \"first draft\"", "restore notes/todo 10m"},
 			flags: func(s *settings, f *docFlags) {
 				s.StringVar(&f.at, "at", "", "the same as MOMENT")
 			},
 		}, {
-			name: "copy", words: "DOC TO", brief: "make a new document that begins as DOC is, or was", least: 2, most: 2, run: (*docClient).copy,
+			name: "copy", words: "DOC TO", brief: "create a document from the present or a past state of DOC", least: 2, most: 2, run: (*docClient).copy,
 			examples: []string{"copy templates/plan notes/plan", "copy notes/todo notes/todo-old --at 24h"},
 			flags:    at,
 		}, {
 			name: "rm", words: "DOC", brief: "delete it, with its whole history", least: 1, most: 1, run: (*docClient).rm,
-			more: "On a terminal it asks for the name. Elsewhere it refuses without --yes.\n" +
-				`With --json it answers {"doc":…,"deleted":true,"left":…}; left says where bytes of it may lie until the server starts anew.`,
+			more: "On a terminal it asks for the name. Otherwise it requires --yes.\n" +
+				`With --json it answers {"doc":…,"deleted":true,"left":…}; left says where its bytes may remain until the next start of the server.`,
 			examples: []string{"rm notes/todo", "rm notes/todo --yes"},
 			flags: func(s *settings, f *docFlags) {
 				s.BoolVar(&f.yes, "yes", false, "do not ask")
@@ -155,7 +155,7 @@ func (c *docCommand) settings(f *docFlags) *settings {
 	s := newSettings("doc")
 	s.StringVar(&f.url, "url", "http://127.0.0.1:1999", "`URL` of the server")
 	s.secretVar(&f.token, "token", "bearer `token`")
-	s.BoolVar(&f.json, "json", false, "answer in JSON, as the server does")
+	s.BoolVar(&f.json, "json", false, "answer in JSON")
 	if c != nil {
 		c.flags(s, f)
 	}
@@ -253,13 +253,13 @@ func (c *docClient) rm(words []string) error {
 		if !ok || !isTerminal(f) {
 			return usagef("doc rm: stdin is not a terminal, so it cannot ask; --yes deletes without asking")
 		}
-		fmt.Fprintf(c.p.stderr, "Delete %s with its whole history? Type its name: ", clean(words[0]))
+		fmt.Fprintf(c.p.stderr, "Delete %s with its whole history? Type its name to confirm: ", clean(words[0]))
 		line, err := bufio.NewReader(f).ReadString('\n')
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
 		if strings.TrimSpace(line) != words[0] {
-			return fmt.Errorf("%s is not deleted: its name was not typed", clean(words[0]))
+			return fmt.Errorf("%s is not deleted: the name did not match", clean(words[0]))
 		}
 	}
 	resp, err := c.call(http.MethodDelete, docPath(words[0]), nil, nil)

@@ -140,7 +140,7 @@ func TestFilesThatAreNoExportChangeNothing(t *testing.T) {
 	for _, c := range []struct{ name, file, says string }{
 		{"nothing", "", "nothing to import"},
 		{"a gzip file of nothing", packed(t, ""), "nothing to import"},
-		{"the first bytes of a gzip file", packed(t, whole)[:5], "begins as gzip does"},
+		{"the first bytes of a gzip file", packed(t, whole)[:5], "begins like gzip"},
 		{"half a gzip file", packed(t, whole)[:len(packed(t, whole))/2], "cannot be read to its end"},
 		{"a gzip file with a wrong checksum", packed(t, whole)[:len(packed(t, whole))-8] + "\x00\x01\x02\x03\x04\x05\x06\x07", "cannot be read to its end"},
 		{"an export without its end", strings.Join(lines[:len(lines)-1], ""), "not a whole export"},

@@ -66,9 +66,9 @@ func (c *docClient) get(words []string) error {
 func (c *docClient) export(words []string) error {
 	switch info, err := os.Stat(c.f.out); {
 	case !c.toFile() && c.f.json:
-		return usagef("doc export: --json tells of the file that --out names, and without --out stdout is the export itself, a JSON object a line")
+		return usagef("doc export: --json needs --out: without a file, stdout is the export itself, which has one JSON object a line")
 	case c.toFile() && err == nil && info.Mode().IsRegular() && !c.f.force:
-		return fmt.Errorf("%s is there already; choose another name, or replace it with --force", c.f.out)
+		return fmt.Errorf("%s exists; choose another name, or replace it with --force", c.f.out)
 	}
 	resp, err := c.call(http.MethodGet, docPath(words[0], "export"), nil, nil)
 	if err != nil {
@@ -173,7 +173,7 @@ func (c *docClient) imports(words []string) error {
 	if magic, _ := r.Peek(2); len(magic) == 2 && magic[0] == 0x1f && magic[1] == 0x8b {
 		z, err := gzip.NewReader(r)
 		if err != nil {
-			return fmt.Errorf("the file begins as gzip does, and is none: %w", err)
+			return fmt.Errorf("the file begins like gzip but is not: %w", err)
 		}
 		r = bufio.NewReaderSize(z, 64<<10)
 	}

@@ -15,11 +15,11 @@ import (
 const eraseUsage = `
 Usage: yjet erase [flags]
 
-Overwrites deleted bytes in the files of a stopped server: documents that were deleted (yjet doc rm), and records that folds took out of the
-log. It leaves everything that a document holds as it is. A server does the same at its start for documents deleted since the start before;
-this command also reaches what an earlier release left, and what that start had no time for.
+Overwrites deleted bytes in the files of a stopped server: those of deleted documents (yjet doc rm), and of records that folds took out of the
+log. Documents keep their content. At each start, a server overwrites what was deleted since its last start. This command also overwrites what
+an earlier release left behind, and what a start had no time for.
 
-It reports damaged files and leaves them alone; run 'yjet verify --repair' first.
+Damaged files are reported and left alone. Run 'yjet verify --repair' first.
 
 Examples:
   yjet erase --data /var/lib/yjet
@@ -66,20 +66,20 @@ func runErase(ctx context.Context, p process, args []string) error {
 	case err != nil:
 		return err
 	case w.Unread > 0:
-		return fmt.Errorf("%d damaged files may hold what was erased; run 'yjet verify --repair --data %s' first", w.Unread, data)
+		return fmt.Errorf("%d damaged files were left alone and may hold deleted bytes; run 'yjet verify --repair --data %s', then erase again", w.Unread, data)
 	case w.Sealed > 0:
-		return fmt.Errorf("%d encrypted or compressed files were left as they are, and may hold what was erased", w.Sealed)
+		return fmt.Errorf("%d encrypted or compressed files were left alone and may hold deleted bytes; this command cannot read them", w.Sealed)
 	}
 	if !asJSON {
-		fmt.Fprintf(p.stdout, "ok: the files hold what the streams hold, and nothing else (%.1f s)\n", seconds)
+		fmt.Fprintf(p.stdout, "ok: no deleted bytes are left in the files (%.1f s)\n", seconds)
 	}
 	return nil
 }
 
-// holdsStore refuses a directory without a store: a typing mistake would make an empty one.
+// holdsStore returns an error if a directory has no store: after a typing mistake, NATS would make an empty one.
 func holdsStore(data string) error {
 	if _, err := os.Stat(filepath.Join(data, "jetstream")); errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("%s holds no store; name the right directory with --data", data)
+		return fmt.Errorf("%s holds no store; name the directory of the store with --data", data)
 	}
 	return nil
 }

@@ -156,11 +156,13 @@ func TestCheckNamesTheStepThatFails(t *testing.T) {
 	defer silent.Close()
 	for _, c := range []struct {
 		name, url, step, says string
+		timeout               string
 	}{
-		{"a sick server", sick.URL, "health", `503, "full"`}, {"another server", page.URL, "health", ""}, {"a proxy that passes no sockets", noSockets.URL, "connect", "200 OK"},
-		{"nobody", "http://127.0.0.1:1", "health", "refused"}, {"a server that hangs", silent.URL, "health", "deadline"},
+		{"a sick server", sick.URL, "health", `503, "full"`, "1m"}, {"another server", page.URL, "health", "", "1m"},
+		{"a proxy that passes no sockets", noSockets.URL, "connect", "200 OK", "1m"}, {"nobody", "http://127.0.0.1:1", "health", "refused", "1m"},
+		{"a server that hangs", silent.URL, "health", "deadline", "200ms"},
 	} {
-		code, out, errs := runCommand("", "check", "--url", c.url, "--timeout", "1s")
+		code, out, errs := runCommand("", "check", "--url", c.url, "--timeout", c.timeout)
 		if code != 1 || !strings.Contains(out, "FAIL  "+c.step) || !strings.Contains(errs, "yjet check: "+c.step) || !strings.Contains(errs, c.says) {
 			t.Errorf("%s: got code %d, %q and %q, want the step %s and %q", c.name, code, out, errs, c.step, c.says)
 		}

@@ -210,7 +210,7 @@ func connectNATS(c *config, dev bool, log *slog.Logger, down *stack) (nc, bulk *
 		down.add(store.Stop)
 		opts = append(opts, nats.InProcessServer(store))
 	} else if c.durability == "disk" {
-		log.Warn("whether the NATS cluster writes to disk before it acknowledges cannot be seen from here: durability is shown as unknown; " +
+		log.Warn("yjet cannot see whether the NATS cluster writes to disk before it acknowledges, so durability is shown as unknown; " +
 			"set sync_interval: always on each node, see deploy/cluster.conf")
 	}
 	nc, bulk, err = stream.Dial(c.natsURLs(), opts...)

@@ -19,7 +19,7 @@ Usage: yjet token [flags]
 Makes a token with the configured secret and prints it: a user's token, or with --doc a ticket for that document alone. Put tickets, not users'
 tokens, into URLs. --admin makes an administrator's token for scripts: it may do everything, and end other users' sessions.
 
---explain TOKEN lists every check that a server with the same settings makes of a token, whether it passed, and what to do where it did not;
+--explain TOKEN lists every check that a server with the same settings makes of a token, whether it passed, and what to do if it did not;
 with --doc, also the rights on that document. It never prints the signature. --explain - reads the token from stdin. The exit code is 0 if the
 token is accepted, 1 if not.
 
@@ -50,7 +50,7 @@ func runToken(ctx context.Context, p process, args []string) error {
 	s.StringVar(&w.doc, "doc", "", "`document` of a ticket; without it a user's token is made")
 	s.StringVar(&w.access, "access", "rw", "`rights` of a ticket: r, rw, or rwd (also delete)")
 	s.BoolVar(&w.admin, "admin", false, "make an administrator's token")
-	s.DurationVar(&w.ttl, "ttl", time.Hour, "`time` for which it is valid")
+	s.DurationVar(&w.ttl, "ttl", time.Hour, "`time` that it is valid")
 	s.StringVar(&w.explain, "explain", "", "explain how a server with these settings judges `TOKEN`; - reads it from stdin")
 	if err := s.load(args, p.environ, p.stdout, tokenUsage); err != nil {
 		return err
@@ -61,7 +61,7 @@ func runToken(ctx context.Context, p process, args []string) error {
 		}
 	}
 	if !c.keyed() {
-		return usagef("token: no key: --jwt-secret, --jwks-url, SUPABASE_URL, SUPABASE_JWT_SECRET or --auth-callback, as the server has it")
+		return usagef("token: no key; give the one the server has: --jwt-secret, --jwks-url, SUPABASE_URL, SUPABASE_JWT_SECRET or --auth-callback")
 	}
 	if w.doc != "" {
 		d, err := stream.ParseDoc(w.doc)

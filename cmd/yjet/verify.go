@@ -17,11 +17,11 @@ const verifyUsage = `
 Usage: yjet verify [flags]
 
 Checks every stored document: replaying its records from zero must give the same values, state vector and delete set as snapshot, history and
-tail together, and all checksums and writers' counters must hold. Prints counts. Exits with code 1 and the first fault if there is one.
+tail together, and all checksums and writers' counters must hold. It prints counts. If it finds a fault, it prints it and exits with code 1.
 
 With the server stopped it opens the data directory itself (--data), and first compares every message in the store's files with its checksum.
-Where one is damaged it stops there, since NATS may drop everything after it; --repair mends single flipped bits and goes on. While a
-server runs, give verify the address of NATS (--nats).
+If one is damaged, it stops, since NATS may drop everything after it; --repair corrects single flipped bits and continues. While a
+server runs, verify through its NATS (--nats).
 
 Examples:
   yjet verify
@@ -39,12 +39,12 @@ func runVerify(ctx context.Context, p process, args []string) error {
 	s.files()
 	s.sharesFile = true
 	s.StringVar(&c.data, "data", ".yjet", "`directory` of the embedded store; no server may be running on it")
-	s.StringVar(&c.nats, "nats", "", "`URL`s of NATS, where a server is running")
+	s.StringVar(&c.nats, "nats", "", "`URLs` of the NATS of a running server, comma-separated")
 	s.StringVar(&c.natsCreds, "nats-creds", "", "credentials `file` for NATS")
 	s.StringVar(&c.natsCA, "nats-ca", "", "certificate authority `file` for NATS")
-	s.StringVar(&prefix, "prefix", "", "only documents whose name begins with `text`")
+	s.StringVar(&prefix, "prefix", "", "only documents whose names begin with `text`")
 	s.BoolVar(&asJSON, "json", false, "one JSON object a line: each document with a fault, then the counts")
-	s.BoolVar(&repair, "repair", false, "with --data: put flipped bits of the store's files right; what cannot be put right is told, and left to NATS")
+	s.BoolVar(&repair, "repair", false, "with --data: correct single flipped bits in the store's files; report other damage, and leave it to NATS")
 	s.BoolVar(&all, "all", false, "print a line for every document, not only for those with a fault")
 	s.StringVar(&c.logLevel, "log-level", "warn", "least severe `level` to log: debug, info, warn, error")
 	if err := s.load(args, p.environ, p.stdout, verifyUsage); err != nil {
@@ -72,7 +72,7 @@ func runVerify(ctx context.Context, p process, args []string) error {
 	defer down.run()
 	nc, bulk, store, err := connectNATS(&c, false, log, &down)
 	if err != nil {
-		return fmt.Errorf("%w (while a server runs, verify through its NATS: --nats nats://127.0.0.1:4222)", err)
+		return fmt.Errorf("%w (to verify while a server runs, use its NATS: --nats nats://127.0.0.1:4222)", err)
 	}
 	docs, err := stream.Open(ctx, nc, bulk, stream.Config{Embedded: store != nil, Durability: durabilityInForce(&c), Log: log})
 	if err != nil {
@@ -155,7 +155,7 @@ func checkFiles(ctx context.Context, p process, data string, repair, asJSON bool
 	})
 	switch {
 	case err != nil:
-		return fmt.Errorf("%w (while a server runs, verify through its NATS: --nats nats://127.0.0.1:4222)", err)
+		return fmt.Errorf("%w (to verify while a server runs, use its NATS: --nats nats://127.0.0.1:4222)", err)
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case kinds["broken"] > 0 && !repair:

@@ -42,11 +42,11 @@ func (s *Server) fence() error {
 		log := s.log.With("stream", f.Stream, "file", f.File, "offset", f.At, "after", f.Seq)
 		switch f.Kind {
 		case blockfile.Fenced:
-			log.Error("a message of the store is damaged and was taken out: it would have filled memory; `yjet verify` tells whose it was")
+			log.Error("a message of the store is damaged and was taken out: it would have filled memory; `yjet verify` names its document")
 		case blockfile.Broken:
-			log.Error("a file of the store is damaged, and NATS drops what follows there; `yjet verify --repair` puts single flipped bits right, as long as NATS has not opened the file")
+			log.Error("a file of the store is damaged, and NATS drops what follows there; `yjet verify --repair` corrects single flipped bits, but only before NATS opens the file")
 		case blockfile.Torn:
-			log.Info("the last write of the store was cut short and is dropped; nobody was told that it is saved")
+			log.Info("the last write of the store was cut short and is dropped; it was not acknowledged")
 		}
 	})
 	if err != nil {
@@ -64,7 +64,7 @@ func (s *Server) fence() error {
 // Finding is a broken record in the store's files.
 type Finding = blockfile.Finding
 
-// Check compares every message of a stopped store with its checksum; with repair it puts flipped bits right. found is called for each
+// Check compares every message of a stopped store with its checksum; with repair it corrects single flipped bits. found is called for each
 // broken record. An error: a server runs on the directory, or the file system failed.
 func Check(ctx context.Context, dir string, repair bool, found func(Finding)) (blockfile.Report, error) {
 	lock, err := lockDir(dir)

@@ -4,7 +4,7 @@ package natsd
 
 import "syscall"
 
-// freeSpace is the number of bytes that the file system of dir still takes; false where that is not known.
+// freeSpace returns the number of free bytes in the file system of dir; false if it is not known.
 func freeSpace(dir string) (int64, bool) {
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(dir, &st); err != nil {

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// lockFile takes path for this process alone until the file is closed or the process ends, however it ends.
+// lockFile locks path for this process until the file is closed or the process ends, however it ends.
 func lockFile(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

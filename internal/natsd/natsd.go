@@ -31,7 +31,7 @@ type Options struct {
 	AnyPort    bool   // take another free port when Addr is busy
 	Durability string // "disk": fsync before each acknowledgement; "process": the default of NATS
 	Log        *slog.Logger
-	Configure  func(*server.Options) // has the last word on the server's options
+	Configure  func(*server.Options) // changes the server's options, after all others; may be nil
 }
 
 // Server is a nats-server and the lock on its data directory. The nats-server itself does not lock: two processes on one directory
@@ -126,10 +126,10 @@ func (s *Server) start() error {
 	return nil
 }
 
-// NATS is the server of the moment; Watch replaces it.
+// NATS returns the present server, which Watch may replace.
 func (s *Server) NATS() *server.Server { return s.server.Load() }
 
-// InProcessConn connects to the server of the moment, so that clients find the next one when Watch restarts it. It makes Server a
+// InProcessConn connects to the present server, so that clients find the new one after Watch has restarted it. It makes Server a
 // nats.InProcessConnProvider.
 func (s *Server) InProcessConn() (net.Conn, error) {
 	ns := s.server.Load()
@@ -139,7 +139,7 @@ func (s *Server) InProcessConn() (net.Conn, error) {
 	return ns.InProcessConn()
 }
 
-// URL is where the nats command line tool reaches the server, "" when it does not listen.
+// URL returns the address for the nats command line tool, "" if the server does not listen.
 func (s *Server) URL() string {
 	if a, ok := s.server.Load().Addr().(*net.TCPAddr); ok && a != nil {
 		return "nats://" + a.String()
@@ -161,7 +161,7 @@ func (s *Server) shutdown() {
 	}
 }
 
-// CheckAddr tells whether the server may listen on a host:port: it has no users or passwords, so on loopback only.
+// CheckAddr returns an error if the server may not listen on a host:port. It has no users or passwords, so it listens on loopback only.
 func CheckAddr(addr string) error {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -173,7 +173,7 @@ func CheckAddr(addr string) error {
 	return nil
 }
 
-// listenAddr checks that the address is free: the server would end the process.
+// listenAddr checks that the address is free, since a server that cannot listen ends the process.
 func (s *Server) listenAddr(o Options) (host string, port int, err error) {
 	if err := CheckAddr(o.Addr); err != nil {
 		return "", 0, fmt.Errorf("--nats-addr %s: %w", o.Addr, err)

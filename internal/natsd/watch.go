@@ -11,14 +11,14 @@ import (
 
 const (
 	watchEvery   = time.Second
-	stuckFor     = 30 * time.Second // a store that takes nothing for this long is restarted whatever the reason
+	stuckFor     = 30 * time.Second // a store that accepts no writes for this long is restarted, whatever the reason
 	restartPause = time.Minute      // between two restarts for that
 	roomAgain    = 16 << 20         // bytes free on a disk that was full before a restart is tried
 )
 
 // Watch restarts the server when its store is stuck, until ctx ends: after a full disk the server stores nothing even when there is room
-// again, until it is started anew. healthy tells whether something can be stored now. A server whose files were removed under it notices
-// nothing and writes on into files that nobody will ever read: Watch calls refuse, once, and returns.
+// again, until it is started anew. healthy reports whether something can be stored now. A server does not notice that its
+// files were removed while it runs, and goes on writing to them; no start will read those. Watch then calls refuse, once, and returns.
 func (s *Server) Watch(ctx context.Context, healthy func(context.Context) error, refuse func(error)) {
 	var sickSince, restarted time.Time
 	files := s.files()
@@ -32,7 +32,7 @@ func (s *Server) Watch(ctx context.Context, healthy func(context.Context) error,
 			return
 		}
 		if err := stillThere(files); err != nil {
-			s.log.Error("the store's files were removed or replaced while they are open: nothing is acknowledged any more. What is in memory can be read and exported, then restore the directory and restart", "err", err)
+			s.log.Error("the store's files were removed or replaced while they are open: nothing is acknowledged any more. Export what is in memory, then restore the directory and restart", "err", err)
 			refuse(err)
 			return
 		}
@@ -53,7 +53,7 @@ func (s *Server) Watch(ctx context.Context, healthy func(context.Context) error,
 		if !wasFull && (now.Sub(sickSince) < stuckFor || now.Sub(restarted) < restartPause) {
 			continue
 		}
-		s.log.Error("the store takes nothing; restarting the embedded NATS", "since", now.Sub(sickSince), "err", err)
+		s.log.Error("the store accepts no writes; restarting the embedded NATS", "since", now.Sub(sickSince), "err", err)
 		s.shutdown()
 		if err := s.start(); err != nil {
 			s.log.Error("restart of the embedded NATS", "err", err)
