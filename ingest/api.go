@@ -73,7 +73,7 @@ func writeError(w http.ResponseWriter, status int, code, message string) {
 	writeJSON(w, status, map[string]any{"error": map[string]string{"code": code, "message": message}})
 }
 
-// serve answers what is not a socket.
+// serve answers every request that is not a socket.
 func (a *api) serve(w http.ResponseWriter, r *http.Request, segments []string) {
 	first := ""
 	if len(segments) > 0 {
@@ -154,7 +154,7 @@ func (a *api) withDoc(w http.ResponseWriter, r *http.Request, name string, need 
 		}
 		return
 	}
-	if r.Method != http.MethodDelete && a.memory.tight() { // what answers holds a document or two in memory
+	if r.Method != http.MethodDelete && a.memory.tight() { // an answer holds a document or two in memory
 		a.metrics.refuse(w, causeNoMemory)
 		return
 	}
@@ -193,7 +193,7 @@ func (a *api) fail(w http.ResponseWriter, doc stream.Doc, err error) {
 	}
 }
 
-// bearer answers the question of a request for rights on a document.
+// bearer builds the question for the rights of a request on a document.
 func (a *api) bearer(r *http.Request, doc string) auth.Request {
 	token, _ := auth.TokenFrom(r, r.URL.Query())
 	return auth.Request{Doc: doc, Token: token, IP: a.srv.clientIP(r), Origin: r.Header.Get("Origin")}

@@ -13,14 +13,14 @@ import (
 	"yjet/stream"
 )
 
-// serveDocs answers /api/docs and what is behind it.
+// serveDocs answers /api/docs and the routes below it.
 //
 //	GET    /api/docs?prefix=&limit=&after=    list
 //	GET    /api/docs/{doc}                    state: update, json, text, vector; ?at= a moment
 //	POST   /api/docs/{doc}                    an update
 //	PATCH  /api/docs/{doc}                    edits in JSON
 //	DELETE /api/docs/{doc}                    for good
-//	GET    /api/docs/{doc}/presence           who is here
+//	GET    /api/docs/{doc}/presence           the users who are present
 func (a *api) serveDocs(w http.ResponseWriter, r *http.Request, segments []string) {
 	switch {
 	case len(segments) == 0:
@@ -175,7 +175,7 @@ func (a *api) hintClosed(doc stream.Doc, head stream.Seq, records int) {
 // deleteTime bounds the deletion of a document. It goes on when the caller hangs up: a document must not stay half deleted.
 const deleteTime = 2 * time.Minute
 
-// erasedNote is what DELETE answers in Yjet-Erased: what is gone, and what may lie on the disk yet.
+// erasedNote is the value of Yjet-Erased in the answer to DELETE: the bytes that are gone, and those that may still lie on the disk.
 const erasedNote = "gone from every stream; what folds took out of the log earlier may lie in block files until the server starts anew, 'yjet erase' runs, or NATS rewrites them"
 
 // deleteDoc removes a document for good.

@@ -14,16 +14,16 @@ import (
 	"yjet/stream"
 )
 
-// serveHistory answers what is behind /api/docs/{doc}/ beside presence: false where there is no such route.
+// serveHistory answers the routes below /api/docs/{doc}/ other than presence. It reports false where there is no such route.
 //
-//	GET    history?from=&to=&group=&limit=&before=   what happened, newest first
+//	GET    history?from=&to=&group=&limit=&before=   entries of the history, newest first
 //	GET    log?from=&to=                             records as JSON lines, packed ones included
-//	GET    authors?type=&at=                         who brought which run of text
-//	GET    diff?from=&to=                            what changed in the text types
+//	GET    authors?type=&at=                         runs of text with their authors
+//	GET    diff?from=&to=                            changes of the text types
 //	GET    versions   POST versions {name, at?}   DELETE versions/{name}
 //	POST   restore {at}                              forward edit to that moment
 //	POST   copy {to, at?}                            a new document that begins as that moment
-//	GET    access                                    what the caller may do: {"access": "r", "rw" or "rwd"}
+//	GET    access                                    the rights of the caller: {"access": "r", "rw" or "rwd"}
 //	GET    export                                    one file with the whole history
 //	POST   import?merge=                             takes such a file in
 //
@@ -67,7 +67,13 @@ func (a *api) serveHistory(w http.ResponseWriter, r *http.Request, name string, 
 				a.metrics.refuse(w, causeDraining)
 				return true
 			}
-			a.withDoc(w, r, name, way.need, way.f)
+			a.withDoc(w, r, name, way.need, func(w http.ResponseWriter, r *http.Request, doc stream.Doc, g auth.Grant) {
+				if err := a.srv.reachable(r.Context(), doc); err != nil {
+					a.fail(w, doc, err)
+					return
+				}
+				way.f(w, r, doc, g)
+			})
 			return true
 		}
 		if allow = append(allow, way.method); way.method == http.MethodGet {
@@ -187,7 +193,7 @@ func (a *api) getLog(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ a
 			line.Merged = rec.Merged
 		}
 		if enc.Encode(line) != nil {
-			return // nobody reads any more
+			return // the reader has gone
 		}
 	}
 	out.Flush()

@@ -43,7 +43,9 @@ func (a *api) listDocs(w http.ResponseWriter, r *http.Request) {
 	after, more := q.Get("after"), true
 	out := []listed{}
 	for more && len(out) < limit {
-		infos, err := a.o.Log.Docs(r.Context(), q.Get("prefix"), after, limit+1)
+		ctx, cancel := context.WithTimeout(r.Context(), a.limits.LoadWait)
+		infos, err := a.o.Log.Docs(ctx, q.Get("prefix"), after, limit+1)
+		cancel()
 		if err != nil {
 			a.fail(w, "", because(causeStorage, err))
 			return

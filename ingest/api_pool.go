@@ -119,7 +119,7 @@ func (p *pool) leave(user string) {
 	t.told <- nil
 }
 
-// payer is who a heavy request counts for: its user, or its address where nobody is signed in.
+// payer is the key that a heavy request counts under: its user, or its address where nobody is signed in.
 func (a *api) payer(r *http.Request, g auth.Grant) string {
 	if g.User != "" {
 		return "user " + g.User

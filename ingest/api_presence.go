@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"context"
 	"net/http"
 	"slices"
 
@@ -14,8 +15,10 @@ func (a *api) getPresence(w http.ResponseWriter, r *http.Request, doc stream.Doc
 	if room := a.rooms.find(doc); room != nil {
 		room.look(func() { list = room.aware.list(a.node) })
 	} else {
+		ctx, cancel := context.WithTimeout(r.Context(), a.limits.LoadWait)
+		defer cancel()
 		var err error
-		if list, err = a.o.Log.Presence().List(r.Context(), doc); err != nil {
+		if list, err = a.o.Log.Presence().List(ctx, doc); err != nil {
 			a.fail(w, doc, because(causeStorage, err))
 			return
 		}

@@ -89,7 +89,7 @@ func kindsOf(list []string) (map[string]yjs.Kind, []string, error) {
 }
 
 const (
-	renderBytes = 64 << 20 // of an answer: more than a document may have, and what a few bytes can ask for has no end
+	renderBytes = 64 << 20 // of an answer: more than a document may have. Without it a few bytes could ask for an answer without end
 	renderWork  = 1 << 30  // bytes and items gone over, some seconds
 )
 

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"time"
@@ -79,7 +80,9 @@ func (a *api) serveSessions(w http.ResponseWriter, r *http.Request, segments []s
 		rev.Until = rev.At.Add(d)
 	}
 	rev = rev.Complete()
-	n, err := a.revoker.revoke(r.Context(), rev)
+	ctx, cancel := context.WithTimeout(r.Context(), a.limits.AppendWait)
+	defer cancel()
+	n, err := a.revoker.revoke(ctx, rev)
 	switch {
 	case errors.Is(err, auth.ErrRevocationsFull):
 		writeError(w, http.StatusInsufficientStorage, "too-many-revocations", "nothing was revoked: too many revocations are in force")

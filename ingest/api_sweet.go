@@ -56,7 +56,7 @@ func sweetPath(segments []string) (sweetRoute, bool) {
 	return sweetRoute{}, false
 }
 
-// serveSweetRoute answers what Y-Sweet's SDK asks.
+// serveSweetRoute answers the requests of Y-Sweet's SDK.
 func (a *api) serveSweetRoute(w http.ResponseWriter, r *http.Request, at sweetRoute) {
 	switch at.action {
 	case "check_store":
@@ -78,7 +78,7 @@ func (a *api) serveSweetRoute(w http.ResponseWriter, r *http.Request, at sweetRo
 	}
 }
 
-// checkStore says whether the log can be reached, to whom its token lets in at all.
+// checkStore reports whether the log can be reached, to any caller whose token is valid.
 func (a *api) checkStore(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost && r.Method != http.MethodGet {
 		notAllowed(w, "GET, POST")

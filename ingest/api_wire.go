@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// writePiece is what of an answer is written under one deadline.
+// writePiece is how many bytes of an answer are written under one deadline.
 const writePiece = 64 << 10
 
 // lateBody is how long a body may go on to arrive after its request has been answered.
@@ -85,7 +85,7 @@ func (w *answerWriter) refuse() {
 	w.srv.metrics.refuse(w.ResponseWriter, causeUnread)
 }
 
-// end has what is buffered written, or the connection closed.
+// end has net/http write its buffer under a fresh deadline, or close the connection.
 func (w *answerWriter) end() {
 	w.begin()
 	w.renew()
@@ -104,19 +104,19 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err == io.EOF && !b.ended {
 		b.ended = true
-		_ = b.c.SetReadDeadline(time.Time{}) // what listens for the client's going must not be over with it
+		_ = b.c.SetReadDeadline(time.Time{}) // net/http goes on reading to notice a client that leaves: the deadline must not end that
 	}
 	return n, err
 }
 
-// end gives what has not been read of the body a last moment: net/http reads it before it answers.
+// end gives the unread rest of the body a last moment: net/http reads it before it answers.
 func (b *bodyReader) end() {
 	if !b.ended {
 		_ = b.c.SetReadDeadline(time.Now().Add(lateBody))
 	}
 }
 
-// serveRequest answers what is not a socket, within the bounds of one request.
+// serveRequest answers a request that is not a socket, within the bounds of one request.
 func (s *Server) serveRequest(w http.ResponseWriter, r *http.Request, serve func(http.ResponseWriter, *http.Request)) {
 	ip := s.clientIP(r)
 	c := http.NewResponseController(w)

@@ -18,7 +18,7 @@ func (s *Server) tick() {
 	}
 }
 
-// tickAt does what is due.
+// tickAt does all work that is due at now.
 func (s *Server) tickAt(now time.Time) {
 	s.clock.Store(s.secondsAt(now))
 	s.tickConns(now)

@@ -52,7 +52,7 @@ type conn struct {
 	spare    [][]byte
 	size     int // bytes in q and being written, without exempt ones
 	frames   int
-	outSize  int // of size and frames, what the writer has taken
+	outSize  int // the part of size and frames that the writer has taken
 	outCount int
 	listed   bool // a caller of put has been told to call flush
 	writing  bool

@@ -111,8 +111,8 @@ func strikeKey(token, room string) string {
 	return token
 }
 
-// clientIP is the address a request comes from: the peer's, or what a trusted
-// proxy says it was.
+// clientIP is the address a request comes from: the peer's, or the one that a trusted
+// proxy names.
 func (s *Server) clientIP(r *http.Request) string {
 	return auth.Proxies(s.o.TrustedProxies).ClientIP(r)
 }

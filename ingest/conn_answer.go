@@ -9,7 +9,7 @@ type answerer struct {
 
 	// Guarded by conn.mu.
 	queued  int           // bytes of answers in the queue
-	writing int           // of those, what the writer has taken
+	writing int           // bytes of answers that the writer has taken
 	counted []*reading    // of the queued answers
 	written chan struct{} // closed when all answers are written; nil: nobody waits
 }
@@ -65,7 +65,7 @@ func (c *conn) keep(r *reading) {
 	c.answers.counted = append(c.answers.counted, r)
 }
 
-// answersWritten notes that the writer is done with what it took. Callers hold the lock.
+// answersWritten notes that the writer has written all it took. Callers hold the lock.
 func (c *conn) answersWritten() {
 	a := &c.answers
 	if a.writing = 0; a.queued > 0 {
@@ -74,7 +74,7 @@ func (c *conn) answersWritten() {
 	c.dropAnswers()
 }
 
-// dropAnswers gives back what the answers counted. Callers hold the lock.
+// dropAnswers gives back the bytes that the answers counted. Callers hold the lock.
 func (c *conn) dropAnswers() {
 	a := &c.answers
 	for _, r := range a.counted {

@@ -83,7 +83,7 @@ func (c *conn) enterLane() error {
 	return nil
 }
 
-// leaveLane gives the slot back, if the connection has one. Whoever waits on behalf of the connection calls it first: a slot is
+// leaveLane gives the slot back, if the connection has one. Every wait on behalf of the connection calls it first: a slot is
 // for work, not for waiting.
 func (c *conn) leaveLane() {
 	if c.laned.CompareAndSwap(true, false) {

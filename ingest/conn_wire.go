@@ -49,7 +49,7 @@ type wire struct {
 	ahead     []byte          // read before gorilla asked for it
 }
 
-// hears reports whether anything comes by the deadline of reading; what does is kept for Read.
+// hears reports whether anything comes by the deadline of reading. It keeps the bytes that came for Read.
 func (w *wire) hears() bool {
 	b := make([]byte, 256)
 	n, err := w.Conn.Read(b)

@@ -19,7 +19,7 @@ import (
 // each document, so that a slow one does not hold up the others.
 //
 // A refusal is of one document, said in its own address; the others of the socket
-// do not notice. Only what is wrong with the connection itself ends the socket.
+// do not notice. Only a fault of the connection itself ends the socket.
 // While a document cannot be opened for a reason that passes (the callback or the
 // load URL fails, the log cannot be reached), it is tried again and again: its
 // client takes a refusal for final.
@@ -563,7 +563,7 @@ func (d *hocuspocus) denied(s *session, cs *cause) ([]byte, bool) {
 
 func (d *hocuspocus) readOnly(*session, *cause) []byte { return nil }
 
-// notice: the protocol has no text, and what it has, stateless messages, is the application's.
+// notice: the protocol has no text frames, and its stateless messages belong to the application.
 func (d *hocuspocus) notice(*session, *cause) []byte { return nil }
 
 func (d *hocuspocus) custom(s *session, payload []byte, _ map[string]string) []byte {

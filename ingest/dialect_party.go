@@ -31,7 +31,7 @@ type party struct {
 type batch struct {
 	marker
 	data  []byte
-	held  int // of data, what is counted among the large messages of all
+	held  int // bytes of data that are counted among the large messages of all
 	got   int
 	size  int // bytes that came
 	until time.Time
@@ -62,7 +62,7 @@ func newParty(c *conn) *party {
 func (d *party) name() string       { return "party" }
 func (d *party) code(cs *cause) int { return d.codes(cs) }
 
-// open lets a client in at once and tells it what it may do: it may be one that only listens. Without a token it may still send
+// open lets a client in at once and tells it its rights: it may be one that only listens. Without a token it may still send
 // one. To a client that cannot be plain partysocket, which may read nothing but JSON, it also sends our step 1.
 func (d *party) open(c *conn) error {
 	switch {
@@ -169,7 +169,7 @@ func (d *party) chunk(c *conn, b []byte) error {
 	return nil
 }
 
-// ended gives back what a batch under way holds.
+// ended gives back the bytes that a batch under way holds.
 func (d *party) ended(c *conn) {
 	if d.batch != nil {
 		c.srv.inbound.give(c, d.batch.held)

@@ -15,7 +15,7 @@ import (
 type gate struct {
 	limits Limits
 
-	// mu guards everything below. Whoever holds it sees each socket counted once: for its address, or for its user.
+	// mu guards everything below. Its holder sees each socket counted once: for its address, or for its user.
 	mu     sync.Mutex
 	total  int
 	byIP   map[string]*visitor // by auth.ClientKey
@@ -111,7 +111,7 @@ func (g *gate) signIn(ip, user string, now time.Time) bool {
 	return true
 }
 
-// leave takes back what enter and, where user is not "", signIn counted.
+// leave undoes the count of enter and, where user is not "", that of signIn.
 func (g *gate) leave(ip, user string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -138,7 +138,7 @@ func (g *gate) ask(ip string, now time.Time) bool {
 	return true
 }
 
-// answered takes back what ask counted.
+// answered undoes the count of ask.
 func (g *gate) answered(ip string) {
 	if loopback(ip) {
 		return

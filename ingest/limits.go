@@ -49,7 +49,7 @@ type Limits struct {
 	NewDocuments    float64       // documents begun a minute by one user, or from one address without a user, default 120
 	Documents       int           // open documents, default 10,000
 	UserDocuments   int           // documents one user has open, default 1,000
-	Versions        int           // named versions of one document, default 200; for whoever opens the snapshot store
+	Versions        int           // named versions of one document, default 200; the owner of the snapshot store passes it on
 	Loads           int           // documents loading at once, default 32
 	LoadWait        time.Duration // waiting for and loading a document, default 30 s
 	IdleUnload      time.Duration // a room without sessions is kept so long, default 30 s
@@ -115,7 +115,7 @@ func (l Limits) withDefaults() Limits {
 	set(&l.LeaveWait, 3*time.Second)
 	set(&l.MaxSession, 12*time.Hour)
 	set(&l.RefusalHold, 3*time.Second)
-	set(&l.Update.Expanded, l.largest()) // V2 may not become what V1 may not be
+	set(&l.Update.Expanded, l.largest()) // an update V2 may not become larger than one in V1 may be
 	return l
 }
 

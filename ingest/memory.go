@@ -20,7 +20,7 @@ type memory struct {
 }
 
 const (
-	// memoryShare of the limit may be in use when a document is opened. The rest is for edits, folds, and what NATS caches.
+	// memoryShare of the limit may be in use when a document is opened. The rest is for edits, folds, and the caches of NATS.
 	memoryShare = 0.7
 	// loadCost is the memory to load and fold a document once, in times its state.
 	loadCost = 5

@@ -11,8 +11,8 @@ import (
 	"yjet/stream"
 )
 
-// A room is the fan-out of one open document: what the log holds, what it will
-// hold once the commits under way are stored, and the sessions. It is the
+// A room is the fan-out of one open document: the content of the log, the updates
+// of the commits under way, and the sessions. It is the
 // stream.Sink of its document's tail, and has no goroutine of its own.
 //
 // Lock order: rooms.mu, room.mu, conn.mu.
@@ -44,8 +44,8 @@ type room struct {
 	// mu but Record, which leaves the writing to the Flush that ends its burst.
 	mu         sync.Mutex
 	tail       *stream.Tail // nil until loaded
-	content                 // what the log holds
-	growth     growth       // what the store has not been told of
+	content                 // the content of the log
+	growth     growth       // records and bytes that the store has not been told of
 	sessions   map[*session]struct{}
 	failed     error    // the document can be followed no longer
 	out        outgoing // done when the lock is left
@@ -65,7 +65,7 @@ func newRoom(s *Server, doc stream.Doc) *room {
 	return &room{srv: s, doc: doc, loaded: make(chan struct{}), desk: desk{turn: make(chan struct{}, 1)}}
 }
 
-// do runs f with the room locked, then does what f left to be done: it writes to
+// do runs f with the room locked, then does the work that f left: it writes to
 // the connections that have frames waiting, publishes awareness, and appends the
 // next group of updates. f must not call do or look.
 func (r *room) do(f func()) {
@@ -74,7 +74,7 @@ func (r *room) do(f func()) {
 	f()
 }
 
-// leave unlocks the room and does what was left to be done. Only do calls it.
+// leave unlocks the room and does the work that was left. Only do calls it.
 func (r *room) leave() {
 	out, g := r.out, r.nextGroup()
 	r.out = outgoing{}
@@ -128,8 +128,8 @@ func (r *room) load(ctx context.Context) error {
 	return err
 }
 
-// listen subscribes to the presence of the other servers and reads what the bucket
-// holds of it. The first session does it: a document that is open without a session
+// listen subscribes to the presence of the other servers and reads their entries
+// in the bucket. The first session does it: a document that is open without a session
 // needs no presence.
 func (r *room) listen(ctx context.Context) error {
 	r.hearing.Lock()

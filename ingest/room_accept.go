@@ -18,7 +18,7 @@ import (
 //  1. It is parsed and checked whole. A bad one ends its sender and changes nothing.
 //  2. What the log already holds is acknowledged, not appended.
 //  3. What commits under way will store is acknowledged with them.
-//  4. Of the rest, what can be applied now goes into the next group. The remainder
+//  4. Of the rest, the part that can be applied now goes into the next group. The remainder
 //     is held until its dependencies have come; after one commit without them the
 //     client is asked for them with a step 1. Where its answer does not bring them
 //     either, acknowledgements wait no longer. (Over HTTP the remainder is left out,
@@ -57,8 +57,8 @@ type entrance struct {
 	mode      auth.Mode        // of the author
 	withdrawn bool             // a revocation took the right away after it was granted
 	erased    *snapshot.Erased // nil: nothing was erased under this name
-	stored    *yjs.State       // what the log holds
-	commits   *commits         // what is under way; nil: nothing is
+	stored    *yjs.State       // the content of the log
+	commits   *commits         // groups under way; nil: there are none
 	size      int              // of the document, in bytes
 	limit     int              // of size; 0: none
 	message   int              // by so many bytes a document below limit may exceed it
@@ -66,15 +66,15 @@ type entrance struct {
 	log       *stream.Log // nil: a fault is not asked for
 }
 
-// A verdict is what becomes of an update that may enter.
+// A verdict is the fate of an update that may enter.
 type verdict struct {
 	stored   bool // the log holds all of it: there is nothing to append
 	underWay bool // all of it is in groups under way
 	yjs.Readiness
 }
 
-// judge decides about a parsed update. The order is the order of the answers: what
-// the document has is never refused, and a missing right is told before a limit.
+// judge decides about a parsed update. The order is the order of the answers: content
+// that the document has is never refused, and a missing right is told before a limit.
 func (e *entrance) judge(u *yjs.Update) (verdict, error) {
 	if e.stored.Contains(u) {
 		return verdict{stored: true}, nil
@@ -128,7 +128,7 @@ func (r *room) judge(mode auth.Mode, withdrawn bool, u *yjs.Update) (verdict, er
 	return e.judge(u)
 }
 
-// taken returns the first id of u at which the document, with what is under way,
+// taken returns the first id of u at which the document, with the groups under way,
 // came to hold no content: another client used up the clocks, and no reader will see
 // the text that this one wrote there. Callers hold the lock.
 func (r *room) taken(u *yjs.Update) (yjs.ID, bool) { return r.commit.peek(&r.stored).Planted(u) }
@@ -191,7 +191,7 @@ func (r *room) fresh() (yes bool) {
 	return yes
 }
 
-// take queues what of u is ready. ready is u.Bytes itself, which is lent, or fresh.
+// take queues the ready part of u. ready is u.Bytes itself, which is lent, or fresh.
 func (r *room) take(s *session, u *yjs.Update, ready []byte) uint64 {
 	c := &r.commit
 	if len(ready) == len(u.Bytes) && &ready[0] == &u.Bytes[0] {

@@ -18,7 +18,7 @@ type commits struct {
 	writer   *stream.Writer
 	ctx      context.Context // of the writer: ends when an append is given up
 	cancel   context.CancelFunc
-	accepted *yjs.State // stored, and what is under way; nil: as stored
+	accepted *yjs.State // stored and under way; nil: as stored
 	inflight *group
 	gather   []pending
 	bytes    int                   // of inflight and gather
@@ -56,7 +56,7 @@ type group struct {
 	size    int
 	started time.Time
 	seq     stream.Seq // of its last record, once stored
-	replies []reply    // to requests, sent on delivery: a client reads what it wrote
+	replies []reply    // to requests, sent on delivery: a client can read its own write
 	writer  *stream.Writer
 	ctx     context.Context // of writer
 }
@@ -100,8 +100,8 @@ func (c *commits) add(u *yjs.Update) {
 	}
 }
 
-// state is what the log will hold when all that is under way is stored. stored is
-// what it holds now.
+// state is the content of the log once all groups under way are stored. stored is
+// its content now.
 func (c *commits) state(stored *yjs.State) *yjs.State {
 	if c.accepted == nil {
 		c.accepted = stored.Clone()
@@ -145,7 +145,7 @@ func (c *commits) queue(stored *yjs.State, s *session, user, conn string, u *yjs
 	return c.last
 }
 
-// mergeMax bounds what neighbours grow to by being merged, in bytes.
+// mergeMax bounds the size of merged neighbours, in bytes.
 const mergeMax = 256 << 10
 
 // next takes the gathered updates as the group to append. Nothing may be in flight.
@@ -250,7 +250,7 @@ func (c *commits) tell() {
 	c.watch = nil
 }
 
-// reconsider computes accepted again, from what is stored and what is under way,
+// reconsider computes accepted again, from the stored state and the groups under way,
 // after a panic left it in doubt.
 func (c *commits) reconsider(stored *yjs.State) {
 	c.accepted = stored.Clone()
@@ -296,7 +296,7 @@ func (r *room) launch(g *group) {
 	g.writer.Append(g.ctx, entries, func(seqs []stream.Seq, err error) { r.committed(g, seqs, err) })
 }
 
-// entries merges updates of one connection, and cuts what is larger than a message
+// entries merges updates of one connection, and cuts those larger than a message
 // of the log.
 func (r *room) entries(g *group) (entries []stream.Entry, err error) {
 	defer r.recovered(&err)
@@ -312,7 +312,7 @@ func (r *room) entries(g *group) (entries []stream.Entry, err error) {
 	return entries, nil
 }
 
-// entries appends what p becomes in the log.
+// entries appends the log entries of p.
 func (p *pending) entries(entries []stream.Entry, limit int) (_ []stream.Entry, err error) {
 	u := p.updates[0]
 	if len(p.updates) > 1 {

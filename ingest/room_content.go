@@ -13,7 +13,7 @@ type content struct {
 	seq      stream.Seq // of the last record taken in; 0: the document is new
 	at       time.Time  // its time
 	edited   stream.Seq // of the last record that may be an edit computed from the document, by any server
-	stored   yjs.State  // what the log holds up to seq
+	stored   yjs.State  // the content of the log up to seq
 	base     fold       // folded state
 	recs     []rec      // records after base.seq
 	recBytes int        // of recs
@@ -40,8 +40,8 @@ type foldJob struct {
 	err  error // read after done
 }
 
-// recordLimits bound what is read from the log. The size of a message bounds what
-// is stored; the limits of a stranger's update were checked at the door.
+// recordLimits bound updates read from the log. The size of a message bounds updates
+// that are stored; the limits of a stranger's update were checked at the door.
 var recordLimits = yjs.Limits{Structs: -1, DeleteRanges: -1, Stored: true}
 
 func (c *content) addRecord(seq stream.Seq, update []byte) {
@@ -99,8 +99,8 @@ func (c *content) endFold(job *foldJob, update []byte) {
 	}
 }
 
-// growth counts what the log has gained since the last snapshot, and what of it the
-// store was told. Guarded by room.mu.
+// growth counts the growth of the log since the last snapshot, and the part of it that
+// the store was told of. Guarded by room.mu.
 type growth struct{ since, hinted tally }
 
 // A tally counts a document's log after a snapshot.

@@ -34,7 +34,7 @@ func newErasures(s *Server) (*erasures, error) {
 	defer cancel()
 	if err := e.look(ctx); err != nil {
 		e.stop()
-		return nil, fmt.Errorf("read what was erased: %w", err)
+		return nil, fmt.Errorf("read the erasures: %w", err)
 	}
 	return e, nil
 }
@@ -53,7 +53,7 @@ func (e *erasures) tick(now time.Time) {
 		defer cancel()
 		err := e.look(ctx)
 		if failed := err != nil && e.srv.ctx.Err() == nil; e.missing.Swap(failed) != failed && failed {
-			e.srv.log.Warn("what was erased could not be read", "err", err)
+			e.srv.log.Warn("erasures could not be read", "err", err)
 		}
 	}()
 }

@@ -14,7 +14,7 @@ type held struct {
 	update  []byte // nil: too old or too large to be kept; it is asked for when something of missing has come
 	missing []yjs.ID
 	at      time.Time
-	stuck   bool // the client's own answer to a step 1 did not bring what it depends on: no acknowledgement waits for it
+	stuck   bool // the client's own answer to a step 1 did not bring its dependencies: no acknowledgement waits for it
 }
 
 // waits reports whether an update is held that the client itself may yet complete.
@@ -75,8 +75,8 @@ func (s *session) removeHeld() {
 	s.held, s.heldSize = nil, 0
 }
 
-// answered notes that the client has answered a step 1 with all that it has. What is held after that waits for others, and the
-// acknowledgements go out for what was stored. Callers hold the lock, then call settle.
+// answered notes that the client has answered a step 1 with all that it has. Updates still held wait for others, and the
+// acknowledgements of stored updates go out. Callers hold the lock, then call settle.
 func (s *session) answered() {
 	s.dropped = false
 	for i := range s.held {

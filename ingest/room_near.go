@@ -41,7 +41,7 @@ func (r *room) nearest() nearness {
 const nearFoldEvery = 30 * time.Second
 
 // tickNearest answers nearest, and writes it to the log the first time that the document is near. A document near its bound of
-// bytes is folded first: what was deleted leaves the count then.
+// bytes is folded first: deleted content leaves the count then.
 func (r *room) tickNearest(now time.Time) nearness {
 	var n nearness
 	var tell, fold bool

@@ -29,7 +29,7 @@ import (
 //   - A removal keeps the clock: one higher would beat the client's own return.
 
 // presences judges awareness entries and keeps those of a room. It writes
-// nothing and calls nothing: its methods return what the room has to do. Guarded by room.mu.
+// nothing and calls nothing: its methods return outcomes for the room to carry out. Guarded by room.mu.
 type presences struct {
 	byID  map[uint64]*presence
 	gone  map[uint64]tomb // removed in the last minute: late updates for them are ignored
@@ -69,7 +69,7 @@ type tomb struct {
 	at    time.Time
 }
 
-// An outcome is what the room has to do about one client id.
+// An outcome lists the actions of the room for one client id.
 type outcome struct {
 	taken   bool   // false: the entry is dropped
 	keep    bool   // put it into the presence bucket
@@ -86,7 +86,7 @@ const (
 	tombFor        = time.Minute
 	evenState      = 16 << 10 // bytes of a state above which its news goes out less often, so that its bytes a second stay the same
 
-	// mostClock is far below what JavaScript counts exactly, so that a client whose clock was driven up goes on counting. An entry
+	// mostClock is far below the largest integer that JavaScript counts exactly, so that a client whose clock was driven up goes on counting. An entry
 	// above it is dropped, as is one that leaps: a clock goes up by one with each state. It may begin anywhere: some clients begin
 	// with the time.
 	mostClock = 1 << 50

@@ -7,7 +7,7 @@ import (
 	"yjet/stream"
 )
 
-// perform does what presences decided about a client id. Callers hold the lock.
+// perform carries out the outcome of presences for a client id. Callers hold the lock.
 func (r *room) perform(id uint64, out outcome) {
 	p := r.aware.byID[id]
 	if out.keep {
@@ -79,7 +79,7 @@ func (r *room) sendPresence(now time.Time) {
 }
 
 // publishPresence tells the other servers of entries, in messages that NATS takes with its smallest usual max_payload. payload is
-// what they are encoded, nil if they are not yet. Callers hold the lock.
+// their encoding, nil if they are not encoded yet. Callers hold the lock.
 func (r *room) publishPresence(payload []byte, entries []yjs.AwarenessEntry) {
 	size, from := 0, 0
 	for i, e := range entries {

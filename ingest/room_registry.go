@@ -131,7 +131,7 @@ func (rs *rooms) discard(r *room) {
 
 // erased hears that a document is being erased: its room closes, one that is
 // still loading too, and nobody writes to it any more. Clients that come back open
-// what is new under the name. A room that has not asked for the tombstone yet reads
+// the new document under the name. A room that has not asked for the tombstone yet reads
 // it after this announcement and waits for the erasure to end.
 func (rs *rooms) erased(payload []byte) {
 	rs.mu.Lock()

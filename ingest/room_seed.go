@@ -9,7 +9,7 @@ import (
 )
 
 // seed stores the first state of a document that has none, exactly once across
-// all servers; snapshot.ErrNotNew: it has one. left is what depends on
+// all servers; snapshot.ErrNotNew: it has one. left is the part that depends on
 // structs that the update does not have; where that is all of it, the error is
 // *needsMore.
 func (s *Server) seed(ctx context.Context, doc stream.Doc, grant auth.Grant, conn string, b []byte) (seq stream.Seq, left *leftOut, err error) {

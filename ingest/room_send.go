@@ -2,7 +2,7 @@ package ingest
 
 import "sync"
 
-// outgoing is what is done when a room's lock is left.
+// outgoing is work that waits until the room's lock is left.
 type outgoing struct {
 	conns []*conn  // have frames to be written
 	aware [][]byte // awareness updates for the other servers

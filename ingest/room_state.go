@@ -28,6 +28,9 @@ func (rs *rooms) stateAt(ctx context.Context, doc stream.Doc, m snapshot.Moment)
 			}
 		}
 	}
+	if err := rs.srv.reachable(ctx, doc); err != nil {
+		return snapshot.State{}, err
+	}
 	st, err := rs.srv.o.Snapshots.At(ctx, doc, m)
 	if err == nil && m.Now() && st.Seq == 0 {
 		err = snapshot.ErrNotFound
@@ -42,4 +45,13 @@ func (rs *rooms) stateAt(ctx context.Context, doc stream.Doc, m snapshot.Moment)
 		st, err = rs.srv.o.Snapshots.At(ctx, doc, m)
 	}
 	return st, err
+}
+
+// reachable reports whether the log answers for a document: without NATS a reader of the store would wait for as long as its caller
+// does. It waits no longer than a document takes to load.
+func (s *Server) reachable(ctx context.Context, doc stream.Doc) error {
+	ctx, cancel := context.WithTimeout(ctx, s.limits.LoadWait)
+	defer cancel()
+	_, err := s.o.Log.Head(ctx, doc)
+	return err
 }

@@ -32,6 +32,8 @@ func (r *room) reaches(ctx context.Context, ok func() bool) bool {
 // acknowledged, here or by another server, may not have come by yet. False: it did
 // not in time, and the caller has to ask the log.
 func (r *room) catchUp(ctx context.Context) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second) // without NATS the log does not answer at all
+	defer cancel()
 	head, err := r.srv.o.Log.Head(ctx, r.doc)
 	if err != nil {
 		return false, err
@@ -39,7 +41,5 @@ func (r *room) catchUp(ctx context.Context) (bool, error) {
 	if head == 0 {
 		return false, snapshot.ErrNotFound // it was erased just now
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
 	return r.reaches(ctx, func() bool { return r.seq >= head }), nil
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // write appends an update that came over HTTP, by the rules of sockets but for
-// one: what depends on something that the document does not have is not held. It is
+// one: a part that depends on something that the document does not have is not held. It is
 // left out, and where nothing else is new the update is refused (*needsMore). seq is
 // the sequence by which all the rest is stored; left is nil where nothing was left out.
 func (r *room) write(ctx context.Context, grant auth.Grant, conn string, b []byte) (seq stream.Seq, left *leftOut, err error) {
@@ -83,7 +83,7 @@ func (r *room) writeParsed(ctx context.Context, grant auth.Grant, conn string, u
 	}
 }
 
-// writeLocked queues what of an update is ready. Without an error and a channel all
+// writeLocked queues the ready part of an update. Without an error and a channel all
 // of it is stored or under way. Callers hold the lock.
 func (r *room) writeLocked(grant auth.Grant, withdrawn bool, conn string, u *yjs.Update) (<-chan written, *leftOut, error) {
 	if r.failed != nil {
@@ -115,7 +115,7 @@ func (r *room) writeLocked(grant auth.Grant, withdrawn bool, conn string, u *yjs
 	return reply, left, nil
 }
 
-// leftOut is what of an update could not be stored: its predecessors are neither in it nor in the document.
+// leftOut describes the part of an update that could not be stored: its predecessors are neither in the update nor in the document.
 type leftOut struct {
 	bytes   int // as an update
 	missing []yjs.ID

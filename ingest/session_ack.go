@@ -23,7 +23,7 @@ const (
 	ackJSON                  // the answer to an update in a JSON frame
 )
 
-// turn says what an acknowledgement waits for: a group, or an update that is held.
+// turn names the condition of an acknowledgement: a group is delivered, or a held update is stored.
 type turn struct {
 	group uint64 // stored and delivered; 0: nothing
 	hold  uint64 // number of a held update; everyHeld, answerHeld

@@ -11,11 +11,11 @@ type lag struct {
 	vector yjs.StateVector
 }
 
-// sync answers a step 1 with what the vector lacks, in the form that was asked
+// sync answers a step 1 with the content that the vector lacks, in the form that was asked
 // in. The step 2 is queued under the room's lock, together with entering, so that
 // every later update follows it. With asks a step 1 of ours goes in front of it, each
-// time: a client that was just told that it is synced has not been asked yet for what
-// it did offline, and Hocuspocus's forceSync counts on the question.
+// time: a client that was just told that it is synced has not been asked yet for its
+// offline edits, and Hocuspocus's forceSync counts on the question.
 func (s *session) sync(vector []byte, form *encoder, asks bool) error {
 	v := yjs.StateVector{}
 	if len(vector) > 0 {
@@ -159,7 +159,7 @@ func (s *session) catchUp() {
 	}
 }
 
-// caughtUp queues what the session missed: one update up to seq, the records after
+// caughtUp queues everything that the session missed: one update up to seq, the records after
 // it, and presence. Callers hold the room's lock.
 func (s *session) caughtUp(payload []byte, seq stream.Seq) {
 	r := s.room

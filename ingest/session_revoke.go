@@ -18,7 +18,7 @@ import (
 //
 //	yctl.revoke      a revocation as JSON
 //	yctl.recheck     {"user", "doc"}: ask for these rights again
-//	ymeta revoked.<32 hex digits of what it names>    the same JSON
+//	ymeta revoked.<32 hex digits of the names in it>    the same JSON
 
 const (
 	announceRevoke  = "revoke"

@@ -29,7 +29,7 @@ type term struct {
 
 // A refresher is a dialect that can tell a client of its rights, or ask it for a fresh token.
 type refresher interface {
-	// granted answers frames that tell what g allows, or, expiring, that g will end soon; nil where the client knows no such
+	// granted answers frames that tell the rights of g, or, expiring, that g will end soon; nil where the client knows no such
 	// thing.
 	granted(s *session, g auth.Grant, expiring bool) []byte
 }

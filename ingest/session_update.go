@@ -46,8 +46,8 @@ func (s *session) update(step uint64, b []byte, kind ackKind) error {
 	return nil
 }
 
-// updateLocked takes a parsed update. It returns what to wait for before the next,
-// and why the session ends. Callers hold the room's lock.
+// updateLocked takes a parsed update. It returns a channel to wait for before the next,
+// and the cause that ends the session. Callers hold the room's lock.
 func (s *session) updateLocked(step uint64, u *yjs.Update, kind ackKind) (wait <-chan struct{}, end error) {
 	r := s.room
 	earns := true

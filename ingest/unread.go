@@ -10,7 +10,7 @@ import (
 // unread bounds the large answers of all sockets and HTTP requests that wait for their readers: an eighth of the process's memory
 // limit, or 1 GiB. A state that several readers share counts once. An answer that finds no room waits for others to be read.
 type unread struct {
-	// mu guards everything below. Its holder sees held as the sum of what shared and the answers of one reader hold.
+	// mu guards everything below. Its holder sees held as the sum of the shared answers and those of one reader.
 	mu     sync.Mutex
 	held   int64 // bytes
 	most   int64
