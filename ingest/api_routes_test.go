@@ -454,7 +454,7 @@ func TestBadQueriesAndBodiesAreRefusedWithTheirReason(t *testing.T) {
 }
 
 func TestAPostIsTakenByItsTypeAndItsSize(t *testing.T) {
-	w := start(t, limits(func(l *Limits) { l.Message = 1 << 20 }))
+	w := start(t, limits(func(l *Limits) { l.Message, l.Document = 1<<19, 1<<19 }))
 	for _, c := range []struct {
 		name   string
 		doc    string

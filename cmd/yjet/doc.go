@@ -38,6 +38,9 @@ type docFlags struct {
 	format, typ          string
 	out                  string
 	add, remove          string
+	find, with, key      string
+	all                  bool
+	ifSeq                int
 	limit                int
 }
 
@@ -53,6 +56,10 @@ type docCommand struct {
 }
 
 func docCommands() []docCommand {
+	conditions := func(s *settings, f *docFlags) {
+		s.IntVar(&f.ifSeq, "if-seq", 0, "edit only if this `sequence` is still its last (0: in any case)")
+		s.StringVar(&f.key, "key", "", "idempotency `key`: within a day an edit with the same key is made once, however often it is sent")
+	}
 	at := func(s *settings, f *docFlags) { s.StringVar(&f.at, "at", "", "`moment` to read (default: now)") }
 	return []docCommand{
 		{
@@ -103,6 +110,30 @@ func docCommands() []docCommand {
 			flags: func(s *settings, f *docFlags) {
 				s.BoolVar(&f.merge, "merge", false, "merge into an existing document")
 				s.BoolVar(&f.v2, "v2", false, "the raw update is in format V2")
+			},
+		}, {
+			name: "edit", words: "DOC [FILE]", brief: "change it by edits in JSON, or replace a text in it", least: 1, most: 2, run: (*docClient).edit,
+			more: "FILE, or stdin, has {\"ops\":[…]}, a list of edits, or one edit, as PATCH /api/docs takes them. All edits are made together or not at all, " +
+				"and open editors see them at once. With --find the edit replaces a text, across formatting and paragraphs, as a person reads it.",
+			examples: []string{
+				"edit notes/todo --type content:text --find \"milk\" --with \"oat milk\"",
+				"edit notes/todo edits.json --if-seq 42",
+				"edit notes/todo --key nightly-2026-01-31 < edits.json",
+			},
+			flags: func(s *settings, f *docFlags) {
+				s.StringVar(&f.typ, "type", "", "`name:kind` of the shared type in which --find looks, kinds text, xml")
+				s.StringVar(&f.find, "find", "", "`text` to replace")
+				s.StringVar(&f.with, "with", "", "`text` in its place")
+				s.BoolVar(&f.all, "all", false, "replace all matches, not only the first")
+				conditions(s, f)
+			},
+		}, {
+			name: "append", words: "DOC [TEXT]", brief: "add text to its end", least: 1, most: 2, run: (*docClient).append,
+			more:     "Without TEXT the text is stdin. A fragment of kind xml takes Markdown, an array one JSON value.",
+			examples: []string{"append notes/todo --type content:text \"buy milk\"", "append notes/plan --type default:xml < section.md"},
+			flags: func(s *settings, f *docFlags) {
+				s.StringVar(&f.typ, "type", "", "`name:kind` of the shared type to add to, kinds text, xml, array")
+				conditions(s, f)
 			},
 		}, {
 			name: "versions", words: "DOC", brief: "list, add or remove its versions, which are named moments", least: 1, most: 1, run: (*docClient).versions,
@@ -201,7 +232,7 @@ func runDoc(ctx context.Context, p process, args []string) error {
 		if err := s.load(flags, p.environ, p.stdout, fmt.Sprintf(docUsage, list.String())); err != nil {
 			return err
 		}
-		return usagef("doc: name a command: ls, show, log, get, export, import, versions, restore, copy or rm; see 'yjet doc --help'")
+		return usagef("doc: name a command: ls, show, log, get, export, import, edit, append, versions, restore, copy or rm; see 'yjet doc --help'")
 	}
 	if err := s.load(flags, p.environ, p.stdout, cmd.usage()); err != nil {
 		return err
