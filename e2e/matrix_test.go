@@ -81,6 +81,7 @@ type matrix struct {
 	rights func() *server  // tokens are checked
 	app    func() *backend // an app's backend that sometimes fails, before open
 	apps   func() *server  // asks app for rights and first states
+	narrow func() *server  // messages have one MB
 	broken func() *server  // some documents cannot be read
 	driver func() *driver
 }
@@ -94,6 +95,7 @@ func newMatrix(t *testing.T) *matrix {
 	m.apps = sync.OnceValue(func() *server {
 		return startDev(t, "--auth", "jwt", "--auth-callback", m.app().URL, "--load-url", m.app().URL)
 	})
+	m.narrow = sync.OnceValue(func() *server { return startDev(t, "--max-message", "1000064") })
 	m.broken = sync.OnceValue(func() *server {
 		var docs []string
 		for _, s := range stock {
@@ -186,6 +188,7 @@ func TestMatrix(t *testing.T) {
 			}
 		}
 	})
+	t.Run("large", func(t *testing.T) { each(t, m.large) })
 	t.Run("damaged", func(t *testing.T) { each(t, m.damaged) })
 	t.Run("again", func(t *testing.T) { each(t, m.handshakesAgain) })
 	t.Run("reconnect", func(t *testing.T) { each(t, m.reconnects) })
@@ -263,6 +266,19 @@ func (m *matrix) manyDocuments(t *testing.T, kind string) {
 		clients = clients[:1] // whose socket it is
 	}
 	m.kept(t, d, clients...)
+}
+
+// large: a client brings more than --max-message in one update, which none can cut for the server, and the server stores it.
+func (m *matrix) large(t *testing.T, kind string) {
+	d, s := m.driver().as(t), m.narrow()
+	name := room(t)
+	a, b := name+" a", name+" b"
+	m.enter(t, d, s, a, kind, name)
+	d.edit(a, []any{"text", "append", strings.Repeat("0123456789", 110_000)})
+	d.do("saved", M{"client": a, "timeout": 60000})
+	m.enter(t, d, s, b, kind, name)
+	d.converge(a, b)
+	m.kept(t, d, a, b)
 }
 
 // board: 250 documents over one socket at once.

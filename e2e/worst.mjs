@@ -16,14 +16,14 @@ if (what === 'build') {
   const doc = new Y.Doc()
   const each = Math.round(ranges / clients)
   const rest = 'x'.repeat(Math.max(0, Math.floor(bytes / clients) - 4 * each - 60))
-  for (let c = 0; c < clients; c++) {
-    doc.clientID = clients * 3 - c // a client each, as if every visit were by another
-    const text = doc.getText('root' + c % roots)
-    doc.transact(() => {
+  doc.transact(() => { // at the end of each transaction Yjs goes over all clients
+    for (let c = 0; c < clients; c++) {
+      doc.clientID = clients * 3 - c // a client each, as if every visit were by another
+      const text = doc.getText('root' + c % roots)
       text.insert(0, 'ab'.repeat(each) + rest)
       for (let i = 0; i < each; i++) text.delete(i + 1, 1) // every second letter: a range each
-    })
-  }
+    }
+  })
   const update = Y.encodeStateAsUpdate(doc)
   fs.writeFileSync(file, update)
   const set = Y.createDeleteSetFromStructStore(doc.store)

@@ -27,7 +27,7 @@ func TestADayOfTheWorstShapesTakesBoundedMemory(t *testing.T) {
 		scale, memory = 1, 2500<<20
 	}
 	file := filepath.Join(t.TempDir(), "worst.bin")
-	size := worst(t, "build", file, fmt.Sprint(100_000/scale), fmt.Sprint(10_000/scale), fmt.Sprint(1_000_000/scale), fmt.Sprint(50_000_000/scale))
+	size := worst(t, "build", file, fmt.Sprint(100_000/scale), fmt.Sprint(10_000/scale), fmt.Sprint(1_000_000/scale), fmt.Sprint(34_000_000/scale))
 	t.Logf("the document: %s", size)
 	s := startDev(t, "--compact-after", "1s")
 	step := func(name string, do func()) {
