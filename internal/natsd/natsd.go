@@ -41,6 +41,7 @@ type Server struct {
 	opts   server.Options
 	log    *slog.Logger
 	lock   *os.File
+	times  watchTimes // set before Watch runs
 	notes  sync.Mutex // held while notes of erasures are written: those of two callers do not mix
 }
 
@@ -63,7 +64,7 @@ func open(o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{log: o.Log.With("part", "nats")}
+	s := &Server{log: o.Log.With("part", "nats"), times: usualTimes}
 	opts := &s.opts
 	if err := opts.ProcessConfigString(yjet.NATSConf); err != nil {
 		return nil, fmt.Errorf("nats.conf: %w", err)

@@ -216,6 +216,44 @@ func TestTheServersLogIsForwardedAtItsLevel(t *testing.T) {
 	}
 }
 
+// TestAStoreThatStaysSickIsRestartedOnce: clients find the new server and what was stored, and it is not restarted again and again.
+func TestAStoreThatStaysSickIsRestartedOnce(t *testing.T) {
+	log := &syncLog{}
+	s, err := Start(Options{Dir: t.TempDir(), Log: log.logger(slog.LevelInfo)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Stop)
+	stored(t, s, "kept")
+	ns := s.NATS()
+	s.times = watchTimes{every: time.Millisecond, stuck: 100 * time.Millisecond, pause: time.Hour}
+	var sick atomic.Pointer[error]
+	why := errors.New("no answer in time")
+	sick.Store(&why)
+	asked, _ := watched(t, s, &sick, func(err error) { t.Errorf("refused: %v", err) })
+	for end := time.Now().Add(time.Minute); s.NATS() == ns || !s.NATS().ReadyForConnections(time.Millisecond); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the server is not restarted")
+		}
+	}
+	if ns.Running() {
+		t.Error("the old server still runs")
+	}
+	again := s.NATS()
+	for began := time.Now(); time.Since(began) < 300*time.Millisecond; { // longer than a store may be sick
+		awaitAsked(t, asked, asked.Load()+1)
+	}
+	if s.NATS() != again || strings.Count(log.String(), "restarting the embedded NATS") != 1 {
+		t.Errorf("restarted again: %s", log)
+	}
+	if got := last(t, s); got != "kept" {
+		t.Errorf("after the restart the message is %q", got)
+	}
+	if !strings.Contains(log.String(), why.Error()) {
+		t.Errorf("the log does not say why: %s", log)
+	}
+}
+
 // watched runs Watch until the test ends. sick is the error that healthy returns.
 func watched(t *testing.T, s *Server, sick *atomic.Pointer[error], refuse func(error)) (asked *atomic.Int64, ended chan struct{}) {
 	t.Helper()
@@ -248,6 +286,7 @@ func awaitAsked(t *testing.T, asked *atomic.Int64, n int64) {
 // TestAStoreThatIsSickForAMomentIsLeftAlone, and a healthy one as well: the server is the same all the time.
 func TestAStoreThatIsSickForAMomentIsLeftAlone(t *testing.T) {
 	s := run(t, t.TempDir())
+	s.times.every = time.Millisecond
 	ns := s.NATS()
 	var sick atomic.Pointer[error]
 	asked, _ := watched(t, s, &sick, func(err error) { t.Errorf("refused: %v", err) })
@@ -257,7 +296,7 @@ func TestAStoreThatIsSickForAMomentIsLeftAlone(t *testing.T) {
 	sick.Store(nil)
 	awaitAsked(t, asked, 3)
 	if s.NATS() != ns || !ns.Running() {
-		t.Error("the server was restarted")
+		t.Error("the server was restarted after a moment")
 	}
 }
 
@@ -280,6 +319,7 @@ func TestAStoreWhoseFilesAreRemovedRefusesOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(s.Stop)
+			s.times.every = time.Millisecond
 			if _, err := connect(t, s).CreateStream(t.Context(), jetstream.StreamConfig{Name: "YDOC_00", Subjects: []string{"ydoc.00.>"}}); err != nil {
 				t.Fatal(err)
 			}

@@ -9,12 +9,17 @@ import (
 	"time"
 )
 
-const (
-	watchEvery   = time.Second
-	stuckFor     = 30 * time.Second // a store that accepts no writes for this long is restarted, whatever the reason
-	restartPause = time.Minute      // between two restarts for that
-	roomAgain    = 16 << 20         // bytes free on a disk that was full before a restart is tried
-)
+// watchTimes are the times of Watch.
+type watchTimes struct {
+	every time.Duration // between two looks
+	stuck time.Duration // a store that accepts no writes for this long is restarted, whatever the reason
+	pause time.Duration // between two restarts for that
+}
+
+var usualTimes = watchTimes{every: time.Second, stuck: 30 * time.Second, pause: time.Minute}
+
+// roomAgain is the number of free bytes on a disk that was full at which a restart is tried.
+const roomAgain = 16 << 20
 
 // Watch restarts the server when its store is stuck, until ctx ends: after a full disk the server stores nothing even when there is room
 // again, until it is started anew. healthy reports whether something can be stored now. A server does not notice that its
@@ -23,7 +28,7 @@ func (s *Server) Watch(ctx context.Context, healthy func(context.Context) error,
 	var sickSince, restarted time.Time
 	files := s.files()
 	wasFull := false
-	tick := time.NewTicker(watchEvery)
+	tick := time.NewTicker(s.times.every)
 	defer tick.Stop()
 	for {
 		select {
@@ -50,7 +55,7 @@ func (s *Server) Watch(ctx context.Context, healthy func(context.Context) error,
 			wasFull = true
 			continue // a restart would not help yet
 		}
-		if !wasFull && (now.Sub(sickSince) < stuckFor || now.Sub(restarted) < restartPause) {
+		if !wasFull && (now.Sub(sickSince) < s.times.stuck || now.Sub(restarted) < s.times.pause) {
 			continue
 		}
 		s.log.Error("the store accepts no writes; restarting the embedded NATS", "since", now.Sub(sickSince), "err", err)
