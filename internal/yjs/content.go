@@ -5,8 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// content reads the content of an item and sets Len and Content.
-func (c *cursor) content(s *Struct) {
+// content reads the content of the item that begins at offset item, and sets Len and Content.
+func (c *cursor) content(s *Struct, item int) {
 	start := c.off
 	switch s.Info & infoRef {
 	case RefString:
@@ -67,7 +67,7 @@ func (c *cursor) content(s *Struct) {
 		c.options()
 		s.Content = c.since(start)
 	default:
-		c.fail(start-1, reasonRef)
+		c.fail(item, reasonRef)
 	}
 }
 

@@ -173,7 +173,7 @@ func (c *cursor) skimV1(s *Struct) {
 			}
 		}
 	}
-	c.content(s)
+	c.content(s, start)
 }
 
 // structAt reads the struct at start in full.
@@ -223,7 +223,7 @@ func (c *cursor) structV1(s *Struct) {
 			s.Sub = c.str()
 		}
 	}
-	c.content(s)
+	c.content(s, start)
 }
 
 func (r *Reader) beginDeletes() {
