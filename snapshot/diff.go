@@ -24,7 +24,8 @@ type Diff struct {
 	Types map[string][]TextChange `json:"types"` // of the types whose text changed
 }
 
-// Diff compares two moments. If from is the later one, the text inserted between them reads as deleted.
+// Diff compares two moments. If from is the later one, the text inserted between them reads as deleted. A change that waited for another
+// one has the author and the record that brought it, which can be older than from.
 func (s *people) Diff(ctx context.Context, doc stream.Doc, from, to Moment) (Diff, error) {
 	a, old, err := s.document(ctx, doc, from)
 	if err != nil {
@@ -43,8 +44,12 @@ func (s *people) Diff(ctx context.Context, doc stream.Doc, from, to Moment) (Dif
 	if a.Seq == b.Seq {
 		return out, nil
 	}
+	after := a.Seq
+	if p := old.Pending(); p.Structs > 0 || !p.Deletes.Empty() {
+		after = 0 // the earlier moment has changes that wait for others and may take effect by the later one
+	}
 	var deletes origins
-	inserts, err := s.originsOf(ctx, doc, a.Seq, b.Seq, &deletes)
+	inserts, err := s.originsOf(ctx, doc, after, b.Seq, &deletes)
 	if err != nil {
 		return Diff{}, err
 	}

@@ -164,7 +164,7 @@ func (s *editor) Copy(ctx context.Context, doc stream.Doc, m Moment, to stream.D
 		return 0, err
 	}
 	if erased.Refuses(&u) {
-		return 0, fmt.Errorf("%w: %q was erased, and what it held may not come back under that name", ErrErased, to)
+		return 0, fmt.Errorf("%w: %q was erased, and its erased content is refused under that name", ErrErased, to)
 	}
 	return s.Seed(ctx, to, user, conn, update)
 }

@@ -33,7 +33,7 @@ func (s *eraser) eraseLater(doc stream.Doc) {
 		ctx, cancel := context.WithTimeout(s.closing, time.Minute)
 		defer cancel()
 		if err := s.sweepErased(ctx, doc); err != nil && s.closing.Err() == nil {
-			s.lg.Warn("erased document not looked at again; the sweep will", "doc", doc, "err", err)
+			s.lg.Warn("second check of an erased document failed; the next sweep repeats it", "doc", doc, "err", err)
 		}
 	})
 	s.late[doc] = t
@@ -95,7 +95,7 @@ func (s *eraser) sweepErased(ctx context.Context, doc stream.Doc) error {
 	switch {
 	case len(stale) == 0:
 	case fresh == 0:
-		if err := s.announceAndRemove(ctx, doc); err != nil { // a room that took it in has not heard of the erasure
+		if err := s.announceAndRemove(ctx, doc); err != nil { // a room that accepted it has not heard of the erasure
 			return err
 		}
 	default:
@@ -113,7 +113,7 @@ func (s *eraser) sweepErased(ctx context.Context, doc stream.Doc) error {
 		}
 	}
 	if len(stale) > 0 {
-		s.lg.Warn("removed what was stored of an erased document all the same", "doc", doc, "records", len(stale))
+		s.lg.Warn("removed records that stale clients stored in an erased document", "doc", doc, "records", len(stale))
 	}
 	if t.Swept {
 		return nil
@@ -134,7 +134,7 @@ func (s *eraser) removeStaleHead(ctx context.Context, doc stream.Doc, erased *Er
 	base, err := s.state(ctx, h)
 	switch {
 	case errors.Is(err, errDamaged):
-		// The chunks are gone and the head stayed. A document with any other content has a log.
+		// The chunks are gone and the head is left. A document with newer content has a log.
 		if head, err := s.log.Head(ctx, doc); err != nil || head > 0 {
 			return err
 		}

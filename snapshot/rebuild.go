@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
 	"yjet/stream"
 	"yjet/stream/name"
 )
@@ -20,9 +21,10 @@ func (s *reader) readWithoutSnapshot(ctx context.Context, doc stream.Doc, have s
 	}
 	lost := func(err error) (*view, error) {
 		s.metrics.lost.Inc()
-		return nil, fmt.Errorf("%w: %q: %w; and it cannot be made again: %w", stream.ErrLost, doc, cause, err)
+		return nil, fmt.Errorf("%w: %q: %w; and it cannot be rebuilt: %w", stream.ErrLost, doc, cause, err)
 	}
-	if h == nil {
+	salvaged := h == nil
+	if salvaged {
 		if h, err = s.salvage(ctx, doc); err != nil {
 			return lost(err)
 		}
@@ -32,7 +34,7 @@ func (s *reader) readWithoutSnapshot(ctx context.Context, doc stream.Doc, have s
 	if h.info.Horizon > 0 {
 		f := h.fold(h.info.Horizon)
 		if f == nil {
-			return lost(fmt.Errorf("no fold at the horizon %d", h.info.Horizon))
+			return lost(fmt.Errorf("the fold at the horizon %d is not listed", h.info.Horizon))
 		}
 		if base, err = s.getState(ctx, f.Parts, f.Bytes, f.Sum); err != nil {
 			return lost(err)
@@ -48,11 +50,14 @@ func (s *reader) readWithoutSnapshot(ctx context.Context, doc stream.Doc, have s
 		updates = append(updates, good...)
 	}
 	if last := len(h.info.History); last == 0 || h.info.History[last-1].To < h.upto {
-		return lost(fmt.Errorf("history does not reach %d", h.upto))
+		return lost(fmt.Errorf("the packed history ends before %d", h.upto))
 	}
 	state, err := compacted(base, updates)
 	if err != nil {
 		return lost(err)
+	}
+	if salvaged { // it names no state; readers of the head find the rebuilt one
+		h.inline, h.info.Bytes, h.info.Sum = state, len(state), sumOf(state)
 	}
 	v := &view{head: h, rev: rev, base: state, loaded: true, rebuilt: true}
 	if v.target, err = s.log.Head(ctx, doc); err != nil {
@@ -70,7 +75,7 @@ func (s *reader) readWithoutSnapshot(ctx context.Context, doc stream.Doc, have s
 	}
 	v.count(have)
 	s.metrics.rebuilt.Inc()
-	s.lg.Warn("snapshot made again from history and log", "doc", doc, "seq", h.upto, "bytes", len(state))
+	s.lg.Warn("snapshot rebuilt from history and log", "doc", doc, "seq", h.upto, "bytes", len(state))
 	return v, nil
 }
 
@@ -126,7 +131,7 @@ func (s *reader) salvage(ctx context.Context, doc stream.Doc) (*head, error) {
 		h.upto = seg.To
 	}
 	if h.upto == 0 {
-		return nil, errors.New("no packed history is left")
+		return nil, errors.New("no packed history left")
 	}
 	h.info.Version, h.info.TimeMS = formatVersion, h.info.History[len(h.info.History)-1].EndMS
 	h.info.FirstMS = h.info.History[0].StartMS

@@ -212,7 +212,7 @@ func (im *importer) undo() {
 		err = im.s.removeAll(ctx, im.doc)
 	}
 	if err != nil {
-		im.s.lg.Warn("half an import stays", "doc", im.doc, "err", err)
+		im.s.lg.Warn("partial import not removed", "doc", im.doc, "err", err)
 	}
 }
 
@@ -226,7 +226,7 @@ func (im *importer) alone(ctx context.Context) error {
 		n++
 	}
 	if n != im.done.Records {
-		return errors.New("somebody else has written to it")
+		return errors.New("another writer has appended to the document")
 	}
 	return nil
 }
@@ -297,7 +297,7 @@ func (im *importer) end(line *transferLine) error {
 		return im.fail("%d records, want %d", im.records, *line.Records)
 	}
 	if im.done.LeftOut > 0 && !im.useful {
-		return im.fail("every record depends on what is neither in the file before it nor in the document")
+		return im.fail("every record depends on content that neither the file nor the document holds")
 	}
 	return nil
 }
@@ -309,7 +309,7 @@ func (im *importer) version(line *transferLine) error {
 	}
 	at, ok := im.seqs[line.Seq]
 	if !ok {
-		return nil // a moment older than the history that was kept
+		return nil // the moment is older than the exported history
 	}
 	if _, err := ParseMoment(line.Version, time.Now()); err == nil {
 		return im.fail("%q is a moment and cannot name a version", line.Version)
@@ -345,7 +345,7 @@ func (im *importer) record(line *transferLine) error {
 		return nil
 	}
 	if im.erased.Refuses(&u) {
-		return fmt.Errorf("%w: line %d: %q was erased, and what it held may not come back under that name", ErrErased, im.line, im.doc)
+		return fmt.Errorf("%w: line %d: %q was erased, and its erased content is refused under that name", ErrErased, im.line, im.doc)
 	}
 	known := im.o.Merge && im.have.Contains(&u)
 	if im.o.Check != nil && !known {
@@ -363,7 +363,7 @@ func (im *importer) record(line *transferLine) error {
 				return nil
 			}
 			if err := u.Parse(part, stored); err != nil {
-				return fmt.Errorf("line %d: what of it can be stored: %w", im.line, err)
+				return fmt.Errorf("line %d: the part that can be stored: %w", im.line, err)
 			}
 		}
 	}
@@ -375,7 +375,7 @@ func (im *importer) record(line *transferLine) error {
 		im.records++
 	}
 	if known {
-		return nil // nothing new: append nothing
+		return nil // it brings nothing new
 	}
 	return im.add(*line)
 }
@@ -422,8 +422,8 @@ func (im *importer) add(line transferLine) error {
 	if im.o.KeepUsers {
 		e.User, e.Conn = plain(line.User), plain(line.Conn)
 	}
-	// A time in the future would hold all later records back from time travel, and the history from its age; one before 1970 is
-	// none that a server wrote. Such a record has the time of the import.
+	// A time in the future would hide all later records from time travel and keep the history from ageing; no server writes one before
+	// 1970. Records with such times get the time of the import.
 	if line.Time != nil && line.Time.Unix() >= 0 && !line.Time.After(time.Now()) {
 		e.Time = *line.Time
 	}

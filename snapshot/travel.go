@@ -32,7 +32,7 @@ func ParseMoment(v string, now time.Time) (Moment, error) {
 		return Moment{Seq: stream.Seq(n)}, nil
 	}
 	if t, err := time.Parse(time.RFC3339Nano, v); err == nil {
-		if t.IsZero() { // the year 1, by which some languages say "no time", is not the present
+		if t.IsZero() { // the year 1, which some languages use for "no time", is not the present
 			t = time.UnixMilli(1)
 		}
 		return Moment{Time: t}, nil
@@ -57,7 +57,7 @@ type GoneError struct {
 }
 
 func (e *GoneError) Error() string {
-	return fmt.Sprintf("that moment's history was dropped: the oldest there is is sequence %d, %s", e.Oldest, e.OldestTime.UTC().Format(time.RFC3339))
+	return fmt.Sprintf("history at that moment was dropped: the oldest readable moment is sequence %d, %s", e.Oldest, e.OldestTime.UTC().Format(time.RFC3339))
 }
 
 func (e *GoneError) Unwrap() error { return ErrGone }
@@ -120,7 +120,7 @@ func (s *history) resolve(ctx context.Context, h *head, tail []stream.Record, m 
 	if h != nil {
 		if h.info.Horizon > 0 {
 			if t < h.info.HorizonMS {
-				// Older than the horizon: a version's fold is found by its sequence only.
+				// Before the horizon only the sequences of versions can be read, not times.
 				return 0, &GoneError{h.info.Horizon, time.UnixMilli(h.info.HorizonMS)}
 			}
 			n = h.info.Horizon

@@ -10,10 +10,10 @@ import (
 var (
 	// ErrLimit: well formed, but more than the limits allow.
 	ErrLimit = errors.New("over a limit")
-	// ErrMalformed: every error of this package that is not ErrLimit, ErrUnsplittable or ErrTooLarge.
+	// ErrMalformed: the input is invalid, whatever the limits.
 	ErrMalformed = errors.New("malformed")
 	// ErrUnsplittable: one content that cannot be split (a binary, an embed) is larger than the parts requested.
-	ErrUnsplittable = errors.New("yjs: an uncuttable content is larger than the parts asked for")
+	ErrUnsplittable = errors.New("yjs: a value that cannot be split is larger than the requested parts")
 	// ErrTooLarge: more than 4 GiB of updates in one merge.
 	ErrTooLarge = errors.New("yjs: more than 4 GiB of updates in one merge")
 )
@@ -21,9 +21,9 @@ var (
 // Error gives the place and the reason of invalid input.
 type Error struct {
 	Offset int    // byte offset in the input; the start of the number, string or struct that is wrong
-	Reason string // fixed text, holds nothing of the input
+	Reason string // one of the fixed texts below; never contains input
 	Limit  bool   // errors.Is(err, ErrLimit)
-	Bound  Bound  // the bound that [State.Admit] found exceeded; NoBound: another error
+	Bound  Bound  // the bound that [State.Admit] found exceeded; NoBound: the error is of another kind
 }
 
 func (e *Error) Error() string {
@@ -38,7 +38,7 @@ func (e *Error) Is(target error) bool {
 	return target == ErrMalformed
 }
 
-// Reasons of malformed input, for people and tests. No code depends on them.
+// Reasons, for people and tests. No code depends on them.
 const (
 	reasonTruncated  = "unexpected end"
 	reasonOverflow   = "number out of range"
@@ -48,7 +48,7 @@ const (
 	reasonRef        = "unknown content number"
 	reasonType       = "unknown type number"
 	reasonTag        = "unknown value tag"
-	reasonSkipFlags  = "skip with flag bits"
+	reasonSkipFlags  = "Skip with flag bits"
 	reasonTrailing   = "bytes after the end"
 	reasonZeroStruct = "struct of length 0"
 	reasonZeroDelete = "delete range of length 0"
@@ -61,12 +61,12 @@ const (
 	reasonClients    = "too many clients"
 	reasonRoots      = "too many root names"
 	reasonSubDocs    = "too many sub-documents"
-	reasonCrowd      = "too many items in one place"
+	reasonCrowd      = "too many items at one position"
 	reasonV2Feature  = "unknown feature byte"
 	reasonV2Column   = "column ends too early"
 	reasonV2Size     = "expands to too many bytes"
 	reasonOptions    = "bad options of a sub-document"
-	reasonBigint     = "a bigint where V1 has JSON"
+	reasonBigint     = "bigint in a value that V1 writes as JSON"
 	reasonFrame      = "unknown message"
-	reasonValue      = "cuts the value of a key"
+	reasonValue      = "splits the value of a key"
 )

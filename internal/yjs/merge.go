@@ -8,18 +8,18 @@ import (
 	"sync"
 )
 
-// Merging follows mergeUpdates of Yjs, byte for byte wherever its inputs agree on the content at each clock:
+// Merging follows mergeUpdates of Yjs. The output is the same to the byte where the inputs agree on the content at each clock.
 //
-//  1. Each update is a reader over its structs, Skips left out. The reader whose head has the highest client, then the
-//     lowest clock, goes first; among equals the one that moved last, then the order of the arguments.
-//  2. What is already written is dropped, a head that begins before the written end is cut, a gap gets a Skip. So no
-//     section begins or ends with a Skip.
-//  3. The same reader goes on while its structs follow on each other.
-//  4. Only GC is joined, and only where readers change.
-//  5. Deletes are sorted and joined per client.
+//  1. Each update has a reader over its structs; Skips are left out. The next reader is the one whose current struct has the
+//     highest client, then the lowest clock. Among equals it is the reader that moved last, then the first argument.
+//  2. Structs that are already written are dropped. A struct that begins before the written end is cut there. A gap becomes a
+//     Skip, so no section begins or ends with one.
+//  3. The same reader continues as long as its structs are contiguous.
+//  4. Only GC structs are joined, and only where the reader changes.
+//  5. Deletes are sorted and joined for each client.
 //
-// Where Yjs sorts all readers after each step, which is quadratic, here the structs of each client are gathered first.
-// They nearly always come in order; if not, a heap of readers decides, in n log n.
+// Yjs sorts all readers after each step, which takes quadratic time. Here the structs of each client are gathered first. They
+// are nearly always in order; otherwise a heap of readers orders them in n log n.
 
 // span is a struct in the arena: the fields that merging needs and the position of its bytes. It holds no pointers.
 type span struct {
@@ -32,7 +32,7 @@ type span struct {
 
 func (s *span) end() uint64 { return s.clock + s.len }
 
-// cut takes k clocks off the left.
+// cut removes the first k clocks.
 func (s *span) cut(k uint64) {
 	s.clock += k
 	s.len -= k

@@ -10,13 +10,13 @@ import (
 // The caller bounds a document's size in bytes; shape tracks the work that the document causes in a stock client. Its limits
 // apply to the document, not to an update, because many small updates can add up to the work of one large one.
 //
-//   - How deep types nest. Yjs recurses into types: it can't read types nested some 2,000 levels deep, and when it has
-//     to delete 4,000 levels, it throws in the middle of its clean-up and never again sends its user's edits.
-//   - Root names, times the items that name one. To write such an item Yjs looks for its root among all of them: 20,000 roots
-//     with an item each cost a client 2.4 s whenever it encodes its document, and so do 4,000 roots with 100,000 keys.
-//   - Clients. Yjs copies its state vector twice for each transaction.
-//   - Sub-documents. Yjs makes a document for each as soon as it reads it.
-//   - Items that were put in the same place, which Yjs compares one by one: see crowd.
+//   - Depth of nested types. Yjs recurses into types: it fails to read about 2,000 levels. When it deletes 4,000 levels, it
+//     throws during its clean-up and sends none of its user's later edits.
+//   - Root names, multiplied by the items that name a root. To write such an item, Yjs searches all roots for the item's own.
+//     20,000 roots with one item each take a client 2.4 s whenever it encodes its document; so do 4,000 roots with 100,000 keys.
+//   - Clients. Yjs copies its state vector twice in each transaction.
+//   - Sub-documents. Yjs creates a document for each one as soon as it reads it.
+//   - Items inserted at the same position. Yjs compares them one by one; see crowd.
 
 // DocumentLimits bound a document. A zero field means its default, a negative one no limit.
 type DocumentLimits struct {
@@ -39,7 +39,7 @@ const (
 	BoundConflicts
 )
 
-// String is the bound as operators read it.
+// String returns the name that logs and /stats show.
 func (b Bound) String() string {
 	return [...]string{"none", "depth", "clients", "root-work", "sub-documents", "conflicts"}[b]
 }
@@ -52,7 +52,7 @@ const (
 	defaultConflicts = 2_000
 )
 
-// Nearest is the bound that the document has used the largest share of, and that share: 1 is all. It takes constant time.
+// Nearest returns the bound of which the document uses the largest share, and that share; 1 is all of it. It takes constant time.
 func (s *State) Nearest(lim DocumentLimits) (bound Bound, share float64) {
 	for _, v := range [...]struct {
 		bound     Bound
@@ -86,9 +86,9 @@ type shape struct {
 	crowd     crowd
 }
 
-// depths says for one client's clocks how many types its items are inside of. It is constant from one entry to the next:
-// an entry is clock<<11 | depth, entries go by clock, and before the first the depth is 0. So an honest document has some
-// three entries, 24 bytes, for each paragraph, and a text without nested types none.
+// depths maps one client's clocks to the number of types that contain the item. An entry is clock<<11 | depth and holds up to
+// the next entry; entries are sorted by clock, and the depth before the first is 0. An ordinary document has about three
+// entries, 24 bytes, for each paragraph; a text without nested types has none.
 type depths []uint64
 
 const (
