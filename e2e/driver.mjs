@@ -453,6 +453,19 @@ const ops = {
   echoed: ({ client, timeout = 10000 }) => { const c = get(client); return until(`${client} echoed`, timeout, () => c.echoed >= clock(c), () => JSON.stringify(stateOf(c))) },
   closed: ({ client, count = 1, timeout = 10000 }) => { const c = get(client); return until(`${client} closed`, timeout, () => c.closes.length >= count, () => JSON.stringify(stateOf(c))) },
   hasText: ({ client, part, timeout = 10000 }) => { const c = get(client); return until(`${client} has ${part}`, timeout, () => c.doc.getText('t').toString().includes(part)) },
+  // undoable begins to note what this client does itself, as an editor's history does; undo takes all of it back.
+  undoable ({ client }) {
+    const c = get(client)
+    c.history = new Y.UndoManager([c.doc.getText('t'), c.doc.getXmlFragment('x')], { captureTimeout: 0 })
+  },
+  undo ({ client }) {
+    const { history } = get(client)
+    while (history.undoStack.length > 0) history.undo()
+  },
+  shown ({ client }) {
+    const { doc } = get(client)
+    return { t: doc.getText('t').toString(), x: doc.getXmlFragment('x').toString(), m: JSON.stringify(doc.getMap('m').toJSON()), a: JSON.stringify(doc.getArray('a').toJSON()) }
+  },
   hasLength: ({ client, length, timeout = 10000 }) => { const c = get(client); return until(`${client} has ${length} characters`, timeout, () => c.doc.getText('t').length === length, () => `has ${c.doc.getText('t').length}`) },
   customs: ({ client, count = 1, timeout = 10000 }) => { const c = get(client); return until(`${client} has ${count} custom messages`, timeout, () => c.custom.length >= count).then(() => c.custom) },
   textFrame: ({ client, part, timeout = 10000 }) => { const c = get(client); return until(`${client} got text ${part}`, timeout, () => c.textFrames.some(f => f.includes(part)), () => JSON.stringify(c.textFrames)).then(() => c.textFrames.find(f => f.includes(part))) },
