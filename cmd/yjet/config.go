@@ -131,7 +131,7 @@ func authFlags(s *settings, c *authConfig, mode string) {
 	s.secretVar(&c.serviceRoleUnused, "supabase-service-role-key", "not used: yjet needs no service role `key`", "SUPABASE_SERVICE_ROLE_KEY")
 	s.StringVar(&c.callback, "auth-callback", "", "`URL` to ask for a user's rights on a document")
 	s.secretVar(&c.callbackSecret, "auth-callback-secret", "`secret` that signs calls to --auth-callback")
-	s.StringVar(&c.rules, "auth-rules", "", "`file` of rules for who may read and write which documents")
+	s.StringVar(&c.rules, "auth-rules", "", "`file` of rules that say which users may read and write which documents")
 	s.StringVar(&c.claim, "auth-claim", "", "`path` of the token claim that lists a user's documents (default app_metadata.docs); naming one makes it required")
 	s.secretVar(&c.ticketSecret, "ticket-secret", "`secret` that signs tickets for one document (default: the JWT secret)")
 	s.BoolVar(&c.trustServiceRole, "auth-trust-service-role", false, "accept Supabase service_role keys as tokens with all rights")

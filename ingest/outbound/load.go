@@ -142,7 +142,7 @@ func (l *Loader) ask(ctx context.Context, doc stream.Doc, body []byte) ([]byte, 
 		return nil, fmt.Errorf("%w: the update is not a whole document", errAnswer)
 	}
 	if ready.Rest != nil {
-		l.o.Logger.Warn("a part of a first state is left out: what it depends on is not in it", "doc", doc, "bytes", len(ready.Rest), "missing", len(ready.Missing))
+		l.o.Logger.Warn("a part of a first state is left out, since the state lacks content that the part depends on", "doc", doc, "bytes", len(ready.Rest), "missing", len(ready.Missing))
 	}
 	return ready.Ready, nil
 }

@@ -74,7 +74,7 @@ func (s *Server) NoteErased(list ...Erased) {
 		enc.Encode(e)
 	}
 	if err := appendFile(filepath.Join(s.opts.StoreDir, notesFile), b.Bytes()); err != nil {
-		s.log.Error("what is erased is not noted, so the next start does not overwrite it; stop the server and run `yjet erase`", "err", err)
+		s.log.Error("an erasure could not be noted, so the next start does not overwrite it; stop the server and run `yjet erase`", "err", err)
 	}
 }
 
@@ -131,7 +131,7 @@ func (s *Server) wipeErased(limit time.Duration) {
 	dir := s.opts.StoreDir
 	notes, err := readNotes(dir)
 	if err != nil {
-		s.log.Error("the notes of what was erased cannot be read; `yjet erase` overwrites it with the server stopped", "err", err)
+		s.log.Error("the notes of erasures cannot be read; stop the server and run `yjet erase`", "err", err)
 		return
 	}
 	if len(notes) == 0 {
@@ -157,7 +157,7 @@ func (s *Server) wipeErased(limit time.Duration) {
 			}})
 		sum.Add(w)
 		if err != nil {
-			s.log.Error("what was erased is not overwritten; the next start tries again", "stream", stream, "err", err)
+			s.log.Error("erased messages are not overwritten; the next start tries again", "stream", stream, "err", err)
 		}
 		if err == nil && w.Left == 0 && w.Unread == 0 && w.Sealed == 0 {
 			continue
@@ -170,18 +170,18 @@ func (s *Server) wipeErased(limit time.Duration) {
 		}
 	}
 	if err := writeNotes(dir, left); err != nil {
-		s.log.Error("write the notes of what was erased", "err", err)
+		s.log.Error("write the notes of erasures", "err", err)
 	}
 	log := s.log.With("erasures", len(notes), "files", sum.Files, "messages", sum.Messages, "took", time.Since(start))
 	switch {
 	case sum.Left > 0:
 		log.Warn("not everything that was erased is overwritten in the store's files; the next start goes on, and `yjet erase` does it at once", "files left", sum.Left)
 	case sum.Unread > 0:
-		log.Error("files of the store are damaged, and may hold what was erased; `yjet verify --repair` first, then `yjet erase`", "damaged", sum.Unread)
+		log.Error("files of the store are damaged and may hold erased messages; run `yjet verify --repair`, then `yjet erase`", "damaged", sum.Unread)
 	case sum.Sealed > 0:
-		log.Error("files of the store are encrypted or compressed, so what was erased is not overwritten in them", "sealed", sum.Sealed)
+		log.Error("files of the store are encrypted or compressed, so erased messages in them are not overwritten", "sealed", sum.Sealed)
 	default:
-		log.Info("overwrote in the store's files what was erased")
+		log.Info("overwrote erased messages in the store's files")
 	}
 }
 
@@ -191,7 +191,7 @@ func (s *Server) tell(stream string) func(files, all int) {
 	return func(files, all int) {
 		if time.Now().After(next) {
 			next = time.Now().Add(wipeTell)
-			s.log.Info("overwriting what was erased", "stream", stream, "files", files, "of", all)
+			s.log.Info("overwriting erased messages", "stream", stream, "files", files, "of", all)
 		}
 	}
 }
@@ -310,7 +310,7 @@ func (v *held) read(ctx context.Context, js jetstream.JetStream, n uint64) error
 		}
 	}
 	if got != n {
-		return fmt.Errorf("%d of %d messages can be read; `yjet verify` tells what is damaged", got, n)
+		return fmt.Errorf("%d of %d messages can be read; `yjet verify` names the damage", got, n)
 	}
 	return nil
 }

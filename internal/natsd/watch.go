@@ -37,7 +37,7 @@ func (s *Server) Watch(ctx context.Context, healthy func(context.Context) error,
 			return
 		}
 		if err := stillThere(files); err != nil {
-			s.log.Error("the store's files were removed or replaced while they are open: nothing is acknowledged any more. Export what is in memory, then restore the directory and restart", "err", err)
+			s.log.Error("the store's files were removed or replaced while open: the server acknowledges nothing any more. Export what is in memory, then restore the directory and restart", "err", err)
 			refuse(err)
 			return
 		}

@@ -28,7 +28,7 @@ const (
 
 var (
 	errNoMore  = errors.New("stream: the consumer has no more")
-	errTooLong = errors.New("stream: the next message is longer than what was asked for")
+	errTooLong = errors.New("stream: the next message is longer than the request allows")
 )
 
 type pullRequest struct {

@@ -59,7 +59,7 @@ func (c *Client) tryEnsure(ctx context.Context, want Wanted) (jetstream.StreamCo
 	s, err := c.js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		if want.Expected {
-			c.log.Error("a stream of this store is gone and is made anew, empty: what it held has to come from a backup, or from clients", "stream", want.Name)
+			c.log.Error("a stream of this store is missing and is created anew, empty: restore its content from a backup, or let clients send it again", "stream", want.Name)
 		}
 		cfg := want.StreamConfig
 		cfg.Replicas = want.Fresh
