@@ -168,7 +168,7 @@ func (a *api) fail(w http.ResponseWriter, doc stream.Doc, err error) {
 	switch {
 	case errors.As(err, &more):
 		writeJSON(w, http.StatusConflict, map[string]any{
-			"error":       map[string]string{"code": "missing-dependencies", "message": "the update depends on what the document does not have: send all that is missing from stateVector"},
+			"error":       map[string]string{"code": "missing-dependencies", "message": "the update depends on edits that the document does not have: send everything after stateVector"},
 			"stateVector": base64.StdEncoding.EncodeToString(more.vector),
 		})
 	case errors.As(err, &gone):

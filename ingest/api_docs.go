@@ -142,7 +142,7 @@ func (a *api) postDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, gr
 	}
 	if left != nil {
 		w.Header().Set("Yjet-Left-Out", left.header())
-		a.log.Warn("a part of an update is left out: what it depends on is neither in it nor in the document", "doc", string(doc), "user", grant.User, "bytes", left.bytes, "missing", listIDs(left.missing))
+		a.log.Warn("a part of an update is left out: its dependencies are neither in the update nor in the document", "doc", string(doc), "user", grant.User, "bytes", left.bytes, "missing", listIDs(left.missing))
 	}
 	w.Header().Set("Yjet-Seq", strconv.FormatUint(uint64(seq), 10))
 	w.WriteHeader(http.StatusNoContent)

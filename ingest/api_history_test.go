@@ -382,7 +382,7 @@ func TestImportUnderWayStopsAtARevocation(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
-// Whoever looked at a document while half of it was imported must not go on with what is taken away again.
+// A reader of a document that is half imported must not go on with records that are taken away again.
 func TestHalfAnImportIsTakenAwayFromThoseWhoSeeIt(t *testing.T) {
 	w := start(t)
 	body, slow := io.Pipe()

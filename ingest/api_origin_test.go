@@ -46,7 +46,7 @@ func TestPublicBaseIsWhereTheBrowserIs(t *testing.T) {
 	}
 }
 
-// A proxy that does not know WebSockets passes the handshake on without its Upgrade: the operator reads what to set.
+// A proxy that does not know WebSockets passes the handshake on without its Upgrade: the operator reads which lines to set.
 func TestHandshakeThatLostItsUpgradeIsToldTheCure(t *testing.T) {
 	w := start(t)
 	for _, path := range []string{"/room", "/parties/main/room?_pk=1", "/d/room/ws/room", "/"} {

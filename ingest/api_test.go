@@ -352,7 +352,7 @@ func TestConditionsAndPreferencesOfAGet(t *testing.T) {
 	}
 }
 
-// Whoever was told that an update is stored finds it at every server, at once: nobody's HTTP client is tied to one.
+// A caller that was told that an update is stored finds it at every server, at once: no HTTP client is tied to one.
 func TestWhatIsAcknowledgedIsThereAtEveryServer(t *testing.T) {
 	w1 := start(t)
 	w2 := join(t, w1.nats)

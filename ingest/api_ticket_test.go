@@ -73,7 +73,7 @@ func TestTicketHasTheRightsItNamesAndNoOthersAtEveryRoute(t *testing.T) {
 						}
 					}
 				}
-				// None of it has ended what is carol's own.
+				// None of it has ended a session of carol's.
 				if code, body := w.request("GET", "/api/docs/other", carol, ""); code != 200 {
 					t.Fatalf("carol's own token, after a ticket %s of hers went round: got %d %s", mode, code, body)
 				}

@@ -12,7 +12,7 @@ import (
 	"yjet/stream"
 )
 
-// line is one record of an export, with what its writer claims about it.
+// line is one record of an export, with the claims of its writer.
 func line(seq int, claims string, update []byte) string {
 	return fmt.Sprintf(`{"seq":%d,%s,"update":"%s"}`+"\n", seq, claims, base64.StdEncoding.EncodeToString(update))
 }

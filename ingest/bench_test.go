@@ -119,7 +119,7 @@ func connect(b *testing.B, url string) *reader {
 	return r
 }
 
-// report puts quantiles of what was timed into the result.
+// report puts quantiles of the times into the result.
 func report(b *testing.B, times []time.Duration) {
 	slices.Sort(times)
 	b.ReportMetric(float64(times[len(times)/2].Microseconds())/1000, "p50-ms")
@@ -127,7 +127,7 @@ func report(b *testing.B, times []time.Duration) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// BenchmarkKeystroke times an edit of one from his socket to another's.
+// BenchmarkKeystroke times an edit from one user's socket to another's.
 func BenchmarkKeystroke(b *testing.B) {
 	servers(b, func(b *testing.B, url string) {
 		writer, seer := connect(b, url+"/keystroke"), connect(b, url+"/keystroke")
@@ -241,7 +241,7 @@ func (w *world) empty(b testing.TB) {
 	})
 }
 
-// BenchmarkIdleDocument tells what an open document costs beside its sessions.
+// BenchmarkIdleDocument measures the cost of an open document beside its sessions.
 func BenchmarkIdleDocument(b *testing.B) {
 	w := served(b, natstest.Process)
 	const n = 5000
@@ -269,7 +269,7 @@ func BenchmarkIdleDocument(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// BenchmarkIdleSession tells what a connected client costs.
+// BenchmarkIdleSession measures the cost of a connected client.
 func BenchmarkIdleSession(b *testing.B) {
 	w := served(b, natstest.Process)
 	const n = 500
@@ -307,7 +307,7 @@ func BenchmarkIdleSession(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// BenchmarkAccept is what the server does with a keystroke before the log has it:
+// BenchmarkAccept is the work of the server on a keystroke before the log has it:
 // no socket, no log.
 func BenchmarkAccept(b *testing.B) {
 	w := served(b, natstest.Process)
@@ -347,7 +347,7 @@ func BenchmarkAccept(b *testing.B) {
 	r.mu.Unlock()
 }
 
-// BenchmarkRecord is what the server does with a record from the log: one room,
+// BenchmarkRecord is the work of the server on a record from the log: one room,
 // no socket.
 func BenchmarkRecord(b *testing.B) {
 	w := served(b, natstest.Process)

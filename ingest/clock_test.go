@@ -6,7 +6,7 @@ import (
 	"unsafe"
 )
 
-// setBy is t as a clock tells it that was set by d: what is measured between it and other times does not change.
+// setBy is t on a clock that was set by d: the measured time between it and other times does not change.
 func setBy(t time.Time, d time.Duration) time.Time {
 	wall := (*uint64)(unsafe.Pointer(&t)) // with a measure beside it a time has its seconds from bit 30 on
 	*wall = uint64(int64(*wall) + int64(d/time.Second)<<30)

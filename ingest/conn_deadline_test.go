@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Whoever once could not take a large frame at once has a deadline on his socket. It must not end him later, when he takes everything.
+// A client that once could not take a large frame at once has a deadline on its socket. The deadline must not end it later, when it takes everything.
 func TestReaderOfALargeFrameStays(t *testing.T) {
 	const wait = 300 * time.Millisecond
 	w := start(t, limits(func(l *Limits) { l.WriteWait, l.ByteBurst = wait, 64<<20 }))

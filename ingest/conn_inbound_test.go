@@ -8,7 +8,7 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// TestLargeMessagesWaitForEachOther: what connections hold of large messages is bounded, and a message that waits goes through when
+// TestLargeMessagesWaitForEachOther: the bytes of large messages that connections hold are bounded, and a message that waits goes through when
 // another has.
 func TestLargeMessagesWaitForEachOther(t *testing.T) {
 	w := start(t)

@@ -75,7 +75,7 @@ func TestBucketsLetWaitWhatIsWithinBounds(t *testing.T) {
 	}
 }
 
-// Whoever waits gives the slot of the lane back: one room that is full does not hold up all senders.
+// A connection that waits gives the slot of the lane back: one room that is full does not hold up all senders.
 func TestLaneIsForWorkNotForWaiting(t *testing.T) {
 	w := start(t)
 	c := w.open("/lane")

@@ -78,7 +78,7 @@ func TestEveryDialectMayWriteBeforeItAsks(t *testing.T) {
 		watcher := w.enter(tongues[0], doc, "")
 		v := w.speak(tg, doc, "")
 		v.appear(7, 1, `{"n":1}`)
-		v.write(insert(2, 3, "later")) // before what it depends on
+		v.write(insert(2, 3, "later")) // before its predecessor
 		v.write(insert(2, 0, "one"))
 		watcher.reads(2, 8)
 		watcher.sees(7, `{"n":1}`)
@@ -192,7 +192,7 @@ func TestEveryDialectIsToldThatItsDocumentWasDeleted(t *testing.T) {
 		again := w.enter(tg, doc, "")
 		again.write(insert(8, 0, "new"))
 		again.reads(8, 3)
-		// A tab that was away the whole time brings back what it had.
+		// A tab that was away the whole time brings back its old content.
 		stale := w.enter(tg, doc, "")
 		stale.write(insert(6, 0, "secret"))
 		stale.endedFor(1008, 4404, "document-deleted")
@@ -208,7 +208,7 @@ func TestEveryDialectIsClosedAtTheEndOfItsToken(t *testing.T) {
 	for i, tg := range tongues {
 		voices = append(voices, w.enter(tg, fmt.Sprint("notes/of ", i), token("ada", 10*time.Second)))
 	}
-	w.srv.tickAt(time.Now().Add(10*time.Second + auth.Leeway/2)) // within what clocks may differ by
+	w.srv.tickAt(time.Now().Add(10*time.Second + auth.Leeway/2)) // within the difference that clocks may have
 	for _, v := range voices {
 		v.ask(nil)
 		v.answered(2)
@@ -436,7 +436,7 @@ func TestAFullDocumentRefusesGrowthOfEveryDialectAndKeepsItsSocket(t *testing.T)
 			v.refusedFor("document-full")
 		}
 		eventually(t, waitLong, "the refusal is counted", func() bool { return w.metric("rejected_writes_total", "document-full") == before+1 })
-		// It is made smaller: what is deleted is no growth.
+		// It is made smaller: a deletion is no growth.
 		v.write([]byte{0, 1, 1, 1, 0, 232, 7})
 		writer.waitFor(waitLong, "the deletion", func() bool { return writer.heard("update") >= 2 })
 		if n := len(w.records(doc)); n != 2 {

@@ -138,7 +138,7 @@ func TestHocuspocusDocumentIsLeftAndOpenedAgainBeforeItIsLetIn(t *testing.T) {
 	eventually(t, 5*time.Second, "nobody but the other", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return len(r.sessions) == 1 })
 }
 
-// A provider sends what the user does while it still fetches the token, and version 2 its presence after it has left: neither
+// A provider sends the user's edits while it still fetches the token, and version 2 its presence after it has left: neither
 // is told that a token is missing before there was time for one.
 func TestHocuspocusMayTypeBeforeItsTokenComes(t *testing.T) {
 	w := start(t, logins, limits(func(l *Limits) { l.RefusalHold = 400 * time.Millisecond }))
@@ -336,7 +336,7 @@ func TestPartyClientsWithAPrefixAreUnderstood(t *testing.T) {
 	}
 }
 
-// Who says that it takes text, or begins with JSON, is told its rights on any path.
+// A client that says that it takes text, or begins with JSON, is told its rights on any path.
 func TestRightsAreToldToWhoTakesText(t *testing.T) {
 	w := start(t)
 	rights := func(c *client) {
@@ -423,7 +423,7 @@ func TestSweetNamesStandTwiceInItsPath(t *testing.T) {
 	}
 }
 
-// TestJSONQuestionOfABinaryClientIsAnsweredInJSON: whoever asks in a JSON frame reads the answer there, whatever else it speaks.
+// TestJSONQuestionOfABinaryClientIsAnsweredInJSON: a client that asks in a JSON frame reads the answer there, whatever else it speaks.
 func TestJSONQuestionOfABinaryClientIsAnsweredInJSON(t *testing.T) {
 	w := start(t)
 	writer := w.open("/asked")

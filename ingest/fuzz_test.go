@@ -35,7 +35,7 @@ func (w *world) mouth(t testing.TB, path string) (*conn, func()) {
 }
 
 // FuzzMessages feeds frames of strangers to the dialects: whatever comes, no panic,
-// and what gets into the log can be read by everybody.
+// and everybody can read each update that gets into the log.
 func FuzzMessages(f *testing.F) {
 	w := start(f, limits(func(l *Limits) { l.RefusalHold = time.Nanosecond }))
 	f.Add("/fuzz", step1(nil), edit(insert(1, 0, "hello")), false)

@@ -122,7 +122,7 @@ func TestNewDocumentsAreCountedByUser(t *testing.T) {
 	}
 }
 
-// The reasons are what operators look up.
+// Operators look the reasons up.
 func TestReasonsOfLimitsAreInTheDocs(t *testing.T) {
 	page, err := os.ReadFile("../docs/operate.md")
 	if err != nil {

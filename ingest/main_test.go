@@ -36,7 +36,7 @@ type world struct {
 	reg  *prometheus.Registry
 }
 
-// lines keeps what was logged.
+// lines keeps the log.
 type lines struct {
 	mu sync.Mutex
 	b  strings.Builder
@@ -197,7 +197,7 @@ func (c *client) say(s string) {
 	}
 }
 
-// waitLong is for what must happen, on a machine that is as busy as can be.
+// waitLong is the time in which a thing must happen on a machine that is as busy as can be.
 const waitLong = 30 * time.Second
 
 // wait waits until ok, which is called with the lock, is true.
@@ -268,7 +268,7 @@ func (c *client) turn() {
 	c.wait("step 2", func() bool { return c.count(yjs.MsgSync, yjs.SyncStep2) > n })
 }
 
-// state is what the client knows of the document after all sync frames so far.
+// state is the document as the client knows it after all sync frames so far.
 // Callers hold the lock.
 func (c *client) state() *yjs.State {
 	for ; c.added < len(c.frames); c.added++ {
@@ -296,7 +296,7 @@ func (c *client) count(kind, step uint64) (n int) {
 	return n
 }
 
-// present is what awareness the client has: client id to JSON, by the rules of
+// present is the awareness that the client has: client id to JSON, by the rules of
 // y-protocols.
 func (c *client) present() map[uint64]string {
 	known := map[uint64]yjs.AwarenessEntry{}
@@ -349,7 +349,7 @@ func step1(vector []byte) []byte {
 
 func edit(u []byte) []byte { return yjs.AppendSync(nil, yjs.SyncUpdate, u) }
 
-// insert is the update of an author who types s at the end of his own text t,
+// insert is the update of an author who types s at the end of their own text t,
 // of which clock units are there.
 func insert(author, clock uint64, s string) []byte {
 	b := []byte{1, 1}

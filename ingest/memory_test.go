@@ -13,7 +13,7 @@ import (
 	"yjet/stream"
 )
 
-// Under a limit on memory who asks for one more document is refused, those who are in go on, and what nobody uses makes room.
+// Under a limit on memory a client that asks for one more document is refused, those that are in go on, and documents that nobody uses make room.
 func TestDocumentsThatMemoryIsTooShortForAreRefused(t *testing.T) {
 	w := start(t)
 	const docs, size = 40, 3 << 20
@@ -37,7 +37,7 @@ func TestDocumentsThatMemoryIsTooShortForAreRefused(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return int64(m.HeapAlloc)
 	}
-	w.nats.Restart() // which holds much of what was just stored
+	w.nats.Restart() // which holds much of the content that was just stored
 	eventually(t, 10*time.Second, "NATS answers", func() bool { return w.log.Health(ctx).Err == nil })
 	time.Sleep(500 * time.Millisecond)
 	limit := int64(float64(live()+80<<20) / memoryShare)

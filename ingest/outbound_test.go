@@ -17,7 +17,7 @@ import (
 	"yjet/stream"
 )
 
-// A service stands for what is called from outside.
+// A service stands for the program behind a webhook or a load URL.
 type service struct {
 	*httptest.Server
 	mu     sync.Mutex

@@ -139,7 +139,7 @@ func (r *room) accept(s *session, u *yjs.Update) (turn, *cause) {
 	at, cs := r.enter(s, u)
 	if cs == nil {
 		if id, taken := r.taken(u); taken {
-			r.logger().Warn("a client's edits are lost: somebody else used up its clocks", "client", id.Client, "clock", id.Clock, "user", s.grant.User, "conn", s.c.id)
+			r.logger().Warn("edits of a client are lost: another client used up its clocks", "client", id.Client, "clock", id.Clock, "user", s.grant.User, "conn", s.c.id)
 			return at, causeTaken
 		}
 	}
@@ -150,7 +150,7 @@ func (r *room) enter(s *session, u *yjs.Update) (turn, *cause) {
 	v, err := r.judge(s.grant.Mode, false, u) // a revocation changes the grant itself
 	switch {
 	case errors.Is(err, yjs.ErrLimit):
-		r.logger().Warn("an update is refused for what the document would become", "err", err, "user", s.grant.User, "conn", s.c.id)
+		r.logger().Warn("an update is refused: the document would exceed a bound", "err", err, "user", s.grant.User, "conn", s.c.id)
 		return turn{}, causeOf(err)
 	case err != nil:
 		return turn{}, causeOf(err)

@@ -44,7 +44,7 @@ func TestTypesNestOnlySoDeepByTurnsToo(t *testing.T) {
 	}
 }
 
-// What a document may be is no matter of what one update may be: all of these were refused for good once.
+// The bounds of a document are not those of one update: all of these were refused for good once.
 func TestLargeHonestDocumentsEnterAndComeBack(t *testing.T) {
 	w := start(t)
 	docs := []byte{1, 0xac, 2, 9, 0} // 300 sub-documents

@@ -24,7 +24,7 @@ func TestPurgedDocumentIsStoredAgainFromItsRoom(t *testing.T) {
 			}
 			b.send(edit(insert(2, 0, "too")))
 			a.has(2, 3)
-			// Who wrote it goes, and does not bring it back.
+			// Its writer goes, and does not bring it back.
 			a.leave()
 
 			js, err := jetstream.New(w.nats.Connect())

@@ -13,8 +13,8 @@ import (
 	"yjet/stream"
 )
 
-// A client that opens a document while another server deletes it, and types at once as y-websocket does, begins the new document: what it
-// typed is whole for whoever comes later. Only a client that was there before is told that its document was deleted.
+// A client that opens a document while another server deletes it, and types at once as y-websocket does, begins the new document: its text
+// is whole for clients that come later. Only a client that was there before is told that its document was deleted.
 func TestClientThatOpensDuringADeleteBeginsTheNewDocument(t *testing.T) {
 	w1 := start(t)
 	w2 := join(t, w1.nats)

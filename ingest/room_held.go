@@ -97,7 +97,7 @@ func (s *session) tellLeftOut(size int, missing []yjs.ID) {
 		return
 	}
 	s.told = true
-	r.logger().Warn("a client's edits depend on what neither it nor the document has: they wait, the rest is stored", "bytes", size, "missing", listIDs(missing), "user", s.grant.User, "conn", s.c.id)
+	r.logger().Warn("edits of a client depend on edits that neither the client nor the document has: they wait, the rest is stored", "bytes", size, "missing", listIDs(missing), "user", s.grant.User, "conn", s.c.id)
 }
 
 // dropHeld drops the held updates and asks for them again.
@@ -161,7 +161,7 @@ func (s *session) retryHeld() {
 				group = r.commit.newest()
 			} else {
 				if err := accepted.Admit(u, r.srv.limits.Shape); err != nil {
-					r.logger().Warn("a held update is refused for what the document would become", "err", err)
+					r.logger().Warn("a held update is refused: the document would exceed a bound", "err", err)
 					h.missing = nil
 					continue
 				}

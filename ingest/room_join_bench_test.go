@@ -19,7 +19,7 @@ import (
 
 // BenchmarkJoinersOfALargeDocument: 150 clients come at once to a document of 20 MB that nobody has open. It is loaded once and
 // encoded once. live-heap is the most that a collection found in use meanwhile, NATS and the
-// clients included, which are in this process too; ×document is what the joiners add to what was in use before.
+// clients included, which are in this process too; ×document is the memory that the joiners add to that in use before.
 func BenchmarkJoinersOfALargeDocument(b *testing.B) {
 	const joiners, size = 150, 20 << 20
 	w := start(b)
@@ -55,7 +55,7 @@ func BenchmarkJoinersOfALargeDocument(b *testing.B) {
 		stop := make(chan struct{})
 		var watch sync.WaitGroup
 		watch.Go(func() {
-			live := []rtm.Sample{{Name: "/gc/heap/live:bytes"}} // what the last collection found in use
+			live := []rtm.Sample{{Name: "/gc/heap/live:bytes"}} // found in use by the last collection
 			for {
 				rtm.Read(live)
 				peak.Store(max(peak.Load(), live[0].Value.Uint64()))

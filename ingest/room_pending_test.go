@@ -13,7 +13,7 @@ import (
 	"yjet/stream"
 )
 
-// pendingDoc is the state of a document that lost an update long ago: what client 1 wrote at clocks 5 to 9 is nowhere, and "late"
+// pendingDoc is the state of a document that lost an update long ago: the text of client 1 at clocks 5 to 9 is nowhere, and "late"
 // waits for it.
 func pendingDoc(t *testing.T) []byte {
 	t.Helper()
@@ -40,7 +40,7 @@ func TestWhatNobodyHasHoldsUpNoAcknowledgement(t *testing.T) {
 	if n := len(w.records("pending")); n != 2 {
 		t.Errorf("%d records, want what could be stored and the later edit", n)
 	}
-	// What waited is stored as soon as somebody turns up with what it depends on.
+	// A waiting edit is stored as soon as another client brings its predecessor.
 	b := w.open("/pending")
 	b.send(edit(insert(1, 5, "LOST ")))
 	b.has(1, 14)
@@ -122,7 +122,7 @@ func TestAFirstStateWithEditsThatWaitForLostOnesIsLoaded(t *testing.T) {
 	}
 }
 
-// A client that speaks JSON cannot be asked for what is missing: its edit is given up after HeldWait, and those after it are acknowledged.
+// A client that speaks JSON cannot be asked for missing edits: its edit is given up after HeldWait, and those after it are acknowledged.
 func TestAJSONClientsEditThatCannotBeStoredHoldsUpNoOther(t *testing.T) {
 	w := start(t)
 	c := w.dial("/parties/main/json-pending?_pk=1")

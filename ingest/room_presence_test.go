@@ -14,9 +14,9 @@ func TestPresenceFollowsItsOwner(t *testing.T) {
 	a, b := w.open("/p"), w.open("/p")
 	a.send(aware(1, 5, `{"n":5}`))
 	b.wait("state", func() bool { return b.present()[1] == `{"n":5}` })
-	b.send(aware(2, 1, `{"b":1}`))                         // its own comes first: what follows is no claim
-	b.send(aware(1, 5, `{"n":5}`), aware(1, 4, `{"n":4}`)) // what providers re-send
-	b.send(aware(1, 5, "null"))                            // and what their timers believe
+	b.send(aware(2, 1, `{"b":1}`))                         // its own comes first: the echo after it is no claim
+	b.send(aware(1, 5, `{"n":5}`), aware(1, 4, `{"n":4}`)) // providers re-send these
+	b.send(aware(1, 5, "null"))                            // and believe their timers
 	b.send(aware(1, 9, `{"forged":true}`))
 	a.send(aware(1, 6, `{"n":6}`))
 	b.wait("newer state", func() bool { return b.present()[1] == `{"n":6}` })

@@ -93,7 +93,7 @@ func TestUpdateBeforeItsDependencyIsHeldNotRefused(t *testing.T) {
 	if len(got) < 2 || len(got) > 3 {
 		t.Fatalf("records: got %d, want the first, the missing one, and what was held", len(got))
 	}
-	// Every prefix of the log is whole: nothing refers to what comes later.
+	// Every prefix of the log is whole: no record refers to a later one.
 	s := &yjs.State{}
 	for i, r := range got {
 		var u yjs.Update
@@ -133,7 +133,7 @@ func TestSavedIsNotEchoedForWhatWasDropped(t *testing.T) {
 	c.wait("a step 1 that asks again", func() bool { return c.count(yjs.MsgSync, yjs.SyncStep1) >= 2 })
 	c.send([]byte{yjs.MsgSaved, 1, 7})
 	c.turn()
-	w.srv.rooms.tick(time.Now()) // settles what is due
+	w.srv.rooms.tick(time.Now()) // settles acknowledgements that are due
 	c.turn()
 	c.mu.Lock()
 	n := c.echoes()
@@ -245,7 +245,7 @@ func TestWhatWaitedBehindATooLargeGroupIsNotToldToBeSaved(t *testing.T) {
 	if got := a.code(); got != 4413 {
 		t.Errorf("close code of the sender: got %d, want 4413", got)
 	}
-	w.srv.rooms.tick(time.Now().Add(500 * time.Millisecond)) // settles what is due
+	w.srv.rooms.tick(time.Now().Add(500 * time.Millisecond)) // settles acknowledgements that are due
 	b.turn()
 	b.mu.Lock()
 	n := b.echoes()
@@ -304,7 +304,7 @@ func TestSlowReaderDoesNotHoldUpOthers(t *testing.T) {
 	})
 }
 
-// A message may be larger than what may wait for a connection: that is no slow reader.
+// A message may be larger than the bytes that may wait for a connection: that is no slow reader.
 func TestMessageAboveTheQueuesLimitClosesNobody(t *testing.T) {
 	w := start(t, limits(func(l *Limits) { l.QueueSoft, l.QueueHard = 8<<10, 64<<10 }))
 	a, b := w.open("/large"), w.open("/large")
@@ -504,7 +504,7 @@ func TestErasureThatWasNotAnnouncedEndsTheRoomToo(t *testing.T) {
 	if got := a.code(); got != 4404 {
 		t.Errorf("close code: got %d, want 4404", got)
 	}
-	// Who comes later has the new document, and stays.
+	// A client that comes later has the new document, and stays.
 	b := w2.open("/unheard")
 	b.send(edit(insert(2, 0, "new")))
 	b.has(2, 3)

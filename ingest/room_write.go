@@ -141,4 +141,6 @@ func listIDs(ids []yjs.ID) string {
 // needsMore refuses an update whose dependencies the document does not have.
 type needsMore struct{ vector []byte }
 
-func (*needsMore) Error() string { return "the update depends on what the document does not have" }
+func (*needsMore) Error() string {
+	return "the update depends on edits that the document does not have"
+}

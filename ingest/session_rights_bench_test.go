@@ -24,7 +24,7 @@ import (
 	"yjet/stream"
 )
 
-// cpu is what this process has computed so far.
+// cpu is the processor time of this process so far.
 func cpu(b *testing.B) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -62,7 +62,7 @@ func (w *world) connects(b *testing.B, queries []string, more func()) time.Durat
 	return cpu(b) - before
 }
 
-// What a token costs somebody who opens a document that is open already: one that was never seen before, and one that is known.
+// The cost of a token to a client that opens a document that is open already: one that was never seen before, and one that is known.
 //
 // token-us/op is the row's figure: the CPU time of a connect with the token to a server that checks it (cpu-us/op), less that of
 // a connect without one to a server without logins (open-us/op). The two take turns within a round, in blocks of 256 connects,

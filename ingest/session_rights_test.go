@@ -78,7 +78,7 @@ func (w *world) request(method, path, bearer, body string) (int, string) {
 	return resp.StatusCode, string(data)
 }
 
-// typing sends edits of an author without a pause, as one who was cut off would, until the socket ends or stop is called,
+// typing sends edits of an author without a pause, as a user who was cut off would, until the socket ends or stop is called,
 // which answers how many were sent.
 func (c *client) typing(author uint64) (stop func() uint64) {
 	done, ended := make(chan struct{}), make(chan struct{})
@@ -101,8 +101,8 @@ func (c *client) typing(author uint64) (stop func() uint64) {
 	return func() uint64 { close(done); <-ended; return n }
 }
 
-// A user is revoked on one server while he types on another: within a second he is cut off, and nothing that he sends after
-// that is in the log. So is one whose right was changed to reading, except that he stays.
+// A user is revoked on one server while they type on another: within a second they are cut off, and no edit that they send after
+// that is in the log. The same holds for a user whose right was changed to reading, except that they stay.
 func TestRevocationOnOneServerCutsOffOnAnother(t *testing.T) {
 	ns := natstest.Start(t, natstest.Process)
 	a, b := join(t, ns, logins), join(t, ns, logins)
@@ -226,7 +226,7 @@ func TestServersThatStartLaterOrMissedItKnowARevocation(t *testing.T) {
 		t.Errorf("deaf: got close code %d, want 4403", code)
 	}
 
-	// Who signs in again afterwards is welcome, and stays so when the bucket is read again.
+	// A user who signs in again afterwards is welcome, and stays so when the bucket is read again.
 	again := deaf.open("/notes?token=" + token("bob", time.Hour, "iat", time.Now().Add(20*time.Second).Unix()))
 	if err := deaf.srv.revoker.load(t.Context()); err != nil {
 		t.Fatal(err)
@@ -583,7 +583,7 @@ func TestRepeatedRefusalsAreToldBeforeTheUpgrade(t *testing.T) {
 	// The same token where it is welcome, and a good one in the same place, come in.
 	w.open("/users/eve/x?token=" + token("eve", time.Hour))
 	w.open("/users/ada/x?token=" + token("ada", time.Hour))
-	hp := w.dial("/") // one who brings his token in a message is not counted with those who have none
+	hp := w.dial("/") // a client that brings its token in a message is not counted with those that have none
 	address := yjs.AppendAddress(nil, []byte("users/ada/x"))
 	hp.send(append(append([]byte(nil), address...), yjs.AppendVarString([]byte{yjs.MsgAuth, yjs.AuthToken}, token("ada", time.Hour))...))
 	if f := hp.next(); !bytes.Equal(f.data, append(append([]byte(nil), address...), yjs.AppendAuthOK(nil, false)...)) {
@@ -746,7 +746,7 @@ func TestPresenceIsStampedWithTheTokensUser(t *testing.T) {
 	}
 }
 
-// The callback fails for one document of a Hocuspocus socket: that document waits, with what the client has typed, and the one beside it
+// The callback fails for one document of a Hocuspocus socket: that document waits, with the edits of the client, and the one beside it
 // does not notice.
 func TestCallbackThatFailsForOneDocumentHoldsUpThatDocumentAlone(t *testing.T) {
 	var up atomic.Bool

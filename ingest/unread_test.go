@@ -41,7 +41,7 @@ func (w *world) raw(request string) net.Conn {
 	return c
 }
 
-// waiting is what waits for sockets to take it.
+// waiting counts the bytes that wait for sockets to take them.
 func (w *world) waiting() (bytes int) {
 	w.srv.mu.Lock()
 	defer w.srv.mu.Unlock()

@@ -137,7 +137,7 @@ type word struct {
 	present map[uint64]string
 }
 
-// words are what the voice heard so far. Callers hold the lock.
+// words are all words that the voice heard so far. Callers hold the lock.
 func (v *voice) words() (list []word) {
 	for _, f := range v.frames {
 		if f.text {

@@ -107,7 +107,7 @@ func TestSettingsMayAskForAPrivateAddress(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c.url = s.URL // what the name stands for
+			c.url = s.URL // the address of the name
 			if _, _, _, err = c.post(t.Context(), nil, 10); (err == nil) != (private || allowed) {
 				t.Errorf("%s, private addresses allowed: %v: got %v", host, allowed, err)
 			}

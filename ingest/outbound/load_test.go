@@ -70,7 +70,7 @@ func (s *store) read(t *testing.T, doc stream.Doc) (records int, text string) {
 	return records, string(b)
 }
 
-// loading is a loader and what it counted.
+// loading is a loader and its counts.
 type loading struct {
 	*Loader
 	failed atomic.Int64

@@ -22,7 +22,7 @@ type received struct {
 	body   []byte
 }
 
-// service is what an operator's URL leads to. answer gets the number of the call, from 1; it may be nil.
+// service answers at an operator's URL. answer gets the number of the call, from 1; it may be nil.
 type service struct {
 	*httptest.Server
 	calls chan received

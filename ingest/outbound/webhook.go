@@ -26,7 +26,7 @@ type WebhookOptions struct {
 	AllowPrivate    bool          // private addresses are allowed too
 }
 
-// A Host is what a Webhook needs of the server it works for. All fields are
+// A Host is the server that a Webhook works for, as far as the Webhook needs it. All fields are
 // required.
 type Host struct {
 	State   func(context.Context, stream.Doc) (snapshot.State, error) // the document as it is now

@@ -17,7 +17,7 @@ import (
 	"yjet/stream"
 )
 
-// hooked is a webhook and what it counted.
+// hooked is a webhook and its counts.
 type hooked struct {
 	*Webhook
 	failed, dropped atomic.Int64
