@@ -106,7 +106,8 @@ func (a *api) postDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, gr
 		writeError(w, http.StatusUnsupportedMediaType, "bad-type", "the body is a Yjs update: application/octet-stream, or application/vnd.yjs.update.v2")
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), a.limits.AppendWait)
+	// A busy machine takes a second for each of a large document's mebibytes.
+	ctx, cancel := context.WithTimeout(r.Context(), a.limits.AppendWait+time.Duration(len(body)>>20)*time.Second)
 	defer cancel()
 	conn := a.node + ".http"
 	var seq stream.Seq
