@@ -1,13 +1,10 @@
 package ingest
 
 import (
-	"bufio"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"yjet/auth"
 	"yjet/snapshot"
@@ -17,7 +14,7 @@ import (
 // serveHistory answers the routes below /api/docs/{doc}/ other than presence. It reports false where there is no such route.
 //
 //	GET    history?from=&to=&group=&limit=&before=   entries of the history, newest first
-//	GET    log?from=&to=                             records as JSON lines, packed ones included
+//	GET    log?from=&to=&format=                     records as JSON lines, packed ones included; or as api_log.go packs them
 //	GET    authors?type=&at=                         runs of text with their authors
 //	GET    diff?from=&to=                            changes of the text types
 //	GET    versions   POST versions {name, at?}   DELETE versions/{name}
@@ -143,60 +140,6 @@ func (a *api) getHistory(w http.ResponseWriter, r *http.Request, doc stream.Doc,
 		}
 	}
 	a.failHistory(w, doc, err)
-}
-
-// logLine is one record of GET log.
-type logLine struct {
-	Seq    stream.Seq `json:"seq"`
-	Time   time.Time  `json:"time"`
-	User   string     `json:"user"`
-	Conn   string     `json:"conn,omitempty"`
-	Merged int        `json:"merged,omitempty"` // updates of that connection in it, where more than one
-	Bytes  int        `json:"bytes"`
-	Update []byte     `json:"update"`
-}
-
-func (a *api) getLog(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ auth.Grant) {
-	q := r.URL.Query()
-	from, _, err := a.begin(r.Context(), doc, q.Get("from"))
-	var to snapshot.Moment
-	if err == nil {
-		to, err = a.moment(r.Context(), doc, q.Get("to"))
-	}
-	var after, upto stream.Seq
-	if err == nil {
-		after, upto, err = a.o.Snapshots.Range(r.Context(), doc, from, to)
-	}
-	if err != nil {
-		a.failHistory(w, doc, err)
-		return
-	}
-	h := w.Header()
-	h.Set("Content-Type", "application/x-ndjson")
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	if upto <= after {
-		return // no record between the two moments; to Records an upto of 0 would mean all of them
-	}
-	out := bufio.NewWriterSize(w, 32<<10)
-	enc := json.NewEncoder(out)
-	enc.SetEscapeHTML(false)
-	for rec, err := range a.o.Snapshots.Records(r.Context(), doc, after, upto) {
-		if err != nil {
-			// The status is on its way: the error is the last line.
-			a.log.Error("log not read to its end", "doc", string(doc), "err", err)
-			enc.Encode(map[string]any{"error": map[string]string{"code": causeOf(err).reason, "message": "the log could not be read to its end"}})
-			break
-		}
-		line := logLine{Seq: rec.Seq, Time: rec.Time.UTC().Truncate(time.Millisecond), User: rec.User, Conn: rec.Conn, Bytes: len(rec.Update), Update: rec.Update}
-		if rec.Merged > 1 {
-			line.Merged = rec.Merged
-		}
-		if enc.Encode(line) != nil {
-			return // the reader has gone
-		}
-	}
-	out.Flush()
 }
 
 func (a *api) getAuthors(w http.ResponseWriter, r *http.Request, doc stream.Doc, g auth.Grant) {

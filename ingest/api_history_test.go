@@ -1,8 +1,10 @@
 package ingest
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -61,6 +63,51 @@ func (w *world) writes(doc string, d *yjs.Document, client uint64, f func(t yjs.
 	return seq
 }
 
+// unpackLog reads the packed form of a log, and fails the test where it is cut.
+func unpackLog(t *testing.T, b []byte) (all []logLine) {
+	t.Helper()
+	uint := func() uint64 {
+		n, w := binary.Uvarint(b)
+		if w <= 0 {
+			t.Fatal("the packed log is cut")
+		}
+		b = b[w:]
+		return n
+	}
+	piece := func() []byte {
+		n := uint()
+		p := b[:n]
+		b = b[n:]
+		return p
+	}
+	name := func(known *[]string) string {
+		n := uint()
+		if n == 0 {
+			return ""
+		}
+		if n == uint64(len(*known)+1) {
+			*known = append(*known, string(piece()))
+		}
+		return (*known)[n-1]
+	}
+	var users, conns []string
+	var seq stream.Seq
+	var ms int64
+	for step := uint(); step > 0; step = uint() {
+		seq += stream.Seq(step)
+		d, w := binary.Varint(b)
+		b = b[w:]
+		ms += d
+		line := logLine{Seq: seq, Time: time.UnixMilli(ms).UTC(), User: name(&users), Conn: name(&conns), Merged: int(uint())}
+		line.Update = piece()
+		all = append(all, line)
+	}
+	if len(b) > 0 {
+		t.Errorf("%d bytes after the end of the packed log", len(b))
+	}
+	return all
+}
+
 func TestHistoryOverHTTP(t *testing.T) {
 	w := start(t)
 	d := yjs.NewDocument(yjs.DocumentOptions{})
@@ -104,9 +151,19 @@ func TestHistoryOverHTTP(t *testing.T) {
 			Seq    stream.Seq
 			Bytes  int
 			Update []byte
+			Conn   string
+			Time   time.Time
 		}
 		if err := json.Unmarshal([]byte(lines[len(lines)-1]), &rec); err != nil || len(lines) != 2 || rec.Seq != last || rec.Bytes != len(rec.Update) {
 			t.Errorf("log = %q, %v; want the last two records", text, err)
+		}
+		w.call("GET", base+"/log?format=packed", "", http.StatusOK, &text)
+		if got := unpackLog(t, []byte(text)); len(got) != 3 || got[0].Seq != one || got[2].Seq != last || !bytes.Equal(got[2].Update, rec.Update) || !got[2].Time.Equal(rec.Time) || got[2].Conn != rec.Conn {
+			t.Errorf("the packed log = %+v, want three records, the last one %+v", got, rec)
+		}
+		w.call("GET", base+"/history?group=even&limit=2", "", http.StatusOK, &page)
+		if len(page.Entries) != 2 || page.Entries[0].Last != int(last) || page.Entries[1].First != int(one) {
+			t.Errorf("history, spread evenly = %+v, want two entries of all records", page)
 		}
 		var authors struct{ Runs []struct{ Text, User string } }
 		w.call("GET", base+"/authors?type=t:text", "", http.StatusOK, &authors)
@@ -197,7 +254,7 @@ func TestHistoryOverHTTP(t *testing.T) {
 	for path, want := range map[string]int{
 		"/api/docs/nowhere/history": 404, "/api/docs/nowhere/log": 404, "/api/docs/nowhere/authors": 404, "/api/docs/nowhere/diff?from=1": 404,
 		"/api/docs/nowhere/export": 404, "/api/docs/nowhere/versions": 200,
-		base + "/history?group=often": 400, base + "/history?limit=0": 400, base + "/history?from=nonsense": 400, base + "/log?from=nonsense": 400,
+		base + "/history?group=often": 400, base + "/history?limit=0": 400, base + "/history?from=nonsense": 400, base + "/log?from=nonsense": 400, base + "/log?format=xml": 400,
 		base + "/diff": 400, base + "/diff?from=x": 400, base + "/authors?at=x": 400, base + "?at=x": 400, base + "/restore": 405, base + "/nothing": 404,
 	} {
 		w.call("GET", path, "", want, nil)

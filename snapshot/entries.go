@@ -27,11 +27,18 @@ type Entry struct {
 type Grouping struct {
 	Gap      time.Duration // a longer gap between two records starts a new entry; 0: each record is an entry
 	ByAuthor bool          // another author starts a new entry
+	// Even spreads the entries evenly over all records of the query, however many there are: each entry is of the same number of records, a
+	// power of two, but for the oldest, which may have fewer. There are at most Limit entries, and more than half as many where there are as
+	// many records. There is no second page.
+	Even bool
 }
 
-// ParseGrouping reads "5m", "author", "5m,author" or "none"; "" is five minutes.
+// ParseGrouping reads "5m", "author", "5m,author", "none" or "even"; "" is five minutes.
 func ParseGrouping(v string) (Grouping, error) {
 	g := Grouping{Gap: 5 * time.Minute}
+	if v == "even" {
+		return Grouping{Even: true}, nil
+	}
 	for part := range strings.SplitSeq(v, ",") {
 		switch part {
 		case "":
@@ -42,7 +49,7 @@ func ParseGrouping(v string) (Grouping, error) {
 		default:
 			d, err := ParseAge(part)
 			if err != nil || d <= 0 {
-				return g, fmt.Errorf("group %q: want a gap such as 5m, author, both as in 5m,author, or none", v)
+				return g, fmt.Errorf("group %q: want a gap such as 5m, author, both as in 5m,author, none, or even", v)
 			}
 			g.Gap = d
 		}
@@ -100,7 +107,7 @@ func (s *history) page(ctx context.Context, h *head, tail []stream.Record, q His
 	if q.Before > 0 {
 		upto = min(upto, q.Before-1)
 	}
-	g := grouper{Grouping: q.Group, limit: q.Limit}
+	g := grouper{Grouping: q.Group, limit: q.Limit, stride: 1}
 	if g.limit <= 0 {
 		g.limit = 100
 	}
@@ -137,17 +144,31 @@ func (s *history) page(ctx context.Context, h *head, tail []stream.Record, q His
 // grouper collects records into entries, newest first.
 type grouper struct {
 	Grouping
-	limit   int
+	limit   int // entries, at least 1
+	stride  int // records that fill an entry of even ones
 	entries []Entry
 }
 
 func (g *grouper) last() *Entry { return &g.entries[len(g.entries)-1] }
 
+// begins reports whether an older record starts an entry of its own.
+func (g *grouper) begins(r *stream.Record) bool {
+	switch {
+	case len(g.entries) == 0:
+		return true
+	case g.Even:
+		return g.last().Records >= g.stride
+	}
+	return g.Gap == 0 || g.last().From.Sub(r.Time) > g.Gap || g.ByAuthor && g.last().Users[0] != r.User
+}
+
 // add adds the next older record; false: the page is full without it.
 func (g *grouper) add(r *stream.Record, size int) bool {
-	n := len(g.entries)
-	if n == 0 || g.Gap == 0 || g.last().From.Sub(r.Time) > g.Gap || g.ByAuthor && g.last().Users[0] != r.User {
-		if n == g.limit {
+	if g.Even && len(g.entries) == g.limit && g.begins(r) {
+		g.halve()
+	}
+	if g.begins(r) {
+		if len(g.entries) == g.limit {
 			return false
 		}
 		g.entries = append(g.entries, Entry{Last: r.Seq, To: r.Time.UTC().Truncate(time.Millisecond)})
@@ -157,11 +178,36 @@ func (g *grouper) add(r *stream.Record, size int) bool {
 	e.Records++
 	e.Updates += max(r.Merged, 1)
 	e.Bytes += size
-	if i := slices.Index(e.Users, r.User); i < 0 {
-		e.Users = append([]string{r.User}, e.Users...)
-	} else if i > 0 {
-		copy(e.Users[1:i+1], e.Users[:i])
-		e.Users[0] = r.User
-	}
+	e.Users = inFront(e.Users, r.User)
 	return true
+}
+
+// inFront puts a user at the front of a list that names each user once.
+func inFront(users []string, user string) []string {
+	i := slices.Index(users, user)
+	if i < 0 {
+		return append([]string{user}, users...)
+	}
+	copy(users[1:i+1], users[:i])
+	users[0] = user
+	return users
+}
+
+// halve joins each entry with the older one after it and doubles the stride.
+func (g *grouper) halve() {
+	half := g.entries[:0]
+	for i := 0; i < len(g.entries); i += 2 {
+		e := g.entries[i]
+		if i+1 < len(g.entries) {
+			older := &g.entries[i+1]
+			e.First, e.From = older.First, older.From
+			e.Records, e.Updates, e.Bytes = e.Records+older.Records, e.Updates+older.Updates, e.Bytes+older.Bytes
+			for _, u := range slices.Backward(older.Users) {
+				e.Users = inFront(e.Users, u)
+			}
+		}
+		half = append(half, e)
+	}
+	g.entries = half
+	g.stride *= 2
 }

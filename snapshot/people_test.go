@@ -263,7 +263,7 @@ func TestHistoryIsGroupedByPausesAndAuthors(t *testing.T) {
 	if page, err = s.History(h.ctx, "story", HistoryQuery{From: Moment{Seq: seqs[1]}, To: Moment{Seq: seqs[3]}}); err != nil || len(page.Entries) != 2 {
 		t.Errorf("history of a range, ungrouped = %+v, %v; want two entries", page, err)
 	}
-	for in, want := range map[string]Grouping{"": {5 * time.Minute, false}, "none": {}, "1h,author": {time.Hour, true}, "author": {5 * time.Minute, true}} {
+	for in, want := range map[string]Grouping{"": {Gap: 5 * time.Minute}, "none": {}, "1h,author": {Gap: time.Hour, ByAuthor: true}, "author": {Gap: 5 * time.Minute, ByAuthor: true}, "even": {Even: true}} {
 		if got, err := ParseGrouping(in); err != nil || got != want {
 			t.Errorf("ParseGrouping(%q) = %+v, %v; want %+v", in, got, err, want)
 		}
