@@ -30,7 +30,8 @@ const ops = {
     p.page.setDefaultTimeout(20000)
     p.page.on('console', m => { if (m.type() === 'error' || m.type() === 'warning') p.problems.push(`${m.type()}: ${m.text()}`) })
     p.page.on('pageerror', e => p.problems.push(`uncaught: ${e.message}`))
-    p.page.on('requestfailed', r => p.problems.push(`failed: ${r.url()} ${r.failure()?.errorText}`))
+    // What the page itself gave up, because nobody wants the answer any more, is no fault.
+    p.page.on('requestfailed', r => r.failure()?.errorText === 'net::ERR_ABORTED' || p.problems.push(`failed: ${r.url()} ${r.failure()?.errorText}`))
     p.requests = []
     p.page.on('request', r => p.requests.push(r.url()))
     p.sockets = []
@@ -44,6 +45,21 @@ const ops = {
   requests: ({ page }) => get(page).requests,
   sockets: ({ page }) => get(page).sockets,
   click: async ({ page, selector }) => { await get(page).page.click(selector) },
+  // drag presses the mouse on an element at one share of its width, moves it to another in steps, one a frame, and lets go.
+  async drag ({ page, selector, from, to, steps }) {
+    const p = get(page).page
+    const box = await (await p.$(selector)).boundingBox()
+    const place = share => [box.x + 8 + share * (box.width - 16), box.y + box.height / 2]
+    await p.mouse.move(...place(from))
+    await p.mouse.down()
+    for (let i = 1; i <= steps; i++) {
+      await p.mouse.move(...place(from + (to - from) * i / steps))
+      await p.evaluate(() => new Promise(requestAnimationFrame))
+    }
+    await p.mouse.up()
+  },
+  // hold leaves requests for addresses with a certain part without an answer.
+  hold: async ({ page, part }) => { await get(page).page.route(u => u.href.includes(part), () => {}) },
   hover: async ({ page, selector }) => { await get(page).page.hover(selector) },
   fill: async ({ page, selector, text }) => { await get(page).page.fill(selector, text) },
   choose: async ({ page, selector, value }) => { await get(page).page.selectOption(selector, value) },

@@ -10,7 +10,7 @@ const dist = path.join(here, process.argv[2] ?? 'dist')
 
 const result = await esbuild.build({
   absWorkingDir: here,
-  entryPoints: { app: 'src/app.js' },
+  entryPoints: { app: 'src/app.js', 'past-worker': 'src/past-worker.js' },
   outdir: dist,
   bundle: true,
   splitting: true,

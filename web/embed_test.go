@@ -144,6 +144,47 @@ func TestAssetsAreTypedCompressedAndRevalidated(t *testing.T) {
 	}
 }
 
+// The worker that folds a log lives under the policy of its own file. It loads modules of ours and asks nobody anything.
+func TestWorkerMayLoadItsModulesAndNothingElse(t *testing.T) {
+	if got := get(t, "GET", "/assets/past-worker.js").Header.Get("Content-Security-Policy"); got != "default-src 'none'; script-src 'self'" {
+		t.Errorf("past-worker.js: policy %q", got)
+	}
+	if got := get(t, "GET", "/assets/room.js").Header.Get("Content-Security-Policy"); !strings.Contains(got, "sandbox") {
+		t.Errorf("room.js, opened by itself: policy %q, want a sandbox", got)
+	}
+}
+
+// What a browser fetches before a room can be read and written stays within 260 KB as it travels.
+func TestFirstLoadOfARoomIsSmall(t *testing.T) {
+	total, seen := 0, map[string]bool{}
+	var load func(name string)
+	load = func(name string) {
+		a, ok := assets()[name]
+		if seen[name] {
+			return
+		}
+		seen[name] = true
+		if !ok {
+			t.Fatalf("%s is imported and was not built", name)
+		}
+		if total += len(a.body); a.gzip != nil {
+			total += len(a.gzip) - len(a.body)
+		}
+		if strings.HasSuffix(name, ".js") {
+			for _, m := range regexp.MustCompile(`(?:from|import)"\./([^"]+)"`).FindAllSubmatch(a.body, -1) {
+				load(string(m[1]))
+			}
+		}
+	}
+	for _, name := range []string{"index.html", "app.css", "app.js", "room.js", "codemirror-lang-markdown.js"} {
+		load(name)
+	}
+	t.Logf("the first load of a room: %d bytes in %d files", total, len(seen))
+	if total > 260_000 || len(seen) < 8 {
+		t.Errorf("the first load of a room is %d bytes in %d files, want at most 260,000", total, len(seen))
+	}
+}
+
 // The page may load nothing from elsewhere: no address of another host stands in what a browser fetches or runs
 // as one. (Names of XML namespaces and documentation links inside strings are no fetches.)
 func TestPageNamesNoOtherHost(t *testing.T) {

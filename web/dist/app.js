@@ -1,1 +1,1 @@
-import{c as t,k as m,v as p}from"./home.js";m();var o=document.getElementById("app"),r=t();r===""?p(o):r==="inspect"?import("./inspect.js").then(e=>e.inspect(o)):import("./room.js").then(e=>e.room(o));
+import{a as m,f as p}from"./home.js";import"./names.js";import{c as t}from"./dom.js";m();var o=document.getElementById("app"),r=t();r===""?p(o):r==="inspect"?import("./inspect.js").then(e=>e.inspect(o)):import("./room.js").then(e=>e.room(o));

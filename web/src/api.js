@@ -46,31 +46,34 @@ const sentence = s => s ? s[0].toUpperCase() + s.slice(1) + (/[.!?]$/.test(s) ? 
 export function docAPI ({ room, token }) {
   const call = caller(token)
   const base = `/docs/${encodeURIComponent(room)}`
-  const get = path => call(base + path)
-  const json = async path => (await get(path)).json()
-  const history = (group, limit, before = '') => json(`/history?group=${group}&limit=${limit}${before && `&before=${before}`}`)
+  const get = (path, options) => call(base + path, options)
+  const json = async (path, options) => (await get(path, options)).json()
+  const history = (group, limit, { before = '', from = '', to = '' } = {}) => json(`/history?group=${group}&limit=${limit}${before && `&before=${before}`}${from && `&from=${from}`}${to && `&to=${to}`}`)
   return {
-    // moments answers what the slider runs over, oldest first: single records while they are few, else bursts of
-    // typing, else longer spells.
-    async moments () {
-      for (const [group, limit] of [['none', 300], ['2s', 1000], ['1m', 1000]]) {
-        const page = await history(group, limit)
-        if (!page.next) return page.entries.reverse()
-      }
-      const entries = []
+    // stops answers what the slider runs over, oldest first, spread evenly over the log or a piece of it; whole tells that the log begins
+    // with the document.
+    async stops (range) {
+      const page = await history('even', 600, range)
+      return { entries: page.entries.reverse(), whole: !page.oldest }
+    },
+    // single answers the records of a piece, oldest first: the newest 5,000 where there are more.
+    async single (range) {
+      const all = []
       let before = ''
       do {
-        const page = await history('30m', 1000, before)
-        entries.push(...page.entries)
+        const page = await history('none', 1000, { ...range, before })
+        all.push(...page.entries)
         before = page.next
-      } while (before && entries.length < 20_000)
-      return entries.reverse()
+      } while (before && all.length < 5000)
+      return all.reverse()
     },
-    // spells answers the rows of the list, newest first: who wrote, and when.
-    spells: async () => (await history('5m,author', 200)).entries,
+    // packed answers the log up to a sequence as bytes.
+    packed: async (to, signal) => (await call(`${base}/log?format=packed&to=${to}`, { signal })).arrayBuffer(),
+    // spells answers the rows of the list, newest first: what was written between two pauses.
+    spells: async () => (await history('5m', 200)).entries,
     history,
-    text: async (at, type) => (await get(`?at=${at}&format=text&type=${encodeURIComponent(type + ':text')}`)).text(),
-    authors: (type, at) => json(`/authors?type=${encodeURIComponent(type + ':text')}${at ? `&at=${at}` : ''}`),
+    text: async (at, type, signal) => (await get(`?at=${at}&format=text&type=${encodeURIComponent(type + ':text')}`, { signal })).text(),
+    authors: (type, at, signal) => json(`/authors?type=${encodeURIComponent(type + ':text')}${at ? `&at=${at}` : ''}`, { signal }),
     // access answers what this person may do: r, rw or rwd.
     access: async () => (await json('/access')).access,
     restore: async at => (await  call(base + '/restore', { json: { at } })).json(),

@@ -155,8 +155,8 @@ export function legend () {
     show (authors) {
       el.hidden = authors === null
       if (!authors) return
-      const all = authors.people.reduce((n, p) => n + p.length, 0)
-      people.replaceChildren(...authors.people.slice(0, 40).map(p => h('li', { title: p.long }, swatch(p), h('span', { class: 'who-name' }, p.name), h('span', { class: 'hint' }, share(p.length / all)))),
+      const shares = percentages(authors.people.map(p => p.length))
+      people.replaceChildren(...authors.people.slice(0, 40).map((p, i) => h('li', { title: p.long }, swatch(p), h('span', { class: 'who-name' }, p.name), h('span', { class: 'hint' }, shares[i]))),
         authors.people.length > 40 ? h('li', { class: 'hint' }, `and ${authors.people.length - 40} more`) : '',
         authors.people.length === 0 ? h('li', { class: 'hint' }, 'There is no text here yet.') : '')
     },
@@ -171,7 +171,19 @@ export function legend () {
   }
 }
 
-const share = part => part < 0.01 ? '<1%' : `${Math.round(part * 100)}%`
+// percentages rounds parts of a whole so that they add up to 100: the largest remainders are rounded up. What would be 0 is told as less than 1.
+export function percentages (parts) {
+  const all = parts.reduce((n, p) => n + p, 0)
+  const whole = parts.map(p => Math.floor(p * 100 / all))
+  let left = 100 - whole.reduce((n, p) => n + p, 0)
+  const byRest = parts.map((p, i) => i).sort((a, b) => (parts[b] * 100 / all - whole[b]) - (parts[a] * 100 / all - whole[a]))
+  for (const i of byRest) {
+    if (left <= 0) break
+    whole[i]++
+    left--
+  }
+  return whole.map(n => n === 0 ? '<1%' : `${n}%`)
+}
 
 const least = 1500 // ms between an edit and asking who wrote it
 const most = 30_000

@@ -32,6 +32,8 @@ const paths = {
   refresh: 'M12.8 6.5A5 5 0 003.6 6M3.5 3v3h3M3.2 9.5a5 5 0 009.2.5M12.5 13v-3h-3',
   trash: 'M3.5 4.5h9M6.5 4.5v-1.5h3v1.5M4.5 4.5l.6 8.5h5.8l.6-8.5',
   flag: 'M4 13.5v-11M4 3h7.5l-2 2.75 2 2.75H4',
+  plus: 'M8 3.5v9M3.5 8h9',
+  minus: 'M3.5 8h9',
   list: 'M3 4h10M3 8h10M3 12h10',
   people: 'M6 7.5a2.2 2.2 0 100-4.4 2.2 2.2 0 000 4.4zM2 13c0-2.2 1.8-3.6 4-3.6s4 1.4 4 3.6M10.6 3.4a2.2 2.2 0 010 4M11.6 9.7c1.5.4 2.4 1.6 2.4 3.3',
   pencil: 'M3 13l.6-2.7L10.8 3l2.2 2.2-7.3 7.2z'
@@ -69,7 +71,7 @@ export async function copy (text) {
 }
 
 let toastTimer
-// toast shows one short sentence for a moment, also to screen readers; with an action, a button for longer.
+// toast shows one short sentence for a moment, also to screen readers; with an action, a button for a minute.
 export function toast (text, action) {
   let el = document.getElementById('toast')
   if (!el) {
@@ -79,7 +81,7 @@ export function toast (text, action) {
   el.replaceChildren(h('span', {}, text), ...action ? [h('button', { class: 'toast-action', type: 'button', onclick: () => { el.classList.remove('show'); action.run() } }, action.name)] : [])
   el.classList.add('show')
   clearTimeout(toastTimer)
-  toastTimer = setTimeout(() => el.classList.remove('show'), action ? 15_000 : 2200)
+  toastTimer = setTimeout(() => el.classList.remove('show'), action ? 60_000 : 2200)
 }
 
 // store reads and writes JSON in localStorage; a browser that forbids it only forgets.

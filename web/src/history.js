@@ -6,57 +6,54 @@ import { authorMarks, showAuthors, authorsOf, legend } from './authors.js'
 import { confirm } from './confirm.js'
 import { h, icon, toast } from './dom.js'
 import { nonce } from './editor.js'
-import { cleanName } from './people.js'
+import { foldLog, mayFold, newest } from './past.js'
+import { named, spellRows } from './spells.js'
 import { tabs } from './tabs.js'
+import { Timeline } from './timeline.js'
 import { when } from './time.js'
 import { versionMarks, versionsPanel } from './versions.js'
 
 const playFor = 12_000 // ms that playing takes in all, within the bounds of a step
 
-// historyButton opens the past of this room: every moment the server kept, read back from its log.
-export function historyButton (room) {
-  const button = h('button', { class: 'button', type: 'button', id: 'history', onclick: () => openHistory(room) }, icon('clock'), h('span', { class: 'wide' }, 'History'))
-  button.setAttribute('aria-label', 'History of this room')
-  return button
-}
-
-async function openHistory (room) {
+// openHistory opens the past of a room: every moment the server kept, read back from its log.
+export async function openHistory (room) {
   const server = docAPI(room)
   const mayWrite = room.mayWrite()
-  const texts = new Map() // sequence → text, as far as it was looked at
-  const runs = new Map() // sequence → runs by author, likewise
-  let kept = [] // the moments that the history leads to, oldest first
-  let moments = [] // those, and where versions are between them
-  let spells = []
+  const line = new Timeline(server)
+  const ended = new AbortController() // when the window closes
+  let folded = null // the log in memory, once it is here
   let versions = []
-  let current = -1
-  let wanted = 0
+  let current = null // the moment on the slider
+  let painted = null // the one whose text is seen
+  let turn = 0
   let playing = 0
 
   const title = h('p', { class: 'moment', role: 'status' })
   const holder = h('div', { class: 'editor past' })
   const message = h('p', { class: 'hint past-message', role: 'status' }, 'Reading the log …')
-  const slider = h('input', { type: 'range', class: 'slider', min: 0, max: 0, value: 0, disabled: true, oninput: () => { pause(); show(Number(slider.value)) } })
+  const slider = h('input', { type: 'range', class: 'slider', min: 0, max: 0, value: 0, disabled: true, oninput: () => { pause(); show(Number(slider.value)) }, onchange: () => fetching.hurry(), onkeydown: byKey })
   slider.setAttribute('aria-label', 'Moment')
   const marks = versionMarks(v => open(v))
   const play = h('button', { class: 'button', type: 'button', disabled: true, onclick: () => playing ? pause() : start() }, icon('play'), h('span', {}, 'Play'))
   // Comparing and telling authors both paint the text; one of them at a time can be read.
-  const compare = h('input', { type: 'checkbox', id: 'compare', onchange: () => { who.checked = false; show(current) } })
-  const who = h('input', { type: 'checkbox', id: 'past-authors', onchange: () => { compare.checked = false; show(current) } })
+  const compare = h('input', { type: 'checkbox', id: 'compare', onchange: () => { who.checked = false; again() } })
+  const who = h('input', { type: 'checkbox', id: 'past-authors', onchange: () => { compare.checked = false; again() } })
   const people = legend()
   const restore = h('button', { class: 'button primary', type: 'button', disabled: true, hidden: !mayWrite, onclick: () => putBack() }, h('span', {}, 'Restore this moment'))
-  const list = h('ol', { class: 'moments', 'aria-label': 'Edits' })
+  const edits = spellRows({ open: m => { pause(); openSide(false); show(line.placeOf(m.last)) }, versions: () => versions })
+  const closer = zoomButton('plus', 'Show a shorter time on the slider', () => zoom(0.25))
+  const wider = zoomButton('minus', 'Show a longer time on the slider', () => zoom(4))
 
   const panel = versionsPanel({
     server,
     mayWrite,
-    moment: () => moments[current],
+    moment: () => current,
     open,
-    kept: v => kept.length > 0 && v.seq >= kept[0].first,
+    kept: v => line.keeps(v.seq),
     changed: all => { versions = all; placeVersions() }
   })
   const side = tabs('Edits and versions', [
-    { id: 'tab-edits', name: 'Edits', panel: list },
+    { id: 'tab-edits', name: 'Edits', panel: edits.el },
     { id: 'tab-versions', name: 'Versions', panel: panel.el }
   ])
   const sideButton = h('button', { class: 'button side-toggle', type: 'button', 'aria-expanded': 'false', onclick: () => openSide(!side.el.classList.contains('open')) }, icon('list'), h('span', {}, 'List'))
@@ -70,10 +67,12 @@ async function openHistory (room) {
       h('label', { class: 'check', for: 'compare' }, compare, 'Compare with now'),
       h('button', { class: 'button ghost', type: 'button', 'aria-label': 'Close', onclick: () => dialog.close() }, icon('close'))),
     h('div', { class: 'history-body' }, h('div', { class: 'past-page' }, message, holder, people.el), side.el),
-    h('footer', { class: 'history-foot' }, play, h('div', { class: 'timeline' }, marks.el, slider), sideButton, restore))
+    h('footer', { class: 'history-foot' }, play, h('div', { class: 'timeline' }, marks.el, slider), h('div', { class: 'zoom' }, wider, closer), sideButton, restore))
   side.el.classList.add('history-side')
   dialog.addEventListener('close', () => {
     pause()
+    ended.abort()
+    fetching.drop()
     view.destroy()
     dialog.remove()
   })
@@ -98,87 +97,141 @@ async function openHistory (room) {
     sideButton.setAttribute('aria-expanded', String(open))
   }
 
-  async function show (n) {
-    if (n < 0 || n >= moments.length) return
-    current = n
-    slider.value = String(n)
-    const m = moments[n]
-    const turn = ++wanted
+  // fetching asks the server for moments while the log is not in memory: one request at a time, and the newest moment next.
+  const fetching = newest(async ({ m, withAuthors }, signal) => ({
+    m,
+    past: await server.text(m.last, room.type, signal),
+    runs: withAuthors ? await server.authors(room.type, m.last, signal) : null
+  }))
+
+  // show puts a place of the slider on the screen. Until its own text is there, the text that is seen is dimmed, and it is said of when it is.
+  async function show (place) {
+    if (!line.length) return
+    current = line.moment(place)
+    const mine = ++turn
+    if (line.view(current.place)) drawMarks()
+    slider.value = String(current.place)
     describe()
-    for (const [i, li] of [...list.children].entries()) {
-      const here = spells[i].first <= m.last && m.last <= spells[i].last
-      li.firstChild.setAttribute('aria-current', String(here))
-      if (here) li.scrollIntoView({ block: 'nearest' })
+    if (folded && line.record(current.place) >= 0) {
+      fetching.drop()
+      const k = line.record(current.place)
+      return paint(current, folded.text(k), who.checked ? folded.runs(k) : null)
     }
-    panel.mark(m.last)
-    let past
-    let authors = null
+    stale()
     try {
-      past = await once(texts, m.last, () => server.text(m.last, room.type))
-      if (who.checked) authors = authorsOf(await once(runs, m.last, () => server.authors(room.type, m.last)))
+      const got = await fetching.want({ m: current, withAuthors: who.checked })
+      if (!got || !dialog.open || turn !== mine && folded) return
+      paint(got.m, got.past, got.runs)
     } catch (e) {
-      if (turn === wanted) fail(e)
-      return
+      if (mine === turn && dialog.open) fail(e)
     }
-    if (turn !== wanted || !dialog.open) return // a later move has overtaken this one
-    message.hidden = true
+  }
+
+  const again = () => { if (current) show(current.place) }
+
+  function paint (m, past, runs) {
     const now = room.text.toString()
+    painted = m
     view.dispatch({
-      changes: { from: 0, to: view.state.doc.length, insert: compare.checked ? now : past },
-      effects: diffSlot.reconfigure(compare.checked ? unifiedMergeView({ original: past, mergeControls: false, gutter: false, collapseUnchanged: { margin: 3, minSize: 8 } }) : [])
+      changes: difference(view.state.doc.toString(), compare.checked ? now : past),
+      effects: diffSlot.reconfigure(compare.checked ? unifiedMergeView({ original: past, mergeControls: false, gutter: false, collapseUnchanged: { margin: 3, minSize: 8 }, diffConfig: { scanLimit: 500, timeout: 200 } }) : [])
     })
+    const authors = runs && authorsOf(runs)
     people.show(authors)
     showAuthors(view, authors)
-    restore.disabled = past === now
+    restore.disabled = past === now || m.last !== current.last
+    holder.dataset.seq = String(m.last)
+    message.hidden = true
+    stale()
+  }
+
+  // stale tells the text that is seen from the one that is wanted.
+  function stale () {
+    const old = painted?.last !== current.last
+    holder.classList.toggle('stale', old)
+    holder.setAttribute('aria-busy', String(old))
+    if (!old) return
+    restore.disabled = true
+    message.hidden = false
+    message.textContent = painted ? `Loading. You still see the text of ${when(painted.to)}.` : 'Reading the log …'
   }
 
   // describe tells which moment is on the slider.
   function describe () {
-    const m = moments[current]
+    const m = current
     const names = panel.named(m.last).map(v => `“${v.name}”`)
-    title.replaceChildren(...names.length ? [h('strong', {}, names.join(', ')), ' · '] : [], `${when(m.to)}${byWhom(m)}`)
+    const by = named(m.users ?? [])
+    title.replaceChildren(...names.length ? [h('strong', {}, names.join(', ')), ' · '] : [], [when(m.to), by, line.length > 1 ? `edit ${(m.place + 1).toLocaleString('en')} of ${line.length.toLocaleString('en')}` : ''].filter(Boolean).join(' · '))
     title.title = title.textContent
     slider.setAttribute('aria-valuetext', title.textContent)
+    slider.dataset.seq = String(m.last)
+    edits.mark(m.last)
+    panel.mark(m.last)
   }
 
   function open (v) {
     pause()
     openSide(false)
-    show(moments.findLastIndex(m => m.last <= v.seq))
+    show(line.placeOf(v.seq))
   }
 
-  // placeVersions puts a stop wherever a version is and draws the marks. Where the history before a version was
-  // dropped, and where moments are grouped, there is none yet.
-  function placeVersions () {
-    side.count('tab-versions', versions.length)
-    const here = moments[current]?.last
-    const seqs = new Set(kept.map(m => m.last))
-    const extra = new Map(versions.filter(v => !seqs.has(v.seq)).map(v => [v.seq, { first: v.seq, last: v.seq, to: v.time, users: [] }]))
-    const stay = moments[current]
-    if (stay && !seqs.has(stay.last) && !extra.has(stay.last)) extra.set(stay.last, stay) // its name was just taken away
-    moments = [...kept, ...extra.values()].sort((a, b) => a.last - b.last)
-    current = here === undefined ? -1 : moments.findIndex(m => m.last === here)
-    slider.max = String(Math.max(0, moments.length - 1))
-    slider.disabled = play.disabled = moments.length < 2
-    const index = new Map(moments.map((m, i) => [m.last, i]))
-    marks.put(versions, v => moments.length < 2 ? 1 : index.get(v.seq) / (moments.length - 1))
-    drawSpells()
-    if (current >= 0) {
-      slider.value = String(current)
-      describe()
-      panel.mark(here)
+  // A key moves by one edit, also where the slider knows only every hundredth yet.
+  async function byKey (e) {
+    const step = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[e.key]
+    if (!step || e.ctrlKey || e.metaKey || e.altKey) return
+    e.preventDefault()
+    pause()
+    const place = Math.max(0, Math.min(line.length - 1, current.place + step))
+    try {
+      await line.refine(place)
+      if (dialog.open) show(place)
+    } catch (err) {
+      fail(err)
     }
   }
 
-  function drawSpells () {
-    const shown = list.querySelector('[aria-current="true"]')?.dataset.last
-    list.replaceChildren(...spells.map(m => {
-      const names = versions.filter(v => m.first <= v.seq && v.seq <= m.last).map(v => v.name)
-      return h('li', {}, h('button', { type: 'button', class: 'moment-row', 'data-last': String(m.last), 'aria-current': String(shown === String(m.last)), onclick: () => { pause(); openSide(false); show(moments.findLastIndex(x => x.last <= m.last)) } },
-        h('span', {}, when(m.to)),
-        h('span', { class: 'hint' }, `${m.updates} ${m.updates === 1 ? 'edit' : 'edits'}${byWhom(m)}`),
-        names.length ? h('span', { class: 'named', title: names.join('\n') }, icon('flag'), h('span', {}, names.length > 1 ? `${names[0]} and ${names.length - 1} more` : names[0])) : null))
-    }))
+  async function zoom (factor) {
+    pause()
+    line.zoom(factor, current.place)
+    drawMarks()
+    slider.value = String(current.place)
+    try {
+      if (await line.sharpen() && dialog.open) drawMarks()
+    } catch (e) {
+      fail(e)
+    }
+  }
+
+  function zoomButton (sign, name, onclick) {
+    const b = h('button', { class: 'button ghost small', type: 'button', title: name, disabled: true, onclick }, icon(sign))
+    b.setAttribute('aria-label', name)
+    return b
+  }
+
+  // placeVersions gives a place to each version, also where the history before it was dropped, and draws the marks.
+  function placeVersions () {
+    side.count('tab-versions', versions.length)
+    const here = current
+    line.versions(versions, here)
+    slider.disabled = play.disabled = line.length < 2
+    if (here) {
+      current = line.moment(line.placeOf(here.last))
+      line.view(current.place)
+    }
+    drawMarks()
+    edits.draw()
+    if (current) {
+      slider.value = String(current.place)
+      describe()
+    }
+  }
+
+  function drawMarks () {
+    slider.min = String(line.from)
+    slider.max = String(line.to)
+    closer.disabled = line.to - line.from < 20
+    wider.disabled = line.from === 0 && line.to === line.length - 1
+    marks.put(versions, v => line.from === line.to ? 1 : (line.placeOf(v.seq) - line.from) / (line.to - line.from))
   }
 
   function fail (e) {
@@ -187,19 +240,18 @@ async function openHistory (room) {
   }
 
   function start () {
-    if (current >= moments.length - 1) show(0)
+    if (current.place >= line.to) show(line.from)
     play.lastChild.textContent = 'Pause'
     playing = setTimeout(step, 0)
   }
 
-  // step shows the next moment once it is here, and not before its time.
+  // step shows the next stop once it is here, and not before its time.
   async function step () {
     const mine = playing
-    if (current >= moments.length - 1) return pause()
-    const ahead = moments[current + 2]
-    if (ahead) once(texts, ahead.last, () => server.text(ahead.last, room.type)).catch(() => {})
-    const pace = new Promise(resolve => setTimeout(resolve, Math.max(60, Math.min(500, playFor / moments.length))))
-    await show(current + 1)
+    if (current.place >= line.to) return pause()
+    const stops = Math.min(300, line.to - line.from)
+    const pace = new Promise(resolve => setTimeout(resolve, Math.max(40, Math.min(500, playFor / stops))))
+    await show(Math.min(line.to, line.stopAfter(current.place, Math.max(1, Math.round((line.to - line.from) / stops)))))
     await pace
     if (playing === mine && dialog.open) playing = setTimeout(step, 0)
   }
@@ -212,7 +264,7 @@ async function openHistory (room) {
 
   async function putBack () {
     pause()
-    const m = moments[current]
+    const m = current
     const sure = await confirm({
       title: 'Restore this moment for everybody?',
       text: [`The document will read as it did on ${when(m.to)}${panel.named(m.last).map(v => `, “${v.name}”`).join('')}.`, 'The text of now stays in the history, and you can undo this.'],
@@ -241,34 +293,41 @@ async function openHistory (room) {
     }
   }
 
-  let named
+  let stops, spells, kept
   try {
-    [kept, spells, named] = await Promise.all([server.moments(), server.spells(), server.versions()])
+    [stops, spells, kept] = await Promise.all([server.stops(), server.spells(), server.versions()])
   } catch (e) {
     if (e.code !== 'not-found') return fail(e)
-    kept = spells = named = [] // nobody has written yet, so there is no document
+    stops = { entries: [], whole: false } // nobody has written yet, so there is no document
+    spells = kept = []
   }
   if (!dialog.open) return
-  panel.put(named)
-  if (moments.length === 0) {
+  line.put(stops)
+  edits.put(spells)
+  panel.put(kept)
+  if (line.length === 0) {
     message.textContent = 'Nothing has been written here yet.'
     return
   }
-  show(moments.length - 1)
-}
-
-// once fetches a thing once, however often it is wanted.
-function once (kept, key, fetch) {
-  let t = kept.get(key)
-  if (!t) {
-    t = fetch()
-    kept.set(key, t)
-    t.catch(() => kept.delete(key))
+  show(line.length - 1)
+  if (!stops.whole || !mayFold(stops.entries)) return
+  try {
+    const log = await foldLog(await server.packed(stops.entries.at(-1).last, ended.signal), room.type, ended.signal)
+    if (!dialog.open || !line.fold(log)) return
+    folded = log
+    dialog.dataset.folded = String(log.length)
+    again()
+  } catch (e) {
+    if (!ended.signal.aborted) console.info('The history is read moment by moment:', e.message)
   }
-  return t
 }
 
-const byWhom = m => {
-  const names = (m.users ?? []).map(cleanName).filter(Boolean)
-  return names.length ? ` · ${names.slice(0, 3).join(', ')}${names.length > 3 ? ` and ${names.length - 3} more` : ''}` : ''
+// difference is the one change that makes a text into another.
+function difference (old, now) {
+  let front = 0
+  const least = Math.min(old.length, now.length)
+  while (front < least && old.charCodeAt(front) === now.charCodeAt(front)) front++
+  let back = 0
+  while (back < least - front && old.charCodeAt(old.length - 1 - back) === now.charCodeAt(now.length - 1 - back)) back++
+  return { from: front, to: old.length - back, insert: now.slice(front, now.length - back) }
 }

@@ -30,7 +30,7 @@ export function logPane (server) {
   async function load () {
     older.disabled = true
     try {
-      const entries = await server.history('none', next ? page : first, next)
+      const entries = await server.history('none', next ? page : first, { before: next })
       next = entries.next ?? ''
       if (entries.entries.length > 0) {
         const lines = await server.log(entries.entries.at(-1).first, entries.entries[0].last)

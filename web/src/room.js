@@ -7,12 +7,10 @@ import { h, icon, logo, copy, toast } from './dom.js'
 import { openEditor, languages, languageOf } from './editor.js'
 import { cursorOf } from './cursors.js'
 import { loadMe, saveMe, mePanel, peopleBar, person } from './people.js'
-import { snippets, snippetDrawer } from './snippets.js'
 import { escaped, rememberRoom, roomPath, roomProblem } from './home.js'
 import { at, here, publicURL, socketURL } from './place.js'
 import { trackSaved } from './saved.js'
 import { themeButton } from './theme.js'
-import { historyButton } from './history.js'
 import { keepToken, takeToken } from './token.js'
 
 const type = 'codemirror' // the name of the Y.Text, as in the y-codemirror.next demo
@@ -53,13 +51,22 @@ export function room (root) {
   })
   const panel = popover('me-panel', 'Your name and colour', mePanel({ me, onChange: () => { saveMe(me); announceMe(); people.render() } }))
 
-  const drawer = snippetDrawer(snippets({ base: publicURL, room: name, type, token: !!token }))
+  let drawer = null
+  const openDrawer = async () => {
+    try {
+      const { snippets, snippetDrawer } = await import('./snippets.js')
+      if (!drawer) root.append(drawer = snippetDrawer(snippets({ base: publicURL, room: name, type, token: !!token })))
+      drawer.showModal()
+    } catch {
+      toast('The server does not answer, so this cannot be opened now.')
+    }
+  }
   const link = `${publicURL}/${escaped(name)}`
   const share = popover('share-panel', 'Share this room', h('div', { class: 'menu' },
     h('input', { class: 'field', readOnly: true, value: link, 'aria-label': 'Link to this room', onfocus: e => e.target.select() }),
     h('button', { class: 'menu-item', type: 'button', id: 'copy-link', onclick: async () => { toast(await copy(link) ? 'Link copied' : 'Copying is not allowed here'); share.hide() } }, icon('link'), 'Copy link'),
     h('button', { class: 'menu-item', type: 'button', id: 'two-windows', onclick: () => { share.hide(); secondWindow() } }, icon('windows'), 'Open in two windows'),
-    h('button', { class: 'menu-item', type: 'button', id: 'from-code', onclick: () => { share.hide(); drawer.showModal() } }, icon('code'), 'Open from your code')))
+    h('button', { class: 'menu-item', type: 'button', id: 'from-code', onclick: () => { share.hide(); openDrawer() } }, icon('code'), 'Open from your code')))
 
   const language = h('select', { class: 'select', 'aria-label': 'Language', onchange: () => page.set('language', language.value) },
     languages.map(l => h('option', { value: l.id }, l.name)))
@@ -94,7 +101,21 @@ export function room (root) {
     }
   })
 
-  const history = historyButton({ room: name, type, token: () => token, text, mayWrite: () => !readOnly })
+  // The history is code of its own, fetched when it is first opened.
+  const history = h('button', {
+    class: 'button',
+    type: 'button',
+    id: 'history',
+    onclick: async () => {
+      try {
+        const { openHistory } = await import('./history.js')
+        openHistory({ room: name, type, token: () => token, text, mayWrite: () => !readOnly })
+      } catch {
+        toast('The server does not answer, so the history cannot be opened now.')
+      }
+    }
+  }, icon('clock'), h('span', { class: 'wide' }, 'History'))
+  history.setAttribute('aria-label', 'History of this room')
   root.append(
     h('a', { class: 'skip', href: '#editor', onclick: e => { e.preventDefault(); editor.view.focus() } }, 'Go to the text'),
     h('header', { class: 'bar' },
@@ -108,7 +129,7 @@ export function room (root) {
     banner,
     h('main', { class: 'page' }, h('div', { class: 'sheet' }, holder, gate, following), who.el),
     h('footer', { class: 'status' }, language, counts, h('div', { class: 'space' }), h('span', { class: 'hint wide' }, 'Press Esc, then Tab, to leave the editor'), whoButton, themeButton()),
-    panel.el, share.el, pill.panel, drawer)
+    panel.el, share.el, pill.panel)
 
   // Language is part of the document: everybody sees the same.
   const applyLanguage = () => {

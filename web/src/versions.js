@@ -122,10 +122,10 @@ export function versionMarks (open) {
   const el = h('div', { class: 'marks', 'aria-hidden': 'true' })
   return {
     el,
-    // put draws them; place(v) is where a version is, from 0 to 1.
+    // put draws them; place(v) is where a version is, from 0 to 1 where it is seen.
     put (versions, place) {
       el.classList.toggle('dense', versions.length > 40)
-      el.replaceChildren(...versions.map(v => {
+      el.replaceChildren(...versions.filter(v => place(v) >= 0 && place(v) <= 1).map(v => {
         const m = h('button', { class: 'mark', type: 'button', tabIndex: -1, title: v.name, onclick: () => open(v) })
         m.style.setProperty('--at', String(place(v)))
         return m

@@ -1,0 +1,1 @@
+function c(e){let t=new URLSearchParams(location.search),n=new URLSearchParams(location.hash.slice(1)).get("token")??t.get("token");try{if(n===null)return sessionStorage.getItem(o(e));a(e,n),history.replaceState(null,"",location.pathname)}catch{}return n}function a(e,t){try{sessionStorage.setItem(o(e),t)}catch{}}var o=e=>`yjet.token.${e}`;export{c as a,a as b};
