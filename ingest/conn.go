@@ -76,8 +76,18 @@ func (c *conn) setDialect(d dialect) {
 
 // run is the whole life of the connection.
 func (c *conn) run() {
-	err := c.guard(c.read)
-	c.close(err)
+	var err error
+	defer c.finish(&err)
+	err = c.read()
+}
+
+// finish leaves all documents and closes the socket. Deferred: a panic becomes an internal error, which ends one connection and not the
+// process.
+func (c *conn) finish(why *error) {
+	if p := recover(); p != nil {
+		*why = c.panicked(p)
+	}
+	c.close(*why)
 	c.mu.Lock()
 	err, d := c.err, c.speaks
 	c.mu.Unlock()
@@ -92,6 +102,13 @@ func (c *conn) run() {
 	c.srv.forget(c, d)
 }
 
+// panicked tells of a panic and returns the error that it becomes.
+func (c *conn) panicked(p any) error {
+	c.srv.metrics.panics.Inc()
+	c.log.Error("panic in a connection", "panic", p, "stack", string(debug.Stack()))
+	return causeInternal
+}
+
 func (c *conn) leaveAll(clean bool) {
 	c.mu.Lock()
 	sessions := append([]*session(nil), c.sessions...)
@@ -99,19 +116,6 @@ func (c *conn) leaveAll(clean bool) {
 	for _, s := range sessions {
 		s.leave(clean)
 	}
-}
-
-// guard turns a panic into an internal error: it ends one connection, not the
-// process.
-func (c *conn) guard(f func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			c.srv.metrics.panics.Inc()
-			c.log.Error("panic in a connection", "panic", p, "stack", string(debug.Stack()))
-			err = causeInternal
-		}
-	}()
-	return f()
 }
 
 // join and part keep the list of sessions of the connection.

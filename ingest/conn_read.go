@@ -14,7 +14,31 @@ import (
 var messagePool = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b }}
 
 // read takes messages until the connection ends and answers why it did.
+//
+// Where it waits for the next message, the stack of its goroutine is the most that an idle connection has in memory. The collector halves
+// a stack of which less than a quarter is used, so what is needed only while a message is handled belongs into take.
 func (c *conn) read() error {
+	if err := c.begin(); err != nil {
+		return err
+	}
+	for first := true; ; first = false {
+		c.ws.SetReadLimit(int64(max(int(c.limit.Load()), c.srv.limits.largest())))
+		kind, r, err := c.ws.NextReader()
+		if err == nil {
+			err = c.take(kind, r, first)
+		} else {
+			err = c.readError(err, first)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// begin prepares the socket and lets the dialect speak first.
+//
+//go:noinline
+func (c *conn) begin() error {
 	c.ws.SetPingHandler(func(data string) error {
 		c.heard()
 		c.put(append(appendHeader(make([]byte, 0, len(data)+2), framePong, len(data)), data...), false)
@@ -37,63 +61,59 @@ func (c *conn) read() error {
 	} else {
 		c.readBy(c.opened.Add(c.srv.limits.FirstWait))
 	}
-	first := true
-	for {
-		most := int(c.limit.Load())
-		c.ws.SetReadLimit(int64(max(most, c.srv.limits.largest())))
-		kind, r, err := c.ws.NextReader()
-		if err != nil {
-			return c.readError(err, first)
-		}
-		bp := messagePool.Get().(*[]byte)
-		c.wire.inMessage = !first
-		b, held, err := c.readAll(r, (*bp)[:0], most)
-		c.wire.inMessage = false
-		if err != nil {
-			c.srv.inbound.give(c, held)
-			return c.readError(err, first)
-		}
-		if first || c.wire.armed {
-			first, c.wire.armed = false, false
-			c.readBy(time.Time{})
-		}
-		c.heard()
-		d := c.dialect()
-		c.srv.metrics.received(d.name(), len(b))
-		c.exempt = false
-		c.update.Store(false)
-		err = func() error {
-			defer c.srv.inbound.give(c, held)
-			if c.bulk.take(1, time.Now()) > 0 {
-				c.bulk.have = max(c.bulk.have, -c.bulk.burst)
-				if err := c.enterLane(); err != nil {
-					return err
-				}
-				defer c.leaveLane()
-			}
-			if err := d.message(c, kind == websocket.TextMessage, b); err != nil || held == 0 || c.srv.memory.limit() == 0 {
+	return nil
+}
+
+// take reads one message and has the dialect handle it.
+//
+//go:noinline
+func (c *conn) take(kind int, r io.Reader, first bool) error {
+	bp := messagePool.Get().(*[]byte)
+	c.wire.inMessage = !first
+	b, held, err := c.readAll(r, (*bp)[:0], int(c.limit.Load()))
+	c.wire.inMessage = false
+	if err != nil {
+		c.srv.inbound.give(c, held)
+		return c.readError(err, first)
+	}
+	if first || c.wire.armed {
+		c.wire.armed = false
+		c.readBy(time.Time{})
+	}
+	c.heard()
+	d := c.dialect()
+	c.srv.metrics.received(d.name(), len(b))
+	c.exempt = false
+	c.update.Store(false)
+	err = func() error {
+		defer c.srv.inbound.give(c, held)
+		if c.bulk.take(1, time.Now()) > 0 {
+			c.bulk.have = max(c.bulk.have, -c.bulk.burst)
+			if err := c.enterLane(); err != nil {
 				return err
 			}
-			return c.settled()
-		}()
-		messages, n := 1.0, float64(len(b))
-		if cap(b) <= 64<<10 {
-			*bp = b
-			messagePool.Put(bp)
+			defer c.leaveLane()
 		}
-		if err != nil {
+		if err := d.message(c, kind == websocket.TextMessage, b); err != nil || held == 0 || c.srv.memory.limit() == 0 {
 			return err
 		}
-		if c.update.Load() {
-			messages = 0
-		}
-		if c.exempt {
-			n = 0
-		}
-		if err := c.pace(messages, n); err != nil {
-			return err
-		}
+		return c.settled()
+	}()
+	messages, n := 1.0, float64(len(b))
+	if cap(b) <= 64<<10 {
+		*bp = b
+		messagePool.Put(bp)
 	}
+	if err != nil {
+		return err
+	}
+	if c.update.Load() {
+		messages = 0
+	}
+	if c.exempt {
+		n = 0
+	}
+	return c.pace(messages, n)
 }
 
 // listen waits a moment for the client to begin; where its dialect has a word for a silent one, it goes out.

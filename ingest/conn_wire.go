@@ -66,17 +66,27 @@ func (w *wire) Write(p []byte) (int, error) {
 
 func (w *wire) Read(p []byte) (int, error) {
 	if w.inMessage && w.arm != nil {
-		w.armed = true
-		w.arm(time.Now().Add(w.patience))
+		w.armNow()
 	}
 	if len(w.ahead) > 0 {
-		n := copy(p, w.ahead)
-		if w.ahead = w.ahead[n:]; len(w.ahead) == 0 {
-			w.ahead = nil
-		}
-		return n, nil
+		return w.readAhead(p)
 	}
 	return w.Conn.Read(p)
+}
+
+//go:noinline
+func (w *wire) armNow() {
+	w.armed = true
+	w.arm(time.Now().Add(w.patience))
+}
+
+//go:noinline
+func (w *wire) readAhead(p []byte) (int, error) {
+	n := copy(p, w.ahead)
+	if w.ahead = w.ahead[n:]; len(w.ahead) == 0 {
+		w.ahead = nil
+	}
+	return n, nil
 }
 
 // halfClose tells the peer that nothing more comes.

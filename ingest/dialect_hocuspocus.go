@@ -317,11 +317,20 @@ func (d *hocuspocus) admit(c *conn, doc *hpDoc) {
 	d.wg.Add(1)
 	go func() {
 		defer d.wg.Done()
-		err := c.guard(func() error { return d.letIn(c, doc) })
-		if err != nil {
+		if err := d.guardLetIn(c, doc); err != nil {
 			c.close(err)
 		}
 	}()
+}
+
+// guardLetIn is letIn; a panic becomes an internal error.
+func (d *hocuspocus) guardLetIn(c *conn, doc *hpDoc) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = c.panicked(p)
+		}
+	}()
+	return d.letIn(c, doc)
 }
 
 // letIn asks for the rights, opens the document, and handles the messages that came
