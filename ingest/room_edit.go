@@ -152,7 +152,7 @@ func (r *room) tryEdit(ctx context.Context, e editing) (done edited, again bool,
 	k := &r.desk
 	stored := false
 	head := k.seq
-	update, found, err := r.compute(e)
+	update, found, err := r.compute(ctx, e)
 	defer func() {
 		if update != nil && !stored {
 			k.clear() // it has what the log has not
@@ -199,7 +199,7 @@ func (r *room) tryEdit(ctx context.Context, e editing) (done edited, again bool,
 }
 
 // compute applies the edits to the desk's document. Callers hold the desk.
-func (r *room) compute(e editing) (update []byte, found []patch.Found, err error) {
+func (r *room) compute(ctx context.Context, e editing) (update []byte, found []patch.Found, err error) {
 	defer func() {
 		if err != nil {
 			if update != nil {
@@ -209,7 +209,12 @@ func (r *room) compute(e editing) (update []byte, found []patch.Found, err error
 		}
 	}()
 	defer r.recovered(&err)
-	return patch.Apply(r.desk.doc, freshClient(r.desk.doc), e.ops)
+	return patch.Apply(r.desk.doc, freshClient(r.desk.doc), e.ops, func() error {
+		if ctx.Err() != nil {
+			return because(causeStorage, ctx.Err())
+		}
+		return nil
+	})
 }
 
 // append stores an update only behind head, and waits until the room has it: a client reads what it wrote.

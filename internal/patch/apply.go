@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	maxMatches  = 10_000 // replaced by one edit
+	maxMatches  = 10_000 // replaced by one request
 	toldMatches = 100    // told of one edit
 )
 
@@ -23,17 +23,22 @@ type Found struct {
 
 // Apply makes the edits in one transaction in the name of a client, in order: each sees the document as the one before it
 // left it. update is nil where nothing changed. After an error, an *Error or one of [yjs.Document.Edit], update tells
-// whether the document was changed and must be discarded.
-func Apply(d *yjs.Document, client uint64, ops []Op) (update []byte, found []Found, err error) {
+// whether the document was changed and must be discarded. check is called before each edit; its error ends Apply.
+func Apply(d *yjs.Document, client uint64, ops []Op, check func() error) (update []byte, found []Found, err error) {
 	update, err = d.Edit(client, func(tx *yjs.Tx) error {
+		left := maxMatches
 		for i := range ops {
-			f, err := ops[i].apply(tx)
+			if err := check(); err != nil {
+				return err
+			}
+			f, err := ops[i].apply(tx, left)
 			if err != nil {
 				err.Op = i
 				return err
 			}
 			if f != nil {
 				f.Op = i
+				left -= f.Count
 				found = append(found, *f)
 			}
 		}
@@ -50,13 +55,13 @@ var kinds = map[string][]yjs.Kind{
 	"xml":   {yjs.KindXMLFragment, yjs.KindXMLElement},
 }
 
-func (o *Op) apply(tx *yjs.Tx) (*Found, *Error) {
+func (o *Op) apply(tx *yjs.Tx, most int) (*Found, *Error) {
 	s, e := o.place(tx)
 	if e != nil {
 		return nil, e
 	}
 	if o.Op == "replace" {
-		return o.replace(s)
+		return o.replace(s, most)
 	}
 	var err error
 	field := "index"
@@ -138,15 +143,15 @@ func (o *Op) place(tx *yjs.Tx) (yjs.Shared, *Error) {
 	return s, nil
 }
 
-func (o *Op) replace(s yjs.Shared) (*Found, *Error) {
-	matches, err := s.Replace(o.find, o.with, o.all, maxMatches)
+func (o *Op) replace(s yjs.Shared, most int) (*Found, *Error) {
+	matches, err := s.Replace(o.find, o.with, o.all, most)
 	switch {
 	case errors.Is(err, yjs.ErrNoMatch):
 		return nil, &Error{Field: "find", Code: "no-match", Message: "the text does not occur here", Length: -1}
 	case errors.Is(err, yjs.ErrJoin):
 		return nil, &Error{Field: "with", Code: "cannot-join", Message: "the text found goes over blocks that cannot be joined or split: give with as many lines as find", Length: -1}
 	case errors.Is(err, yjs.ErrIndex):
-		return nil, &Error{Field: "all", Code: "too-many-matches", Message: fmt.Sprintf("more than %d matches", maxMatches), Length: -1}
+		return nil, &Error{Field: "all", Code: "too-many-matches", Message: fmt.Sprintf("more than %d matches in one request", maxMatches), Length: -1}
 	case err != nil:
 		return nil, o.failed(s, "find", err)
 	}

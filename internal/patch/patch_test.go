@@ -43,6 +43,8 @@ func sample(t testing.TB) *yjs.Document {
 	return d
 }
 
+func always() error { return nil }
+
 // look shows all of a document.
 func look(t testing.TB, d *yjs.Document) string {
 	t.Helper()
@@ -69,7 +71,7 @@ func run(t testing.TB, ops string) (d *yjs.Document, update []byte, found []Foun
 	if err != nil {
 		return d, nil, nil, err
 	}
-	update, found, err = Apply(d, 2, list)
+	update, found, err = Apply(d, 2, list, always)
 	return d, update, found, err
 }
 
@@ -188,7 +190,7 @@ func TestMarkdownBecomesTheNodesOfTiptap(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%q: %v", c.markdown, err)
 		}
-		if _, _, err := Apply(d, 1, ops); err != nil {
+		if _, _, err := Apply(d, 1, ops, always); err != nil {
 			t.Errorf("%q: %v", c.markdown, err)
 		}
 		if got, err := d.XML("x", yjs.KindXMLFragment, nil); err != nil || got != c.want {
@@ -206,7 +208,7 @@ func TestMarkdownTakesTheNamesThatTheDocumentHas(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := Apply(d, 2, ops); err != nil {
+	if _, _, err := Apply(d, 2, ops, always); err != nil {
 		t.Fatal(err)
 	}
 	if got, _ := d.XML("x", yjs.KindXMLFragment, nil); got != `<bullet_list></bullet_list><bullet_list><list_item><paragraph><strong>a</strong></paragraph></list_item></bullet_list>` {
@@ -319,6 +321,23 @@ func TestABadEditIsRefusedWithItsPlaceAndChangesNothing(t *testing.T) {
 	}
 }
 
+func TestARequestIsBoundInMatchesAndEndsWithItsTime(t *testing.T) {
+	replaces := strings.Repeat(`{"type":"text","name":"t","op":"replace","find":"l","with":"l","all":true},`, maxMatches/3+1)
+	_, _, _, err := run(t, strings.TrimSuffix(replaces, ","))
+	var e *Error
+	if !errors.As(err, &e) || e.Code != "too-many-matches" || e.Op != maxMatches/3 {
+		t.Errorf("one match too many = %v, want too-many-matches of the last edit", err)
+	}
+	late := errors.New("late")
+	ops, err := Parse([]byte(`{"ops":[{"type":"text","name":"t","op":"append","text":"x"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if update, _, err := Apply(sample(t), 2, ops, func() error { return late }); update != nil || !errors.Is(err, late) {
+		t.Errorf("after its time: update of %d bytes, %v; want none", len(update), err)
+	}
+}
+
 func TestABodyThatIsNoListOfEditsIsMalformed(t *testing.T) {
 	for _, body := range []string{"", "null", "1", "[]", "{}", `{"ops":1}`, `{"ops":{}}`, `{"ops":[]}`, `{"ops":null}`, `{"ops":[1]`, `{"ops":[{}]} x`, `{"ops":[{}],"more":1}`, "{\"ops\":[\"\xff\"]}",
 		`{"ops":[` + strings.Repeat("1,", maxOps) + `1]}`} {
@@ -352,7 +371,7 @@ func FuzzEdits(f *testing.F) {
 		}
 		d := sample(t)
 		before := d.Encode(nil)
-		update, _, err := Apply(d, 2, ops)
+		update, _, err := Apply(d, 2, ops, always)
 		if err != nil {
 			if update == nil && !bytes.Equal(before, d.Encode(nil)) {
 				t.Fatal("a refused edit changed the document and does not say so")
