@@ -161,7 +161,9 @@ func TestWhatAServiceAnswersBecomesTheDocumentOrNothing(t *testing.T) {
 		{"ok-without-body", status(200), "", false, 1, nil},
 		{"an-empty-update", send("", []byte{0, 0}), "", false, 1, nil},
 		{"refused", status(403), "", true, 1, nil},
-		{"redirect", func(_ int, w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 302) }, "", true, 1, nil},
+		{"redirect", func(_ int, w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/elsewhere", http.StatusFound)
+		}, "", true, 1, nil},
 		{"a-page", send("text/html", []byte("<html>no such page</html>")), "", true, 1, nil},
 		{"v1-said-to-be-v2", send("application/vnd.yjs.update.v2", updates[0]), "", true, 1, nil},
 		{"cut-short", send("", updates[0][:len(updates[0])-3]), "", true, 1, nil},

@@ -116,9 +116,13 @@ func ParseBlob(subject string) (b Blob, ok bool) {
 	return b, false
 }
 
-// Meta, Presence and Edits return the subjects of a key, or of a filter of keys, of the buckets.
-func Meta(key string) string     { return "$KV." + MetaBucket + "." + key }
-func Edits(key string) string    { return "$KV." + EditsBucket + "." + key }
+// Meta returns the subject of a key, or of a filter of keys, of the bucket ymeta.
+func Meta(key string) string { return "$KV." + MetaBucket + "." + key }
+
+// Edits is Meta of the bucket yedits.
+func Edits(key string) string { return "$KV." + EditsBucket + "." + key }
+
+// Presence is Meta of the bucket ypresence.
 func Presence(key string) string { return "$KV." + PresenceBucket + "." + key }
 
 // Client returns the key of one client's presence in a document, Clients the filter of all clients of one document. The client is
