@@ -107,7 +107,7 @@ func (a *api) getAccess(w http.ResponseWriter, _ *http.Request, _ stream.Doc, g 
 	writeJSON(w, http.StatusOK, map[string]string{"access": g.Mode.String()})
 }
 
-func (a *api) getHistory(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ auth.Grant) {
+func (a *api) getHistory(w http.ResponseWriter, r *http.Request, doc stream.Doc, g auth.Grant) {
 	q := r.URL.Query()
 	var query snapshot.HistoryQuery
 	var err error
@@ -134,7 +134,11 @@ func (a *api) getHistory(w http.ResponseWriter, r *http.Request, doc stream.Doc,
 	}
 	if err == nil {
 		var page snapshot.HistoryPage
-		if page, err = a.o.Snapshots.History(r.Context(), doc, query); err == nil {
+		err = a.heavily(r, g, func() (err error) {
+			page, err = a.o.Snapshots.History(r.Context(), doc, query)
+			return err
+		})
+		if err == nil {
 			writeJSON(w, http.StatusOK, page)
 			return
 		}

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -21,7 +22,11 @@ type listed struct {
 	Subject  string    `json:"subject"` // of its log in NATS, where the nats tool finds it
 }
 
-// listDocs lists documents by name, those that the caller may read.
+// listLook is the most names that one request compares with the rights of its caller.
+const listLook = 2000
+
+// listDocs lists documents by name, those that the caller may read. A page may be shorter than its limit, or empty, and have a next all the
+// same: the caller may read few of the documents, and one request looks at listLook of them.
 func (a *api) listDocs(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		notAllowed(w, "GET, HEAD")
@@ -40,34 +45,32 @@ func (a *api) listDocs(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	after, more := q.Get("after"), true
-	out := []listed{}
-	for more && len(out) < limit {
-		ctx, cancel := context.WithTimeout(r.Context(), a.limits.LoadWait)
-		infos, err := a.o.Log.Docs(ctx, q.Get("prefix"), after, limit+1)
-		cancel()
-		if err != nil {
-			a.fail(w, "", because(causeStorage, err))
-			return
+	may := func(doc stream.Doc) bool {
+		if who.Admin {
+			return true
 		}
-		more = len(infos) > limit
-		for i, info := range infos {
-			if len(out) == limit {
-				more = more || i < len(infos)
-				break
-			}
-			after = string(info.Doc)
-			if !who.Admin {
-				if _, err := a.o.Auth.Grant(r.Context(), a.bearer(r, after)); err != nil {
-					continue
-				}
-			}
-			out = append(out, a.listed(r.Context(), info))
-		}
+		_, err := a.o.Auth.Grant(r.Context(), a.bearer(r, string(doc)))
+		return err == nil
 	}
-	next := ""
-	if more {
-		next = after
+	var infos []stream.DocInfo
+	var next string
+	err = a.heavily(r, who, func() (err error) {
+		ctx, cancel := context.WithTimeout(r.Context(), a.limits.LoadWait)
+		defer cancel()
+		infos, next, err = a.o.Log.DocsThat(ctx, q.Get("prefix"), q.Get("after"), limit, listLook, may)
+		return err
+	})
+	switch {
+	case errors.Is(err, causeHeavy), errors.Is(err, context.Canceled):
+		a.fail(w, "", err)
+		return
+	case err != nil:
+		a.fail(w, "", because(causeStorage, err))
+		return
+	}
+	out := make([]listed, 0, len(infos))
+	for _, info := range infos {
+		out = append(out, a.listed(r.Context(), info))
 	}
 	body := map[string]any{"docs": out}
 	if next != "" {

@@ -23,7 +23,7 @@ type logLine struct {
 	Update []byte     `json:"update"`
 }
 
-func (a *api) getLog(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ auth.Grant) {
+func (a *api) getLog(w http.ResponseWriter, r *http.Request, doc stream.Doc, g auth.Grant) {
 	q := r.URL.Query()
 	format := q.Get("format")
 	if format != "" && format != "json" && format != "packed" {
@@ -35,10 +35,18 @@ func (a *api) getLog(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ a
 	if err == nil {
 		to, err = a.moment(r.Context(), doc, q.Get("to"))
 	}
-	var after, upto stream.Seq
-	if err == nil {
-		after, upto, err = a.o.Snapshots.Range(r.Context(), doc, from, to)
+	if err != nil {
+		a.failHistory(w, doc, err)
+		return
 	}
+	who := a.payer(r, g)
+	if err := a.pool.enter(r.Context(), who); err != nil {
+		a.fail(w, doc, err)
+		return
+	}
+	paused := &pausing{ResponseWriter: w, pool: a.pool, who: who, ctx: r.Context()}
+	defer paused.done()
+	after, upto, err := a.o.Snapshots.Range(r.Context(), doc, from, to)
 	if err != nil {
 		a.failHistory(w, doc, err)
 		return
@@ -47,7 +55,7 @@ func (a *api) getLog(w http.ResponseWriter, r *http.Request, doc stream.Doc, _ a
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	none := upto <= after // no record between the two moments; to Records an upto of 0 would mean all of them
-	out := bufio.NewWriterSize(w, 32<<10)
+	out := bufio.NewWriterSize(paused, 32<<10)
 	if format == "packed" {
 		h.Set("Content-Type", "application/octet-stream")
 		if none {

@@ -102,10 +102,16 @@ func TestHeavyRequestsWaitAndLightOnesAreAnswered(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, path := range []string{"/api/docs/big/authors", "/api/docs/big/diff?from=1", "/api/docs/big?format=json", "/api/docs/big?format=text&type=t:text",
-		"/api/docs/big?at=1", "/api/docs/big/export"} {
+	for _, route := range []struct{ method, path, body string }{
+		{"GET", "/api/docs/big/authors", ""}, {"GET", "/api/docs/big/diff?from=1", ""}, {"GET", "/api/docs/big?format=json", ""},
+		{"GET", "/api/docs/big?format=text&type=t:text", ""}, {"GET", "/api/docs/big?at=1", ""}, {"GET", "/api/docs/big/export", ""},
+		{"GET", "/api/docs/big/history", ""}, {"GET", "/api/docs/big/log", ""}, {"GET", "/api/docs", ""},
+		{"POST", "/api/docs/big/restore", `{"at":1}`}, {"POST", "/api/docs/big/copy", `{"to":"other","at":1}`},
+		{"POST", "/api/docs/big/versions", `{"name":"first draft"}`},
+	} {
+		path := route.method + " " + route.path
 		ctx, cancel := context.WithCancel(context.Background())
-		req, err := http.NewRequestWithContext(ctx, "GET", w.http.URL+path, nil)
+		req, err := http.NewRequestWithContext(ctx, route.method, w.http.URL+route.path, strings.NewReader(route.body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,7 +143,7 @@ func TestHeavyRequestsWaitAndLightOnesAreAnswered(t *testing.T) {
 	for i := range p.most {
 		p.leave(fmt.Sprint("user", i))
 	}
-	for _, path := range []string{"/authors", "?format=json", "/export"} {
+	for _, path := range []string{"/authors", "?format=json", "/export", "/log"} {
 		if code, body, _ := w.ask("GET", "/api/docs/big"+path, nil); code != http.StatusOK || len(body) < 1<<20 {
 			t.Errorf("%s when there is a place again: got %d and %d bytes", path, code, len(body))
 		}

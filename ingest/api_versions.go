@@ -35,7 +35,11 @@ func (a *api) postVersion(w http.ResponseWriter, r *http.Request, doc stream.Doc
 	m, err := a.moment(r.Context(), doc, string(in.At))
 	if err == nil {
 		var v snapshot.Version
-		if v, err = a.o.Snapshots.PutVersion(r.Context(), doc, in.Name, m, g.User); err == nil {
+		err = a.heavily(r, g, func() (err error) {
+			v, err = a.o.Snapshots.PutVersion(r.Context(), doc, in.Name, m, g.User)
+			return err
+		})
+		if err == nil {
 			writeJSON(w, http.StatusCreated, v)
 			return
 		}
@@ -71,9 +75,13 @@ func (a *api) postRestore(w http.ResponseWriter, r *http.Request, doc stream.Doc
 		a.failHistory(w, doc, err)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), a.limits.AppendWait)
-	defer cancel()
-	seq, err := a.o.Snapshots.Restore(ctx, doc, m, g.User, a.node+".http")
+	var seq stream.Seq
+	err = a.heavily(r, g, func() (err error) {
+		ctx, cancel := context.WithTimeout(r.Context(), a.limits.AppendWait)
+		defer cancel()
+		seq, err = a.o.Snapshots.Restore(ctx, doc, m, g.User, a.node+".http")
+		return err
+	})
 	switch {
 	case errors.Is(err, snapshot.ErrNoChange):
 		head, err := a.o.Log.Head(r.Context(), doc)
@@ -110,9 +118,13 @@ func (a *api) postCopy(w http.ResponseWriter, r *http.Request, doc stream.Doc, _
 			a.failHistory(w, to, err)
 			return
 		}
-		ctx, cancel := context.WithTimeout(r.Context(), a.limits.AppendWait)
-		defer cancel()
-		seq, err := a.o.Snapshots.Copy(ctx, doc, m, to, g.User, a.node+".http")
+		var seq stream.Seq
+		err := a.heavily(r, g, func() (err error) {
+			ctx, cancel := context.WithTimeout(r.Context(), a.limits.AppendWait)
+			defer cancel()
+			seq, err = a.o.Snapshots.Copy(ctx, doc, m, to, g.User, a.node+".http")
+			return err
+		})
 		if err != nil {
 			a.failHistory(w, to, err)
 			return

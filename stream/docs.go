@@ -25,13 +25,20 @@ type DocInfo struct {
 // Docs lists documents that have a record, sorted by name: those whose name begins with prefix and sorts after after, at most limit
 // (0: all). NATS filters by the folders of the prefix.
 func (l *Log) Docs(ctx context.Context, prefix, after string, limit int) ([]DocInfo, error) {
+	out, _, err := l.DocsThat(ctx, prefix, after, limit, 0, nil)
+	return out, err
+}
+
+// DocsThat is Docs of those documents for which may, where it is not nil, is true. It asks may of at most look names (0: of all). next is
+// the after of the next page, "" behind the last document; a page may be shorter than limit, or empty, and have one.
+func (l *Log) DocsThat(ctx context.Context, prefix, after string, limit, look int, may func(Doc) bool) (docs []DocInfo, next string, err error) {
 	prefix = name.Prefix(prefix)
 	folder := name.Folder(prefix)
 	var out []DocInfo
 	for _, s := range l.shards {
 		found, err := l.jet.Subjects(ctx, s.stream, s.no.Subject(name.Log, folder))
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		for subject, n := range found {
 			path := subject[len(s.no.Subject(name.Log, "")):]
@@ -47,10 +54,19 @@ func (l *Log) Docs(ctx context.Context, prefix, after string, limit int) ([]DocI
 		}
 	}
 	slices.SortFunc(out, func(a, b DocInfo) int { return strings.Compare(string(a.Doc), string(b.Doc)) })
-	if limit > 0 && len(out) > limit {
-		out = out[:limit]
+	for i, d := range out {
+		if limit > 0 && len(docs) == limit || look > 0 && i == look {
+			next = string(out[i-1].Doc)
+			break
+		}
+		if ctx.Err() != nil {
+			return nil, "", ctx.Err()
+		}
+		if may == nil || may(d.Doc) {
+			docs = append(docs, d)
+		}
 	}
-	return out, l.lasts(ctx, out)
+	return docs, next, l.lasts(ctx, docs)
 }
 
 // lasts fills in the newest record of each document.

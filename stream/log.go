@@ -98,6 +98,7 @@ type Log struct {
 	eraseTime time.Duration // time limit for overwriting in Erase: the constant, longer in tests
 	unhook    func()
 
+	heads   sharedHeads
 	compare chan struct{} // makes the keeper compare all heads now
 	away    atomic.Bool   // the connection was lost: presence, which NATS holds in memory, may be gone
 

@@ -70,6 +70,26 @@ func TestHostileNamesAreDocumentsOfTheirOwn(t *testing.T) {
 	if err != nil || len(page) != 2 || page[0].Doc != "a*b>c" || page[1].Doc != "a.b" {
 		t.Errorf("page after \"a b\" is %+v, %v", page, err)
 	}
+	// Where few of the names are the caller's, a page looks at so many and no more, is short, and goes on with a cursor.
+	var asked, pages int
+	var mine []string
+	for after := ""; pages == 0 || after != ""; pages++ {
+		before := asked
+		found, next, err := l.DocsThat(within(t, 10*time.Second), "", after, 2, 5, func(d Doc) bool { asked++; return strings.HasPrefix(string(d), "a/") })
+		if err != nil || asked-before > 5 || len(found) > 2 || next != "" && next <= after {
+			t.Fatalf("page after %q: %d documents of %d names, next %q, %v; want at most 2 of 5", after, len(found), asked-before, next, err)
+		}
+		for _, d := range found {
+			if mine = append(mine, string(d.Doc)); d.Last == 0 {
+				t.Errorf("%q is listed without its last record", d.Doc)
+			}
+		}
+		after = next
+	}
+	wantMine := slices.DeleteFunc(slices.Clone(want), func(n string) bool { return !strings.HasPrefix(n, "a/") })
+	if asked != len(want) || pages < len(want)/5 || !slices.Equal(mine, wantMine) {
+		t.Errorf("%d pages of %d names show %q, want %q of %d", pages, asked, mine, wantMine, len(want))
+	}
 	// Erasing one leaves all others.
 	if err := l.Erase(within(t, 10*time.Second), Doc(hostile[0])); err != nil {
 		t.Fatal(err)

@@ -11,7 +11,9 @@ import (
 
 // Head asks the leader for the document's last sequence. Zero: the document has no record, since it is new or was erased. Where the
 // last record is damaged, Head returns the last readable one, or ErrDamaged if there is none.
-func (l *Log) Head(ctx context.Context, doc Doc) (Seq, error) {
+func (l *Log) Head(ctx context.Context, doc Doc) (Seq, error) { return l.heads.ask(ctx, doc, l.head) }
+
+func (l *Log) head(ctx context.Context, doc Doc) (Seq, error) {
 	path := doc.Path()
 	s := l.shardOf(path)
 	m, ok, err := l.jet.LeaderGet(ctx, s.stream, jet.GetRequest{LastFor: s.no.Subject(name.Log, path)})

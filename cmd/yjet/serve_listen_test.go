@@ -84,6 +84,23 @@ func TestMetricsAndProfilesAreOnTheAdminAddressAlone(t *testing.T) {
 	if status, text := get(t, m[1]+"/metrics"); status != 200 || !strings.Contains(text, "go_goroutines") {
 		t.Errorf("metrics: status %d, %.80q", status, text)
 	}
+	// A stranger's page may have its own name resolve to 127.0.0.1.
+	_, port, _ := strings.Cut(strings.TrimPrefix(m[1], "http://"), ":")
+	for host, ok := range map[string]bool{"localhost:" + port: true, "[::1]:" + port: true, "127.0.0.1": true, "evil.example:" + port: false, "127.0.0.1.evil.example": false} {
+		req, err := http.NewRequest(http.MethodGet, m[1]+"/metrics", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = host
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if answered := resp.StatusCode == http.StatusOK; answered != ok {
+			t.Errorf("metrics under the name %s: status %d, want it answered: %v", host, resp.StatusCode, ok)
+		}
+	}
 	for _, url := range []string{r.url + "/metrics", m[1] + "/debug/pprof/", r.url + "/debug/pprof/"} {
 		if status, text := get(t, url); status == 200 && (strings.Contains(text, "go_goroutines") || strings.Contains(text, "goroutine?debug")) {
 			t.Errorf("%s shows what only operators may see", url)
