@@ -114,7 +114,7 @@ func TestOpenEditorsReceiveAnEditLive(t *testing.T) {
 	w := start(t)
 	c := w.open("/notes/live")
 	c.send(edit(insert(7, 0, "typed ")))
-	c.turn()
+	c.has(7, 6)
 	w.edited("notes/live", `{"type":"text","name":"t","op":"append","text":"and appended"}`)
 	c.wait("the edit", func() bool {
 		for client := range c.state().Structs().All() {

@@ -18,33 +18,7 @@ import (
 	"yjet/internal/yjs"
 )
 
-var (
-	shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```")
-	ourCommand = regexp.MustCompile(`^(?:[A-Z_]+=\S+ )*yjet (serve|dev|check|bench|token|verify|decode|doc|version)\b(.*)$`)
-)
-
-// documented yields the command lines of the README and of docs/.
-func documented(t *testing.T) map[string][]string {
-	t.Helper()
-	pages, err := filepath.Glob("../../docs/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := map[string][]string{}
-	for _, page := range append(pages, "../../README.md") {
-		text, err := os.ReadFile(page)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, block := range shellBlock.FindAllStringSubmatch(string(text), -1) {
-			for line := range strings.Lines(strings.ReplaceAll(block[1], "\\\n", " ")) {
-				line, _, _ = strings.Cut(strings.TrimSpace(line), " #")
-				lines[page] = append(lines[page], strings.TrimSpace(line))
-			}
-		}
-	}
-	return lines
-}
+var ourCommand = regexp.MustCompile(`^(?:[A-Z_]+=\S+ )*yjet (serve|dev|check|bench|token|verify|decode|doc|version)\b(.*)$`)
 
 // TestEveryDocumentedFlagExists reads each documented yjet command the way the program would, without carrying it out.
 func TestEveryDocumentedFlagExists(t *testing.T) {
@@ -111,18 +85,6 @@ func TestDocCommandsOfTheReadmeRun(t *testing.T) {
 	if ran < 5 {
 		t.Errorf("%d commands ran, want all of the README", ran)
 	}
-}
-
-// words splits a line as a shell does where only double quotes matter.
-func words(line string) (out []string) {
-	for i, part := range strings.Split(line, `"`) {
-		if i%2 == 1 {
-			out = append(out, part)
-		} else {
-			out = append(out, strings.Fields(part)...)
-		}
-	}
-	return out
 }
 
 // TestFirstCommandOfTheReadmeRuns runs it as written; only the port and the data directory are set from the environment.
