@@ -55,6 +55,7 @@ type docCommand struct {
 	run         func(c *docClient, words []string) error
 }
 
+// docCommands returns the commands of yjet doc. It is longer than 80 lines because it is one table: a command's words, help and flags.
 func docCommands() []docCommand {
 	conditions := func(s *settings, f *docFlags) {
 		s.IntVar(&f.ifSeq, "if-seq", 0, "edit only if this `sequence` is still its last (0: in any case)")
