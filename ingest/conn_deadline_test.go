@@ -13,8 +13,9 @@ func TestReaderOfALargeFrameStays(t *testing.T) {
 	a, b := w.open("/stays"), w.open("/stays")
 	large := strings.Repeat("x", 12<<20)
 	a.send(edit(insert(1, 0, large)))
-	b.has(1, uint64(len(large)))
-	a.has(1, uint64(len(large)))
+	for _, c := range []*client{b, a} {
+		c.waitFor(time.Minute, "the large frame", func() bool { return c.state().Structs().Prefix(1) >= uint64(len(large)) })
+	}
 	time.Sleep(2 * wait)
 	for i := range 3 {
 		a.send(edit(insert(1, uint64(len(large)+i), "y")))
