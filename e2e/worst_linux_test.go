@@ -24,7 +24,7 @@ func TestADayOfTheWorstShapesTakesBoundedMemory(t *testing.T) {
 	needNode(t)
 	scale, memory := 200, 500<<20
 	if long() {
-		scale, memory = 1, 2500<<20
+		scale, memory = 1, 3500<<20
 	}
 	file := filepath.Join(t.TempDir(), "worst.bin")
 	size := worst(t, "build", file, fmt.Sprint(100_000/scale), fmt.Sprint(10_000/scale), fmt.Sprint(1_000_000/scale), fmt.Sprint(34_000_000/scale))
