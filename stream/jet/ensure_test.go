@@ -116,6 +116,10 @@ func TestAStreamThatIsNotOursIsRefused(t *testing.T) {
 		sealed := cfg.Sealed
 		cfg.Sealed = false // only an update can seal
 		s, err := js.CreateStream(ctx, cfg)
+		for tries := 0; err != nil && tries < 100; tries++ { // NATS may still be removing the stream before it
+			time.Sleep(50 * time.Millisecond)
+			s, err = js.CreateStream(ctx, cfg)
+		}
 		if sealed && err == nil {
 			cfg = s.CachedInfo().Config
 			cfg.Sealed = true
