@@ -1,6 +1,7 @@
 package yjs
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 )
@@ -263,4 +264,32 @@ func BenchmarkReadyAll(b *testing.B) {
 			}
 		}
 	})
+}
+
+// BenchmarkCompactIntegrates folds the largest document that is integrated on the way: of keys, and of values of one key that were set
+// at once, nearly all of which the integration finds deleted.
+func BenchmarkCompactIntegrates(b *testing.B) {
+	for _, keys := range []int{maxIntegrated, 1} {
+		b.Run(fmt.Sprintf("keys=%d", keys), func(b *testing.B) {
+			updates := make([][]byte, maxIntegrated)
+			for i := range updates {
+				var err error
+				updates[i], err = NewDocument(DocumentOptions{}).Edit(uint64(i+1), func(tx *Tx) error {
+					return tx.Root("m").Map().Set(fmt.Sprint("k", i%keys), i)
+				})
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+			whole, err := Merge(updates...)
+			if err != nil {
+				b.Fatal(err)
+			}
+			for b.Loop() {
+				if _, err := Compact(whole); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }

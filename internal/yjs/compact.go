@@ -13,10 +13,12 @@ package yjs
 //
 // Two things only an integrated document tells: values of a key that lost against a concurrent one are deleted though no
 // update says so, and all within a deleted type becomes GC, which has neither origin nor parent. Where there may be some of
-// them, Compact integrates what it has, so that the result is never longer than that of encodeStateAsUpdate of Yjs.
+// them, Compact integrates what it has, and takes the result if it is shorter. So the result is no longer than that of
+// encodeStateAsUpdate of Yjs, but for documents above maxIntegrated.
 
-// maxIntegrated bounds the structs, after joining, of the documents that Compact integrates: some 20 ms of work.
-const maxIntegrated = 1 << 16
+// maxIntegrated bounds the structs, after joining, of the documents that Compact integrates: a joiner may wait for it
+// (BenchmarkCompactIntegrates).
+const maxIntegrated = 1 << 13
 
 // Join returns all updates as one, with runs joined. Nothing is lost.
 func (m *Merger) Join() ([]byte, error) {
@@ -40,7 +42,10 @@ func (m *Merger) Compact() ([]byte, error) {
 		return nil, err
 	}
 	defer again.release()
-	return again.compact(&joiner{drop: true}), nil
+	if integrated := again.compact(&joiner{drop: true}); len(integrated) < len(out) {
+		return integrated, nil
+	}
+	return out, nil
 }
 
 func (m *Merger) compact(j *joiner) []byte {
