@@ -233,17 +233,15 @@ func (c *compaction) worth(v *view) bool {
 	if v.head != nil {
 		snap = v.head.info.Bytes
 	}
-	age := time.Duration(0)
-	if len(v.records) > 0 {
-		age = time.Since(v.records[0].Stored)
-	}
+	old := len(v.records) > 0 && time.Since(v.records[0].Stored) > staleAfter
+	short := c.s.short(v.bytes, len(v.records))
 	switch c.mode {
 	case whenOpen:
 		return v.bytes > max(openBytes, snap/2) || len(v.records) > openRecords
 	case whenQuiet:
-		return !c.s.short(v.bytes, len(v.records)) && (v.head == nil || v.bytes > snap/16 || age > staleAfter)
+		return !short && (v.head == nil || v.bytes > snap/16 || old)
 	case whenStale:
-		return !c.s.short(v.bytes, len(v.records)) && age > staleAfter
+		return !short && old
 	}
 	return true
 }
