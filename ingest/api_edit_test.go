@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"yjet/auth"
+	"yjet/internal/patch"
 )
 
 // patch sends edits and returns the status and the answer.
@@ -277,6 +279,40 @@ func TestOneBadEditStoresNothingOfItsRequest(t *testing.T) {
 	}
 	if n := len(w.records("doc")); n != 1 {
 		t.Errorf("%d records, want 1", n)
+	}
+	w.edited("doc", `{"type":"text","name":"t","op":"append","text":"d"}`)
+	if got := w.json("doc", "&type=t:text"); got != `{"t":"ad"}` {
+		t.Errorf("the document is %s, want ad", got)
+	}
+}
+
+// failingContext panics when it is asked for its error a second time: between the first and the second edit of a request.
+type failingContext struct {
+	context.Context
+	asked int
+}
+
+func (c *failingContext) Err() error {
+	if c.asked++; c.asked == 2 {
+		panic("in the middle of a request")
+	}
+	return c.Context.Err()
+}
+
+func TestAPanicWithinARequestLeavesNothingForTheNextEdit(t *testing.T) {
+	w := start(t)
+	w.edited("doc", `{"type":"text","name":"t","op":"append","text":"a"}`)
+	r, err := w.srv.rooms.open(t.Context(), "doc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.srv.rooms.release(r)
+	ops, err := patch.Parse([]byte(`{"ops":[{"type":"text","name":"t","op":"append","text":"b"},{"type":"text","name":"t","op":"append","text":"c"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.edit(&failingContext{Context: t.Context()}, editing{grant: auth.Grant{Mode: auth.ReadWrite}, ops: ops}); causeOf(err) != causeInternal {
+		t.Fatalf("an edit that panics: got %v, want an internal error", err)
 	}
 	w.edited("doc", `{"type":"text","name":"t","op":"append","text":"d"}`)
 	if got := w.json("doc", "&type=t:text"); got != `{"t":"ad"}` {

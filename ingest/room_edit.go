@@ -70,8 +70,13 @@ func (k *desk) tidy(now time.Time, s *Server) {
 
 // sit opens the desk's document, or brings it up to the room. Callers hold the desk.
 func (r *room) sit() (err error) {
-	defer r.recovered(&err)
 	k := &r.desk
+	defer func() {
+		if err != nil {
+			k.clear() // it may have a part of the records
+		}
+	}()
+	defer r.recovered(&err)
 	var parts [][]byte
 	var seq stream.Seq
 	r.look(func() {
@@ -92,7 +97,6 @@ func (r *room) sit() (err error) {
 	}
 	for _, p := range parts {
 		if err := k.doc.Apply(p); err != nil {
-			k.clear()
 			return because(causeDamaged, err)
 		}
 	}
@@ -200,21 +204,24 @@ func (r *room) tryEdit(ctx context.Context, e editing) (done edited, again bool,
 
 // compute applies the edits to the desk's document. Callers hold the desk.
 func (r *room) compute(ctx context.Context, e editing) (update []byte, found []patch.Found, err error) {
+	changed := true // as a panic leaves it: in the middle of the transaction
 	defer func() {
 		if err != nil {
-			if update != nil {
+			if changed {
 				r.desk.clear()
 			}
 			update = nil
 		}
 	}()
 	defer r.recovered(&err)
-	return patch.Apply(r.desk.doc, freshClient(r.desk.doc), e.ops, func() error {
+	update, found, err = patch.Apply(r.desk.doc, freshClient(r.desk.doc), e.ops, func() error {
 		if ctx.Err() != nil {
 			return because(causeStorage, ctx.Err())
 		}
 		return nil
 	})
+	changed = update != nil
+	return update, found, err
 }
 
 // append stores an update only behind head, and waits until the room has it: a client reads what it wrote.
