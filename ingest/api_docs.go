@@ -76,12 +76,8 @@ func (a *api) postDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, gr
 	}
 	body, held, err := a.readUpdate(w, r)
 	defer a.inbound.give(r, held)
-	switch {
-	case errors.Is(err, causeTooLarge), errors.Is(err, causeInboundFull):
-		a.metrics.refuse(w, causeOf(err))
-		return
-	case err != nil:
-		writeError(w, http.StatusBadRequest, "unreadable", "the body did not arrive whole")
+	if err != nil {
+		a.refuseBody(w, err)
 		return
 	}
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
@@ -90,15 +86,8 @@ func (a *api) postDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, gr
 		var more int
 		body, more, err = a.fromV2(r, body)
 		defer a.inbound.give(r, more)
-		switch {
-		case errors.Is(err, yjs.ErrLimit):
-			a.metrics.refuse(w, causeTooLarge)
-			return
-		case errors.Is(err, causeInboundFull):
-			a.metrics.refuse(w, causeInboundFull)
-			return
-		case err != nil:
-			a.metrics.refuse(w, causeMalformed)
+		if err != nil {
+			a.refuseBody(w, err)
 			return
 		}
 	case "", "application/octet-stream", "application/vnd.yjs.update", "application/x-www-form-urlencoded": // curl's own default
@@ -150,18 +139,23 @@ func (a *api) postDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, gr
 }
 
 // fromV2 converts an update V2 to V1. One that becomes larger than a message counts as the largest while it is made; the caller gives
-// held back to a.inbound.
+// held back to a.inbound. The error has a cause.
 func (a *api) fromV2(r *http.Request, body []byte) (v1 []byte, held int, err error) {
 	lim := a.limits.Update
 	lim.Expanded = min(lim.Expanded, a.limits.Message)
-	if v1, err = yjs.FromV2(body, lim); !errors.Is(err, yjs.ErrLimit) {
-		return v1, 0, err
+	if v1, err = yjs.FromV2(body, lim); errors.Is(err, yjs.ErrLimit) {
+		held = a.limits.largest()
+		if err = a.inbound.wait(a.memory, r, held, a.limits.MessageWait, r.Context().Done()); err != nil {
+			return nil, 0, err
+		}
+		v1, err = yjs.FromV2(body, a.limits.Update)
 	}
-	held = a.limits.largest()
-	if err = a.inbound.wait(a.memory, r, held, a.limits.MessageWait, r.Context().Done()); err != nil {
-		return nil, 0, err
+	switch {
+	case errors.Is(err, yjs.ErrLimit):
+		err = because(causeTooLarge, err)
+	case err != nil:
+		err = because(causeMalformed, err)
 	}
-	v1, err = yjs.FromV2(body, a.limits.Update)
 	return v1, held, err
 }
 

@@ -44,12 +44,8 @@ func (a *api) patchDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, g
 	}
 	body, held, err := a.readUpdate(w, r)
 	defer a.inbound.give(r, held)
-	switch {
-	case errors.Is(err, causeTooLarge), errors.Is(err, causeInboundFull):
-		a.metrics.refuse(w, causeOf(err))
-		return
-	case err != nil:
-		writeError(w, http.StatusBadRequest, "unreadable", "the body did not arrive whole")
+	if err != nil {
+		a.refuseBody(w, err)
 		return
 	}
 	ops, err := patch.Parse(body)

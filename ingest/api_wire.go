@@ -164,3 +164,13 @@ func (a *api) readUpdate(w http.ResponseWriter, r *http.Request) (body []byte, h
 		}
 	}
 }
+
+// refuseBody answers a request whose body could not be read: readUpdate's error, or fromV2's.
+func (a *api) refuseBody(w http.ResponseWriter, err error) {
+	switch cs := causeOf(err); cs {
+	case causeTooLarge, causeInboundFull, causeMalformed:
+		a.metrics.refuse(w, cs)
+	default:
+		writeError(w, http.StatusBadRequest, "unreadable", "the body did not arrive whole")
+	}
+}
