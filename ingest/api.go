@@ -70,7 +70,12 @@ func writeError(w http.ResponseWriter, status int, code, message string) {
 	if status == 0 {
 		status = http.StatusInternalServerError
 	}
-	writeJSON(w, status, map[string]any{"error": map[string]string{"code": code, "message": message}})
+	writeJSON(w, status, errorBody(code, message))
+}
+
+// errorBody is the JSON of an error.
+func errorBody(code, message string) map[string]any {
+	return map[string]any{"error": map[string]any{"code": code, "message": message}}
 }
 
 // serve answers every request that is not a socket.

@@ -121,7 +121,7 @@ func (a *api) postDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, gr
 			seq, left, err = room.write(ctx, grant, conn, body)
 		}
 		a.rooms.release(room)
-		a.warnNear(doc, w.Header().Set)
+		a.warnNear(doc, w.Header())
 	default:
 		writeError(w, http.StatusBadRequest, "bad-condition", "If-None-Match here is * or nothing")
 		return

@@ -82,7 +82,7 @@ func (a *api) patchDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, g
 		a.fail(w, doc, err)
 		return
 	}
-	a.warnNear(doc, w.Header().Set)
+	a.warnNear(doc, w.Header())
 	a.answerEdit(w, status, answer)
 }
 
@@ -153,10 +153,6 @@ func (a *api) answerEdit(w http.ResponseWriter, status int, answer any) {
 		w.Header().Set("Yjet-Seq", strconv.FormatUint(seq.Seq, 10))
 	}
 	writeJSON(w, status, answer)
-}
-
-func errorBody(code, message string) map[string]any {
-	return map[string]any{"error": map[string]any{"code": code, "message": message}}
 }
 
 // editError is the answer to an edit that cannot be read or applied. The error is an *patch.Error.

@@ -48,7 +48,7 @@ func (a *api) getDoc(w http.ResponseWriter, r *http.Request, doc stream.Doc, g a
 	etag := `"` + strconv.FormatUint(uint64(state.Seq), 10) + `"`
 	h := w.Header()
 	if moment.Now() {
-		a.warnNear(doc, h.Set)
+		a.warnNear(doc, h)
 	}
 	h.Set("ETag", etag)
 	h.Set("Yjet-Seq", strconv.FormatUint(uint64(state.Seq), 10))

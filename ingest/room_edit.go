@@ -228,7 +228,7 @@ func (r *room) compute(ctx context.Context, e editing) (update []byte, found []p
 func (r *room) append(ctx context.Context, e editing, head stream.Seq, update []byte) (stream.Seq, error) {
 	entries, err := snapshot.Entries(stream.Entry{User: e.grant.User, Conn: e.conn, Update: update}, r.srv.o.Log.MaxUpdate())
 	if err != nil {
-		return 0, because(causeTooLarge, err)
+		return 0, because(causeValueTooLarge, err)
 	}
 	start := time.Now()
 	seq, err := r.srv.o.Log.AppendAt(ctx, r.doc, head, entries...)

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"fmt"
+	"net/http"
 	"sort"
 	"sync"
 	"time"
@@ -111,8 +112,8 @@ func (d *nearDocs) fullest(n int) (list []nearDoc, count map[string]int) {
 	return append(list, d.list[:min(n, len(d.list))]...), count
 }
 
-// warnNear sets the header Yjet-Warning of an answer about a document, if it is open and near a bound.
-func (a *api) warnNear(doc stream.Doc, set func(key, value string)) {
+// warnNear sets Yjet-Warning in the headers of an answer about a document, if it is open and near a bound.
+func (a *api) warnNear(doc stream.Doc, h http.Header) {
 	r := a.rooms.find(doc)
 	if r == nil {
 		return
@@ -120,6 +121,6 @@ func (a *api) warnNear(doc stream.Doc, set func(key, value string)) {
 	var n nearness
 	r.look(func() { n = r.nearest() })
 	if n.near() {
-		set("Yjet-Warning", n.warning())
+		h.Set("Yjet-Warning", n.warning())
 	}
 }
