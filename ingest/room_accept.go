@@ -109,13 +109,14 @@ func (e *entrance) judge(u *yjs.Update) (verdict, error) {
 
 // full reports whether the document has no room for the update. One that only deletes always has it.
 func (e *entrance) full(u *yjs.Update) bool {
+	over := e.size > e.limit
 	switch {
-	case e.limit == 0 || !e.stored.Grows(u):
+	case e.limit == 0, !over && (len(u.Bytes) <= e.message || e.size+len(u.Bytes) <= e.limit+e.message):
+		return false // of nearly all updates the sizes tell it
+	case !e.stored.Grows(u):
 		return false
-	case e.size > e.limit:
+	case over:
 		return true
-	case len(u.Bytes) <= e.message || e.size+len(u.Bytes) <= e.limit+e.message:
-		return false
 	}
 	news, err := yjs.Diff(u.Bytes, e.stored.Vector()) // a client may send all that it has with the little that is new
 	return err != nil || e.size+len(news) > e.limit+e.message
