@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
 // arrive has a request of a user wait for its turn, and returns when it waits.
@@ -19,7 +18,7 @@ func (p *pool) arrive(t *testing.T, ctx context.Context, user string, ran func(e
 	before := len(p.waiting)
 	p.mu.Unlock()
 	go func() { ran(p.enter(ctx, user)) }()
-	eventually(t, 5*time.Second, "the request waits", func() bool {
+	eventually(t, waitLong, "the request waits", func() bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		return len(p.waiting) > before
@@ -127,7 +126,7 @@ func TestHeavyRequestsWaitAndLightOnesAreAnswered(t *testing.T) {
 		waits := func(n int) func() bool {
 			return func() bool { p.mu.Lock(); defer p.mu.Unlock(); return len(p.waiting) == n }
 		}
-		eventually(t, 5*time.Second, path+" waits", waits(1))
+		eventually(t, waitLong, path+" waits", waits(1))
 		if code, body, _ := w.ask("GET", "/api/docs/big/authors", nil); code != http.StatusServiceUnavailable || !strings.Contains(body, causeHeavy.reason) {
 			t.Errorf("one more than the queue takes: got %d %s, want 503", code, body)
 		}
@@ -138,7 +137,7 @@ func TestHeavyRequestsWaitAndLightOnesAreAnswered(t *testing.T) {
 		if err := <-ended; !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: %v, want it to wait until its caller hung up", path, err)
 		}
-		eventually(t, 5*time.Second, path+" is gone", waits(0))
+		eventually(t, waitLong, path+" is gone", waits(0))
 	}
 	for i := range p.most {
 		p.leave(fmt.Sprint("user", i))

@@ -9,35 +9,11 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"yjet/auth"
 	"yjet/internal/yjs"
 	"yjet/stream"
 )
-
-// reasons are the reasons of refusals in the metrics, as /metrics shows them.
-func (w *world) reasons() map[string]bool {
-	w.t.Helper()
-	families, err := w.srv.o.Metrics.(*prometheus.Registry).Gather()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	found := map[string]bool{}
-	for _, f := range families {
-		switch f.GetName() {
-		case "yjet_refused_total", "yjet_rejected_writes_total", "yjet_dropped_total":
-			for _, m := range f.GetMetric() {
-				for _, l := range m.GetLabel() {
-					if m.GetCounter().GetValue() > 0 {
-						found[l.GetValue()] = true
-					}
-				}
-			}
-		}
-	}
-	return found
-}
 
 // tryFrom opens a socket as a client of another address does, behind a trusted proxy. One that is refused is nil.
 func (w *world) tryFrom(ip, path string) *client {
@@ -150,7 +126,9 @@ func TestEachLimitIsCountedUnderItsReason(t *testing.T) {
 			t.Parallel()
 			w := start(t, append(c.with, quick)...)
 			c.do(w)
-			eventually(t, 30*time.Second, "the reason "+c.reason+" in the metrics", func() bool { return w.reasons()[c.reason] })
+			eventually(t, waitLong, "the reason "+c.reason+" in the metrics", func() bool {
+				return w.metric("refused_total", c.reason)+w.metric("rejected_writes_total", c.reason)+w.metric("dropped_total", c.reason) > 0
+			})
 			if c.flag == "max-loads" {
 				<-w.srv.rooms.loads
 			}

@@ -13,9 +13,9 @@ import (
 )
 
 // outage is a server whose patience is short, and whose documents "kept" and "open" have content.
-func outage(t *testing.T, settings ...setting) *world {
+func outage(t *testing.T) *world {
 	t.Helper()
-	w := start(t, append(settings, limits(func(l *Limits) { l.LoadWait, l.AppendWait = time.Second, time.Second }))...)
+	w := start(t, limits(func(l *Limits) { l.LoadWait, l.AppendWait = time.Second, time.Second }))
 	for _, doc := range []string{"kept", "open"} {
 		if code, body, _ := w.ask("POST", "/api/docs/"+doc, insert(1, 0, doc)); code != 204 {
 			t.Fatalf("begin %s: got %d %s", doc, code, body)

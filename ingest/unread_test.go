@@ -75,7 +75,7 @@ func TestReaderThatDoesNotReadHoldsOneAnswer(t *testing.T) {
 		defer w.srv.unread.mu.Unlock()
 		return w.srv.unread.held
 	}
-	eventually(t, 10*time.Second, "the reader waits with an answer that is counted", func() bool {
+	eventually(t, waitLong, "the reader waits with an answer that is counted", func() bool {
 		if n := w.waiting(); n > 2*size {
 			t.Fatalf("%d bytes wait for one socket, want one answer of %d", n, size)
 		}
@@ -99,7 +99,7 @@ func TestReaderThatDoesNotReadHoldsOneAnswer(t *testing.T) {
 			answers++
 		}
 	}
-	eventually(t, 5*time.Second, "nothing is counted", func() bool { return held() == 0 })
+	eventually(t, waitLong, "nothing is counted", func() bool { return held() == 0 })
 }
 
 func TestSharedAnswersCountOnceAndOthersWait(t *testing.T) {
@@ -184,7 +184,8 @@ func TestTokensAreCheckedBeforeBodiesAreRead(t *testing.T) {
 }
 
 func TestStalledBodyEndsAndReservesWhatArrived(t *testing.T) {
-	w := start(t, limits(func(l *Limits) { l.MessageWait = 500 * time.Millisecond }))
+	const patience = 2 * time.Second
+	w := start(t, limits(func(l *Limits) { l.MessageWait = patience }))
 	w.srv.inbound.most = 2 << 20
 	body := insert(7, 0, strings.Repeat("x", 1<<20))
 	head := "POST /api/docs/slow HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/octet-stream\r\nContent-Length: 12000000\r\n\r\n"
@@ -195,22 +196,22 @@ func TestStalledBodyEndsAndReservesWhatArrived(t *testing.T) {
 	if code, answer, _ := w.ask("POST", "/api/docs/fast", body); code != http.StatusNoContent {
 		t.Errorf("beside stalled bodies of 12 MB: got %d %s, want 204", code, answer)
 	}
-	for _, c := range stalled {
-		if resp, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || resp.StatusCode != http.StatusBadRequest {
-			t.Errorf("a body that stalls: got %v, %v, want 400", resp, err)
-		}
-	}
 	// A slow one goes on as long as bytes move.
 	u := insert(8, 0, "0123456789ab")
 	c := w.raw(fmt.Sprintf("POST /api/docs/slow HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/octet-stream\r\nContent-Length: %d\r\n\r\n", len(u)))
-	for i := range u {
-		time.Sleep(40 * time.Millisecond)
+	for i := range u { // longer in all than a stalled body is waited for
+		time.Sleep(patience * 5 / 4 / time.Duration(len(u)))
 		if _, err := c.Write(u[i : i+1]); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if resp, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || resp.StatusCode != http.StatusNoContent {
 		t.Errorf("a body of which a byte comes now and then: got %v, %v, want 204", resp, err)
+	}
+	for _, c := range stalled {
+		if resp, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || resp.StatusCode != http.StatusBadRequest {
+			t.Errorf("a body that stalls: got %v, %v, want 400", resp, err)
+		}
 	}
 }
 
@@ -224,7 +225,7 @@ func TestRequestsOfOneAddressAreCounted(t *testing.T) {
 		return w.raw("POST /api/docs/d HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Forwarded-For: 203.0.113.7\r\nContent-Length: 9\r\n\r\nx")
 	}
 	one, two := stalled(), stalled()
-	eventually(t, 5*time.Second, "two requests are counted", func() bool {
+	eventually(t, waitLong, "two requests are counted", func() bool {
 		w.srv.gate.mu.Lock()
 		defer w.srv.gate.mu.Unlock()
 		v := w.srv.gate.byIP["203.0.113.7"]
@@ -238,7 +239,7 @@ func TestRequestsOfOneAddressAreCounted(t *testing.T) {
 	}
 	one.Close()
 	two.Close()
-	eventually(t, 5*time.Second, "the address is answered again", func() bool {
+	eventually(t, waitLong, "the address is answered again", func() bool {
 		code, _, _ := w.ask("GET", "/api/docs", nil, "X-Forwarded-For: 203.0.113.7")
 		return code == http.StatusOK
 	})

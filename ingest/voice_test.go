@@ -237,7 +237,7 @@ func (v *voice) heard(kind string) (n int) {
 	return n
 }
 
-// count is heard for callers without the lock.
+// total is heard for callers without the lock.
 func (v *voice) total(kind string) int {
 	v.mu.Lock()
 	defer v.mu.Unlock()
