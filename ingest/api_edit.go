@@ -264,8 +264,9 @@ func (a *api) recordOf(ctx context.Context, doc stream.Doc, after stream.Seq, ma
 	return seq, nil
 }
 
-// settle keeps the answer under the key. Where the edit was not tried, or nobody knows whether it is stored, the claim is another matter:
-// of a refusal it is removed, so that the request can be sent again; of a time-out it stays, and a later request looks for the record.
+// settle keeps the answer under the key. Of an edit that failed with a cause, such as a full document, the claim is removed, so that the
+// request can be sent again. Where nobody
+// knows whether the edit is stored, the claim stays, and a later request looks for the record.
 func (c *editClaim) settle(a *api, doc stream.Doc, status int, answer any, failed error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(a.srv.ctx), 5*time.Second)
 	defer cancel()

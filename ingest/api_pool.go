@@ -70,7 +70,8 @@ func (p *pool) wait(ctx context.Context, user string, bounded bool) error {
 	return ctx.Err()
 }
 
-// makeRoom refuses the newest request of the user with the most waiting, if that is more than the newcomer has. Callers hold the lock.
+// makeRoom refuses the newest request of the user with the most waiting, if those are more than the newcomer would have. Callers hold
+// the lock.
 func (p *pool) makeRoom(user string) bool {
 	count := map[string]int{}
 	for _, t := range p.waiting {
