@@ -76,7 +76,7 @@ export function docAPI ({ room, token }) {
     authors: (type, at, signal) => json(`/authors?type=${encodeURIComponent(type + ':text')}${at ? `&at=${at}` : ''}`, { signal }),
     // access answers what this person may do: r, rw or rwd.
     access: async () => (await json('/access')).access,
-    restore: async at => (await  call(base + '/restore', { json: { at } })).json(),
+    restore: async at => (await call(base + '/restore', { json: { at } })).json(),
     versions: async () => (await json('/versions')).versions ?? [],
     addVersion: async (name, at) => (await call(base + '/versions', { json: { name, at } })).json(),
     deleteVersion: name => call(`${base}/versions/${encodeURIComponent(name)}`, { method: 'DELETE' }),

@@ -1,4 +1,5 @@
 import * as Y from 'yjs'
+import { lastIndex } from './bisect.js'
 import { readLog } from './past-log.js'
 
 // Folds a whole log with Yjs, once, and answers of one text which record wrote each character and which deleted it. From that the page
@@ -60,7 +61,7 @@ function fold (bytes, type) {
   for (const { id, length: n } of items) {
     const b = born.get(id.client)
     const d = died.get(id.client)
-    let k = lastUpTo(b.from, id.clock)
+    let k = lastIndex(b.from.length, i => b.from[i] <= id.clock)
     for (let i = 0; i < n; i++) {
       while (k + 1 < b.from.length && b.from[k + 1] <= id.clock + i) k++
       wrote[at + i] = b.rec[k]
@@ -73,16 +74,4 @@ function fold (bytes, type) {
     log: { seqs, times, users, conns, userNames, connNames, chars: items.map(i => i.content.str).join(''), wrote, deleted },
     transfer: [seqs.buffer, times.buffer, users.buffer, conns.buffer, wrote.buffer, deleted.buffer]
   }
-}
-
-// lastUpTo answers the index of the last entry of a sorted list that is at most n.
-function lastUpTo (list, n) {
-  let low = 0
-  let high = list.length - 1
-  while (low < high) {
-    const mid = (low + high + 1) >> 1
-    if (list[mid] <= n) low = mid
-    else high = mid - 1
-  }
-  return low
 }

@@ -1,3 +1,4 @@
+import { lastIndex } from './bisect.js'
 import { at } from './place.js'
 
 const mostBytes = 48 << 20 // of updates: a log above is read moment by moment from the server
@@ -30,16 +31,7 @@ class Folded {
   }
 
   // after answers the number of the last record up to a sequence, or -1.
-  after (seq) {
-    let low = -1
-    let high = this.length - 1
-    while (low < high) {
-      const mid = (low + high + 1) >> 1
-      if (this.seqs[mid] <= seq) low = mid
-      else high = mid - 1
-    }
-    return low
-  }
+  after (seq) { return lastIndex(this.length, k => this.seqs[k] <= seq) }
 
   moment (k) {
     return { first: this.seqs[k], last: this.seqs[k], to: this.times[k], users: [this.userNames[this.users[k]]] }

@@ -1,3 +1,5 @@
+import { lastIndex } from './bisect.js'
+
 // Timeline is the order of a document's edits, as far as the page knows them. Each record has a place, counted from 0. The server first
 // names some hundred stops spread evenly over the log, each of many records; a stop is sharpened where somebody zooms in or steps by key, and
 // with the whole log in memory each record has a place of its own.
@@ -51,16 +53,8 @@ export class Timeline {
   // record answers the number of the record in memory at a place, or -1.
   record (place) { return this.log ? place - this.extra : -1 }
 
-  indexAt (place) {
-    let low = 0
-    let high = this.stops.length - 1
-    while (low < high) {
-      const mid = (low + high + 1) >> 1
-      if (this.stops[mid].start <= place) low = mid
-      else high = mid - 1
-    }
-    return low
-  }
+  // indexAt answers the index of the stop at a place.
+  indexAt (place) { return lastIndex(this.stops.length, i => this.stops[i].start <= place) }
 
   // moment answers what is at a place: its record, or the end of the stop that it is in.
   moment (place) {
