@@ -1,9 +1,9 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -21,21 +21,8 @@ func (s *server) patch(t testing.TB, doc string, ops ...M) (int, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	req, err := http.NewRequest(http.MethodPatch, s.url("/api/docs/"+url.PathEscape(doc)), strings.NewReader(string(body)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp.StatusCode, string(b)
+	status, answer := s.request(http.MethodPatch, "/api/docs/"+url.PathEscape(doc), bytes.NewReader(body))
+	return status, string(answer)
 }
 
 // randomOp is one edit of a program, whose places may be beyond the end or inside of a character: these are refused.
@@ -116,14 +103,7 @@ func TestEditsOfProgramsAmongRealClientsEndEqual(t *testing.T) {
 		T, X string
 		M, A json.RawMessage
 	}
-	res, err := http.Get(s.url("/api/docs/" + room + "?format=json&type=t:text,x:xml,m:map,a:array"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	if err := json.NewDecoder(res.Body).Decode(&server); err != nil {
-		t.Fatal(err)
-	}
+	s.getJSON("/api/docs/"+room+"?format=json&type=t:text,x:xml,m:map,a:array", &server)
 	client := ask[shown](d, "shown", M{"client": "fresh"})
 	sameDocument(t, "the map of the server", server.M, json.RawMessage(client.M))
 	sameDocument(t, "the array of the server", server.A, json.RawMessage(client.A))

@@ -382,18 +382,39 @@ func (s *server) url(path string) string { return "http://" + s.host + path }
 // getJSON reads path into v.
 func (s *server) getJSON(path string, v any) {
 	s.t.Helper()
-	res, err := http.Get(s.url(path))
+	body := s.fetch(http.MethodGet, path, nil)
+	if err := json.Unmarshal(body, v); err != nil {
+		s.t.Fatalf("GET %s: %v in %s", path, err, body)
+	}
+}
+
+// request returns the status and the body of an answer.
+func (s *server) request(method, path string, body io.Reader) (int, []byte) {
+	s.t.Helper()
+	req, err := http.NewRequest(method, s.url(path), body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	defer res.Body.Close()
-	body, _ := io.ReadAll(res.Body)
-	if res.StatusCode != 200 {
-		s.t.Fatalf("GET %s: got %d: %s", path, res.StatusCode, body)
+	answer, err := io.ReadAll(res.Body)
+	if err != nil {
+		s.t.Fatal(err)
 	}
-	if err := json.Unmarshal(body, v); err != nil {
-		s.t.Fatalf("GET %s: %v in %s", path, err, body)
+	return res.StatusCode, answer
+}
+
+// fetch returns the body of the answer to a request that must succeed.
+func (s *server) fetch(method, path string, body io.Reader) []byte {
+	s.t.Helper()
+	status, answer := s.request(method, path, body)
+	if status >= 300 {
+		s.t.Fatalf("%s %s: %d %s", method, path, status, tailOf(string(answer), 300))
 	}
+	return answer
 }
 
 // driver is one Node process with any number of real clients in it, and the test that its failures belong to.

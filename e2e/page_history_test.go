@@ -75,8 +75,8 @@ func typed(n int) [][]byte {
 }
 
 // importWriting makes a document whose log is these updates, a record each, ten seconds apart, by two users who take turns of 500.
-func importWriting(t testing.TB, s *server, doc string, updates [][]byte) {
-	t.Helper()
+func importWriting(s *server, doc string, updates [][]byte) {
+	s.t.Helper()
 	r, w := io.Pipe()
 	go func() {
 		enc := json.NewEncoder(w)
@@ -88,29 +88,13 @@ func importWriting(t testing.TB, s *server, doc string, updates [][]byte) {
 		enc.Encode(M{"end": true, "records": len(updates), "seq": len(updates)})
 		w.Close()
 	}()
-	res, err := http.Post(s.url("/api/docs/"+doc+"/import"), "application/x-ndjson", r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	if b, _ := io.ReadAll(res.Body); res.StatusCode != http.StatusCreated {
-		t.Fatalf("import of %d edits: %d %s", len(updates), res.StatusCode, b)
-	}
+	s.fetch(http.MethodPost, "/api/docs/"+doc+"/import", r)
 }
 
 // textAt asks the server for the text of the page's editor at a sequence.
-func textAt(t testing.TB, s *server, doc, seq string) string {
-	t.Helper()
-	res, err := http.Get(s.url("/api/docs/" + doc + "?format=text&type=codemirror:text&at=" + seq))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode != http.StatusOK {
-		t.Fatalf("%s at %s: %d, %v", doc, seq, res.StatusCode, err)
-	}
-	return string(b)
+func textAt(s *server, doc, seq string) string {
+	s.t.Helper()
+	return string(s.fetch(http.MethodGet, "/api/docs/"+doc+"?format=text&type=codemirror:text&at="+seq, nil))
 }
 
 // watchSlider makes the page count, while the slider is dragged, the frames, the moments painted, the requests for texts under way at once,
@@ -165,7 +149,7 @@ func dragged(t testing.TB, b *driver, page string, from, to float64) seen {
 func pastIs(t testing.TB, b *driver, s *server, page, doc string) {
 	t.Helper()
 	seq := ask[string](b, "attr", M{"page": page, "selector": ".editor.past", "name": "data-seq"})
-	want := textAt(t, s, doc, seq)
+	want := textAt(s, doc, seq)
 	// The editor draws only the lines in sight, so the first lines are compared.
 	got := strings.Split(ask[string](b, "eval", M{"page": page, "code": `(() => { const v = document.querySelector('.past .cm-scroller'); v.scrollTop = 0; return [...document.querySelectorAll('.past .cm-line')].slice(0, 8).map(l => l.textContent).join('\n') })()`}), "\n")
 	lines := strings.Split(want, "\n")
@@ -180,7 +164,7 @@ func TestPageDragsThroughALongHistoryFromMemory(t *testing.T) {
 	s := startDev(t)
 	updates := longWriting(t)
 	begun := time.Now()
-	importWriting(t, s, "long", updates)
+	importWriting(s, "long", updates)
 	t.Logf("%d edits imported in %v", len(updates), time.Since(begun).Round(time.Millisecond))
 	b.do("page", M{"page": "ann"})
 	b.do("go", M{"page": "ann", "url": s.url("/long")})
@@ -247,7 +231,7 @@ func TestPageGivesEachOf301EditsAStop(t *testing.T) {
 	t.Parallel()
 	b := newBrowser(t)
 	s := startDev(t)
-	importWriting(t, s, "three-hundred", typed(301))
+	importWriting(s, "three-hundred", typed(301))
 	b.do("page", M{"page": "ann", "dark": true, "phone": true, "width": 390, "height": 780})
 	b.do("hold", M{"page": "ann", "part": "format=packed"})
 	b.do("go", M{"page": "ann", "url": s.url("/three-hundred")})

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -48,13 +47,13 @@ func TestADayOfTheWorstShapesTakesBoundedMemory(t *testing.T) {
 	step("brought by a stock client", func() { t.Log(worst(t, "edit", "ws://"+s.host, "worst", file)) })
 	s.terminate()
 	s.start()
-	step("opened after a cold start", func() { whole = s.fetch(http.MethodGet, "worst", nil) })
-	step("posted to another", func() { s.fetch(http.MethodPost, "worst-again", whole) })
+	step("opened after a cold start", func() { whole = s.fetch(http.MethodGet, "/api/docs/worst", nil) })
+	step("posted to another", func() { s.fetch(http.MethodPost, "/api/docs/worst-again", bytes.NewReader(whole)) })
 	var export []byte
-	step("exported", func() { export = s.fetch(http.MethodGet, "worst/export", nil) })
-	step("imported", func() { s.fetch(http.MethodPost, "worst-imported/import", export) })
+	step("exported", func() { export = s.fetch(http.MethodGet, "/api/docs/worst/export", nil) })
+	step("imported", func() { s.fetch(http.MethodPost, "/api/docs/worst-imported/import", bytes.NewReader(export)) })
 	step("opened by stock clients", func() { t.Log(worst(t, "edit", "ws://"+s.host, "worst-imported")) })
-	if got := s.fetch(http.MethodGet, "worst-again", nil); !bytes.Equal(got, whole) {
+	if got := s.fetch(http.MethodGet, "/api/docs/worst-again", nil); !bytes.Equal(got, whole) {
 		t.Errorf("what was posted reads as %d bytes, want the same %d", len(got), len(whole))
 	}
 }
@@ -72,25 +71,6 @@ func worst(t *testing.T, args ...string) string {
 		t.Fatalf("worst.mjs printed %q: %v", tailOf(string(out), 400), err)
 	}
 	return string(bytes.TrimSpace(out))
-}
-
-// fetch asks /api/docs for something, which must succeed, and answers the body.
-func (s *server) fetch(method, path string, body []byte) []byte {
-	s.t.Helper()
-	req, err := http.NewRequest(method, s.url("/api/docs/"+path), bytes.NewReader(body))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer res.Body.Close()
-	answer, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode >= 300 {
-		s.t.Fatalf("%s %s: %d %s %v", method, path, res.StatusCode, tailOf(string(answer), 300), err)
-	}
-	return answer
 }
 
 var peakLine = regexp.MustCompile(`(?m)^VmHWM:\s+(\d+) kB`)

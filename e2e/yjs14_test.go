@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os/exec"
 	"strings"
@@ -39,16 +38,7 @@ func TestTheNativeTypesOfYjs14AreKeptReadAndTravelledTo(t *testing.T) {
 	}
 	read := func(query string) string {
 		t.Helper()
-		res, err := http.Get(s.url("/api/docs/native?" + query))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
-		body, err := io.ReadAll(res.Body)
-		if err != nil || res.StatusCode != http.StatusOK {
-			t.Fatalf("%s: %d %s %v", query, res.StatusCode, body, err)
-		}
-		return strings.TrimSpace(string(body))
+		return strings.TrimSpace(string(s.fetch(http.MethodGet, "/api/docs/native?"+query, nil)))
 	}
 	for _, c := range []struct{ query, want string }{
 		{"format=json", `{"array":["two",{"three":3},{"$bin":"BA=="}],"map":{"n":[1,{"a":2}],"nested":"< colour=\"blue\" deep=\"<b></b>\">in nested</>","title":"x"},"text":"abc","xml":"<p align=\"left\">hello world</p>value"}`},
