@@ -93,9 +93,9 @@ func runBench(ctx context.Context, p process, args []string) error {
 		return usagef("bench: --clients, --rooms, --rate, --records, --updates and --for must be above zero")
 	}
 	if len(scenarios) == 0 {
-		scenarios = []string{"keystroke", "fanout", "rooms", "connect", "open", "awareness", "bulk"}
+		scenarios = allScenarios
 	}
-	if i := slices.IndexFunc(scenarios, func(s string) bool { return !knownScenario(s) }); i >= 0 {
+	if i := slices.IndexFunc(scenarios, func(s string) bool { return !slices.Contains(allScenarios, s) }); i >= 0 {
 		return usagef("bench: no scenario %q; see 'yjet bench --help'", scenarios[i])
 	}
 	var results []benchResult
@@ -161,9 +161,8 @@ func printResult(p process, r benchResult) benchResult {
 	return r
 }
 
-func knownScenario(name string) bool {
-	return slices.Contains([]string{"keystroke", "fanout", "rooms", "connect", "open", "awareness", "bulk"}, name)
-}
+// allScenarios are in the order in which they run where none is named.
+var allScenarios = []string{"keystroke", "fanout", "rooms", "connect", "open", "awareness", "bulk"}
 
 func scenario(ctx context.Context, c benchConfig, name, url, token string) (benchResult, error) {
 	base := load{url: url, token: token, room: fmt.Sprintf("%s%08x", benchPrefix, rand.Uint32()), duration: c.duration, step: letterFrame}
