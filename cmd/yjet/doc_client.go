@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 )
@@ -93,6 +94,14 @@ func (c *docClient) answer(object map[string]any) error {
 	e := json.NewEncoder(c.p.stdout)
 	e.SetEscapeHTML(false)
 	return e.Encode(object)
+}
+
+// input returns the file that a command's second word names, or stdin where it names none or is "-". The caller closes it.
+func (c *docClient) input(words []string) (io.ReadCloser, error) {
+	if len(words) < 2 || words[1] == "-" {
+		return io.NopCloser(c.p.stdin), nil
+	}
+	return os.Open(words[1])
 }
 
 func docPath(doc string, more ...string) string {

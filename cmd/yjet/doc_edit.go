@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -33,15 +33,14 @@ func (c *docClient) edit(words []string) error {
 		}
 		return c.patch(words[0], map[string]any{"type": kind, "name": name, "op": "replace", "find": c.f.find, "with": c.f.with, "all": c.f.all})
 	}
-	in := c.p.stdin
-	if len(words) == 2 && words[1] != "-" {
-		f, err := os.Open(words[1])
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		in = f
+	if c.f.with != "" || c.f.all || c.f.typ != "" {
+		return usagef("doc edit: --type, --with and --all are of an edit that --find begins, and --find is empty")
 	}
+	in, err := c.input(words)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
 	body, err := io.ReadAll(in)
 	if err != nil {
 		return err
@@ -102,12 +101,10 @@ func (c *docClient) editedType(command string, kinds ...string) (name, kind stri
 	if k, ok := yjs.ParseKind(kind); ok && k == yjs.KindXMLFragment {
 		kind = "xml"
 	}
-	for _, k := range kinds {
-		if k == kind {
-			return name, kind, nil
-		}
+	if !slices.Contains(kinds, kind) {
+		return "", "", usagef("%s: --type %s: the kind is one of %s", command, c.f.typ, strings.Join(kinds, ", "))
 	}
-	return "", "", usagef("%s: --type %s: the kind is one of %s", command, c.f.typ, strings.Join(kinds, ", "))
+	return name, kind, nil
 }
 
 // patch sends edits as one request.

@@ -39,6 +39,7 @@ func TestDocumentsAreEditedFromTheShell(t *testing.T) {
 		{`{"ops":[{"type":"map","name":"m","op":"put","key":"k","value":3}]}`, `edit d`, 1, "ops[0].op"},
 		{``, `edit d`, 2, "no edits"},
 		{`{`, `edit d`, 1, "no JSON"},
+		{`{"ops":[]}`, `edit d --type t:text --find "" --with x`, 2, "--find is empty"}, // an unset variable
 		{``, `append d "x"`, 2, "--type"},
 		{``, `append d --type t:map "x"`, 2, "kind"},
 		{``, `edit d ` + file + ` --find a --with b --type t:text`, 2, "not both"},

@@ -160,15 +160,11 @@ func (l *lastLine) Write(p []byte) (int, error) {
 }
 
 func (c *docClient) imports(words []string) error {
-	in := c.p.stdin
-	if len(words) == 2 && words[1] != "-" {
-		f, err := os.Open(words[1])
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		in = f
+	in, err := c.input(words)
+	if err != nil {
+		return err
 	}
+	defer in.Close()
 	r := bufio.NewReaderSize(in, 64<<10)
 	if magic, _ := r.Peek(2); len(magic) == 2 && magic[0] == 0x1f && magic[1] == 0x8b {
 		z, err := gzip.NewReader(r)
