@@ -91,7 +91,7 @@ func configFlags(s *settings, c *config, dev bool) {
 	s.IntVar(&c.shards, "shards", 0, "`number` of streams that documents are spread over, fixed at the first start (0: 2 embedded, 8 with --nats)")
 	s.IntVar(&c.replicas, "replicas", 0, "`number` of copies of each stream (0: 1 embedded, 3 with --nats if the cluster has three servers)")
 	s.StringVar(&c.history, "history", "all", "past moments to keep: all, those younger than an `age` such as 90d, or none")
-	s.DurationVar(&c.compactAfter, "compact-after", 30*time.Second, "quiet `time` before a document with more than a few new records is folded")
+	s.DurationVar(&c.compactAfter, "compact-after", 30*time.Second, "quiet `time` before a document is folded; while all history is kept, one with at most four small new records is not")
 	s.DurationVar(&c.unloadAfter, "unload-after", 30*time.Second, "quiet `time` before a document without sessions leaves memory")
 	s.StringVar(&c.adminAddr, "admin-addr", pick("", "127.0.0.1:9090"), "`host:port` of /metrics and pprof; empty means --addr in dev, none in serve")
 	s.BoolVar(&c.pprof, "pprof", false, "serve Go profiles under /debug/pprof on --admin-addr")

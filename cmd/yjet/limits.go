@@ -23,7 +23,7 @@ func limitFlags(s *settings, l *ingest.Limits) {
 	s.IntVar(&l.Connections, "max-connections", 20_000, "sockets of this server")
 	s.IntVar(&l.PerIP, "max-connections-per-ip", 200, "sockets of one address before their users are known; loopback is not limited")
 	s.IntVar(&l.Requests, "max-requests-per-ip", 100, "concurrent HTTP requests of one address; loopback is not limited")
-	s.IntVar(&l.HeavyQueue, "max-heavy-queue", 100, "waiting requests for authors, differences, moments, renderings and exports")
+	s.IntVar(&l.HeavyQueue, "max-heavy-queue", 100, "waiting requests for histories, logs, authors, differences, moments, renderings, exports, restores, copies, new versions, edits of large documents, and lists")
 	s.IntVar(&l.PerUser, "max-connections-per-user", 200, "sockets of one signed-in user")
 	s.IntVar(&l.UserDocuments, "max-documents-per-user", 1_000, "open documents of one signed-in user")
 	s.Float64Var(&l.NewPerIP, "max-new-connections", 20, "new sockets a `second` of one address; a few above it wait, more are refused")
