@@ -91,12 +91,13 @@ func TestAStreamOfAnEarlierReleaseIsBroughtUpToDate(t *testing.T) {
 func TestAStreamThatIsNotOursIsRefused(t *testing.T) {
 	_, c, js, _ := logging(t)
 	ctx := patient(t)
-	want := jetstream.StreamConfig{Subjects: []string{"s.>"}, Storage: jetstream.FileStorage}
+	// Each stream has subjects of its own and stays. After a delete of the last stream NATS removes the account's directory, beside its
+	// answer: a stream that is created just then has no place for its store.
 	for name, k := range map[string]struct {
 		change func(*jetstream.StreamConfig)
 		says   string
 	}{
-		"SUBJECTS":  {func(s *jetstream.StreamConfig) { s.Subjects = []string{"other.>"} }, "subjects [other.>], want [s.>]"},
+		"SUBJECTS":  {func(s *jetstream.StreamConfig) { s.Subjects = []string{"other.>"} }, "subjects [other.>], want [SUBJECTS.>]"},
 		"STORAGE":   {func(s *jetstream.StreamConfig) { s.Storage = jetstream.MemoryStorage }, "storage Memory, want File"},
 		"RETENTION": {func(s *jetstream.StreamConfig) { s.Retention = jetstream.WorkQueuePolicy }, "retention WorkQueue, want Limits"},
 		"AGE":       {func(s *jetstream.StreamConfig) { s.MaxAge = time.Hour }, "max age 1h0m0s, want 0s"},
@@ -107,19 +108,15 @@ func TestAStreamThatIsNotOursIsRefused(t *testing.T) {
 			s.Sources = []*jetstream.StreamSource{{Name: "ELSEWHERE"}}
 		}, "a source of messages"},
 		"TRANSFORM": {func(s *jetstream.StreamConfig) {
-			s.SubjectTransform = &jetstream.SubjectTransformConfig{Source: "s.>", Destination: "t.>"}
+			s.SubjectTransform = &jetstream.SubjectTransformConfig{Source: s.Subjects[0], Destination: "t.>"}
 		}, "a subject transform"},
 	} {
+		want := jetstream.StreamConfig{Name: name, Subjects: []string{name + ".>"}, Storage: jetstream.FileStorage}
 		cfg := want
-		cfg.Name = name
 		k.change(&cfg)
 		sealed := cfg.Sealed
 		cfg.Sealed = false // only an update can seal
 		s, err := js.CreateStream(ctx, cfg)
-		for tries := 0; err != nil && tries < 100; tries++ { // NATS may still be removing the stream before it
-			time.Sleep(50 * time.Millisecond)
-			s, err = js.CreateStream(ctx, cfg)
-		}
 		if sealed && err == nil {
 			cfg = s.CachedInfo().Config
 			cfg.Sealed = true
@@ -129,17 +126,12 @@ func TestAStreamThatIsNotOursIsRefused(t *testing.T) {
 			t.Fatalf("%s: %v", name, err)
 		}
 		before := s.CachedInfo().Config
-		w := jet.Wanted{StreamConfig: want, Fresh: 1}
-		w.Name = name
-		_, err = c.Ensure(ctx, w)
-		if !errors.Is(err, jet.ErrConfig) || !strings.Contains(err.Error(), k.says) || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "nats stream edit") {
+		_, err = c.Ensure(ctx, jet.Wanted{StreamConfig: want, Fresh: 1})
+		if !errors.Is(err, jet.ErrConfig) || !strings.Contains(err.Error(), k.says) || !strings.Contains(err.Error(), "stream "+name) || !strings.Contains(err.Error(), "nats stream edit") {
 			t.Errorf("%s: got %v, want ErrConfig with %q and what to do", name, err, k.says)
 		}
 		if s, err = js.Stream(ctx, name); err != nil || s.CachedInfo().Config.AllowDirect != before.AllowDirect || !slices.Equal(s.CachedInfo().Config.Subjects, before.Subjects) {
 			t.Errorf("%s: the stream was changed: %v", name, err)
-		}
-		if err := js.DeleteStream(ctx, name); err != nil {
-			t.Fatal(err)
 		}
 	}
 }

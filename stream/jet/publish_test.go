@@ -64,8 +64,7 @@ func TestALargestBatchIsStoredWhole(t *testing.T) {
 }
 
 func TestAMessageThatIsTooLargeIsNotTriedAgain(t *testing.T) {
-	srv, c, _, _ := logging(t, natstest.MaxPayload(1<<10))
-	_ = srv
+	_, c, _, _ := logging(t, natstest.MaxPayload(1<<10))
 	ctx := patient(t)
 	m := message("last.a", string(make([]byte, 2<<10)))
 	if _, err := jet.Publish(ctx, c.Live, m); !errors.Is(err, jet.ErrTooLarge) || jet.Transient(err) {
