@@ -22,6 +22,7 @@ var floors = map[string]struct {
 	"yjet/internal/blockfile": {nil, []string{"log/slog", "net", "net/http", "github.com/nats-io/nats.go"}, "files of a stopped nats-server, nothing else"},
 	"yjet/internal/natsd":     {[]string{"yjet", "yjet/internal/blockfile"}, []string{"net/http"}, "a nats-server inside the process; it knows no documents"},
 	"yjet/internal/natstest":  {[]string{"yjet", "yjet/internal/natsd"}, nil, "a real nats-server for tests"},
+	"yjet/internal/testlog":   {nil, []string{"github.com/nats-io/nats.go"}, "a log for tests to read"},
 	"yjet/web":                {nil, []string{"github.com/nats-io/nats.go"}, "the built page"},
 	"yjet/stream/name":        {nil, []string{"context", "log/slog", "net", "net/http", "github.com/nats-io/nats.go"}, "names are pure: text in, text out"},
 	"yjet/stream/jet":         {nil, []string{"net/http", "github.com/nats-io/nats-server/v2/server", "github.com/gorilla/websocket"}, "messages and streams, no documents"},

@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -22,6 +21,8 @@ import (
 
 	"github.com/MicahParks/jwkset"
 	"go.uber.org/goleak"
+
+	"yjet/internal/testlog"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -31,28 +32,10 @@ const quick = 20 * time.Millisecond
 
 const testSecret = "0f1e2d3c4b5a69788796a5b4c3d2e1f0-for-tests"
 
-// lockedBuffer collects a log.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // newTest builds an Auth whose log is collected. Both end with t.
-func newTest(t testing.TB, o Options) (*Auth, *lockedBuffer) {
+func newTest(t testing.TB, o Options) (*Auth, *testlog.Buffer) {
 	t.Helper()
-	var log lockedBuffer
+	var log testlog.Buffer
 	if o.Log == nil {
 		o.Log = slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}

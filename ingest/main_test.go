@@ -17,6 +17,7 @@ import (
 
 	"yjet/auth"
 	"yjet/internal/natstest"
+	"yjet/internal/testlog"
 	"yjet/internal/yjs"
 	"yjet/snapshot"
 	"yjet/stream"
@@ -32,26 +33,8 @@ type world struct {
 	snap *snapshot.Store
 	srv  *Server
 	http *httptest.Server
-	out  *lines
+	out  *testlog.Buffer
 	reg  *prometheus.Registry
-}
-
-// lines keeps the log.
-type lines struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 type setting func(*Options, *auth.Options, *stream.Config)
@@ -69,7 +52,7 @@ func start(t testing.TB, settings ...setting) *world {
 // join runs another server on the same nats-server.
 func join(t testing.TB, ns *natstest.Server, settings ...setting) *world {
 	t.Helper()
-	w := &world{t: t, nats: ns, out: &lines{}, reg: prometheus.NewRegistry()}
+	w := &world{t: t, nats: ns, out: &testlog.Buffer{}, reg: prometheus.NewRegistry()}
 	ctx := context.Background()
 	lg := slog.New(slog.NewTextHandler(w.out, nil))
 	reg := w.reg // one for all rooms: their names must not collide

@@ -3,6 +3,8 @@ package main
 import (
 	"strings"
 	"testing"
+
+	"yjet/internal/testlog"
 )
 
 // TestADocumentTravelsInTimeFromTheShell: versions, restoring, and copies of the past, as a person uses them after a mistake.
@@ -121,7 +123,7 @@ func TestTheServersRefusalReachesTheShell(t *testing.T) {
 	if code, _, errs := called(t, "", "doc", "ls", "--url", r.url, "--token-file", admin); code != 0 {
 		t.Errorf("with --token-file: %s", errs)
 	}
-	var out, errs syncBuffer
+	var out, errs testlog.Buffer
 	if code := run(t.Context(), process{strings.NewReader(""), &out, &errs, []string{"YJET_TOKEN_FILE=" + admin, "YJET_URL=" + r.url}}, []string{"doc", "ls"}); code != 0 {
 		t.Errorf("from the environment: %s", errs.String())
 	}

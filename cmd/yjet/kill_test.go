@@ -20,6 +20,7 @@ import (
 
 	"yjet/internal/natsd"
 	"yjet/internal/natstest"
+	"yjet/internal/testlog"
 	"yjet/internal/yjs"
 	"yjet/snapshot"
 	"yjet/stream"
@@ -50,7 +51,7 @@ func TestKilledWhileItFoldsAndRestoresLosesNothing(t *testing.T) {
 	for round := range rounds {
 		cmd := exec.Command(bin, "serve", "--auth", "none", "--addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0", "--data", data,
 			"--durability", "process", "--compact-after", "15ms", "--log-level", "warn")
-		var logs syncBuffer
+		var logs testlog.Buffer
 		cmd.Stderr = &logs
 		out, err := cmd.StdoutPipe()
 		if err != nil {

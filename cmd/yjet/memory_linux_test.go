@@ -14,6 +14,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"yjet/internal/testlog"
 	"yjet/internal/yjs"
 )
 
@@ -27,7 +28,7 @@ func TestMemoryLimitRefusesDocumentsInsteadOfDying(t *testing.T) {
 	const limit, size, docs = 200 << 20, 2 << 20, 60
 	cmd := exec.Command(bin, append(devArgs(t.TempDir()), "--durability", "process")...)
 	cmd.Env = append(os.Environ(), fmt.Sprintf("GOMEMLIMIT=%d", limit))
-	var logs syncBuffer
+	var logs testlog.Buffer
 	cmd.Stderr = &logs
 	out, err := cmd.StdoutPipe()
 	if err != nil {

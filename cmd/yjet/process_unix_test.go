@@ -17,6 +17,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"yjet/internal/testlog"
 	"yjet/internal/yjs"
 )
 
@@ -34,7 +35,7 @@ func TestMain(m *testing.M) {
 type child struct {
 	*exec.Cmd
 	url  string
-	logs syncBuffer
+	logs testlog.Buffer
 	out  chan string // the rest of stdout, when the process has ended
 }
 

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"yjet/internal/testlog"
 )
 
 // startRefused runs a command that is to be refused. A server that starts all the same stops at once.
@@ -173,7 +175,7 @@ func TestPrintConfigShowsEverySettingOnceAndNoSecret(t *testing.T) {
 		for _, flag := range []string{"webhook", "load-url", "auth-callback", "jwks-url", "public-url"} {
 			args = append(args, "--"+flag, "https://user:"+hidden+"@example.com/path?token="+hidden+"&x=1")
 		}
-		var out, errs syncBuffer
+		var out, errs testlog.Buffer
 		code := run(t.Context(), process{strings.NewReader(""), &out, &errs, environ}, append([]string{command, "--print-config"}, args...))
 		if code != 0 || errs.String() != "" {
 			t.Fatalf("%s --print-config = %d: %s", command, code, errs.String())

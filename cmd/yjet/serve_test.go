@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"yjet/internal/testlog"
 )
 
 // running is a server started as a user would, in this process.
@@ -21,27 +23,10 @@ type running struct {
 	url  string
 	stop context.CancelFunc
 	code chan int
-	log  *syncBuffer
+	log  *testlog.Buffer
 
 	mu      sync.Mutex
 	printed string // on stdout; guarded by mu
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 // start runs "yjet args" until the ready line.
@@ -55,7 +40,7 @@ func startIn(t *testing.T, environ []string, args ...string) *running {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	out, in := io.Pipe()
-	r := &running{stop: stop, code: make(chan int, 1), log: &syncBuffer{}}
+	r := &running{stop: stop, code: make(chan int, 1), log: &testlog.Buffer{}}
 	go func() {
 		code := run(ctx, process{strings.NewReader(""), in, r.log, environ}, args)
 		in.Close()

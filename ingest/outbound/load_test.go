@@ -14,6 +14,7 @@ import (
 
 	"yjet/auth"
 	"yjet/internal/natstest"
+	"yjet/internal/testlog"
 	"yjet/internal/yjs"
 	"yjet/snapshot"
 	"yjet/stream"
@@ -74,13 +75,13 @@ func (s *store) read(t *testing.T, doc stream.Doc) (records int, text string) {
 type loading struct {
 	*Loader
 	failed atomic.Int64
-	logs   logs
+	logs   testlog.Buffer
 }
 
 func (s *store) loader(t *testing.T, url string, change func(*LoaderOptions)) *loading {
 	t.Helper()
 	l := &loading{}
-	o := LoaderOptions{URL: url, Timeout: patience, Log: s.log, Snapshots: s.folds, MaxState: 1 << 20, Logger: l.logs.logger(), Failed: func() { l.failed.Add(1) }}
+	o := LoaderOptions{URL: url, Timeout: patience, Log: s.log, Snapshots: s.folds, MaxState: 1 << 20, Logger: l.logs.Logger(slog.LevelInfo), Failed: func() { l.failed.Add(1) }}
 	if change != nil {
 		change(&o)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"yjet/auth"
+	"yjet/internal/testlog"
 	"yjet/snapshot"
 	"yjet/stream"
 )
@@ -21,7 +23,7 @@ import (
 type hooked struct {
 	*Webhook
 	failed, dropped atomic.Int64
-	logs            logs
+	logs            testlog.Buffer
 	state           func(stream.Doc) (snapshot.State, error)
 }
 
@@ -32,7 +34,7 @@ func newHook(t *testing.T, o WebhookOptions, change func(*hooked)) *hooked {
 	var err error
 	h.Webhook, err = NewWebhook(o, Host{
 		State:  func(_ context.Context, d stream.Doc) (snapshot.State, error) { return h.state(d) },
-		Logger: h.logs.logger(), Failed: func() { h.failed.Add(1) }, Dropped: func() { h.dropped.Add(1) },
+		Logger: h.logs.Logger(slog.LevelInfo), Failed: func() { h.failed.Add(1) }, Dropped: func() { h.dropped.Add(1) },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -362,7 +364,7 @@ func TestCloseTriesAFailedCallOnceMore(t *testing.T) {
 	s := newService(t, func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
 	h, err := NewWebhook(unhurried(s.URL), Host{
 		State:  func(context.Context, stream.Doc) (snapshot.State, error) { return snapshot.State{}, nil },
-		Logger: (&logs{}).logger(), Failed: func() {},
+		Logger: (&testlog.Buffer{}).Logger(slog.LevelInfo), Failed: func() {},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -382,7 +384,7 @@ func TestCloseDoesNotWaitForAServiceThatHangs(t *testing.T) {
 	s := newService(t, func(_ int, _ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	h, err := NewWebhook(unhurried(s.URL), Host{
 		State:  func(context.Context, stream.Doc) (snapshot.State, error) { return snapshot.State{}, nil },
-		Logger: (&logs{}).logger(), Failed: func() {},
+		Logger: (&testlog.Buffer{}).Logger(slog.LevelInfo), Failed: func() {},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package natsd
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,36 +9,15 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"yjet/internal/testlog"
 )
-
-// syncLog is a log that a test reads while the server writes.
-type syncLog struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *syncLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *syncLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-func (l *syncLog) logger(level slog.Level) *slog.Logger {
-	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: level}))
-}
 
 // stored makes the stream S where it is missing, and stores one message.
 func stored(t *testing.T, s *Server, data string) {
@@ -128,8 +106,8 @@ func TestTheToolsAddressIsTheOneThatWasAskedFor(t *testing.T) {
 	if _, err := Start(Options{Dir: t.TempDir(), Addr: busy}); err == nil || !strings.Contains(err.Error(), "--nats-addr") || !strings.Contains(err.Error(), "'off'") {
 		t.Errorf("a busy address: %v, want the flag and what it takes", err)
 	}
-	log := &syncLog{}
-	s, err := Start(Options{Dir: t.TempDir(), Addr: busy, AnyPort: true, Log: log.logger(slog.LevelInfo)})
+	log := &testlog.Buffer{}
+	s, err := Start(Options{Dir: t.TempDir(), Addr: busy, AnyPort: true, Log: log.Logger(slog.LevelInfo)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,8 +165,8 @@ func TestADirectoryThatCannotBeMadeIsTold(t *testing.T) {
 
 // The log of the nats-server is ours: its page of notices at a start is for debugging, its errors are errors.
 func TestTheServersLogIsForwardedAtItsLevel(t *testing.T) {
-	log := &syncLog{}
-	l := natsLogger{log.logger(slog.LevelDebug)}
+	log := &testlog.Buffer{}
+	l := natsLogger{log.Logger(slog.LevelDebug)}
 	l.Noticef("notice %d", 1)
 	l.Debugf("debug %d", 2)
 	l.Tracef("trace %d", 3)
@@ -205,8 +183,8 @@ func TestTheServersLogIsForwardedAtItsLevel(t *testing.T) {
 			t.Errorf("no line %q at level %s in\n%s", line, level, log)
 		}
 	}
-	quiet := &syncLog{}
-	s, err := Start(Options{Dir: t.TempDir(), Log: quiet.logger(slog.LevelInfo)})
+	quiet := &testlog.Buffer{}
+	s, err := Start(Options{Dir: t.TempDir(), Log: quiet.Logger(slog.LevelInfo)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,8 +196,8 @@ func TestTheServersLogIsForwardedAtItsLevel(t *testing.T) {
 
 // TestAStoreThatStaysSickIsRestartedOnce: clients find the new server and what was stored, and it is not restarted again and again.
 func TestAStoreThatStaysSickIsRestartedOnce(t *testing.T) {
-	log := &syncLog{}
-	s, err := Start(Options{Dir: t.TempDir(), Log: log.logger(slog.LevelInfo)})
+	log := &testlog.Buffer{}
+	s, err := Start(Options{Dir: t.TempDir(), Log: log.Logger(slog.LevelInfo)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -313,8 +291,8 @@ func TestAStoreWhoseFilesAreRemovedRefusesOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := filepath.Join(t.TempDir(), "data")
-			log := &syncLog{}
-			s, err := Start(Options{Dir: dir, Log: log.logger(slog.LevelInfo)})
+			log := &testlog.Buffer{}
+			s, err := Start(Options{Dir: dir, Log: log.Logger(slog.LevelInfo)})
 			if err != nil {
 				t.Fatal(err)
 			}

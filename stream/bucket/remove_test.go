@@ -1,7 +1,6 @@
 package bucket_test
 
 import (
-	"bytes"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -10,28 +9,11 @@ import (
 	"time"
 
 	"yjet/internal/natstest"
+	"yjet/internal/testlog"
 	"yjet/stream"
 	"yjet/stream/bucket"
 	"yjet/stream/name"
 )
-
-// syncLog is a log that a test reads.
-type syncLog struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *syncLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *syncLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
 
 // TestAHeadIsRemovedUpToItsRevision: a fold that another server has made since stays.
 func TestAHeadIsRemovedUpToItsRevision(t *testing.T) {
@@ -146,8 +128,8 @@ func TestPresenceOfOneDocumentIsPurgedAlone(t *testing.T) {
 
 // TestAPresenceEntryThatCannotBeReadHidesNoOther: another program may write into the bucket.
 func TestAPresenceEntryThatCannotBeReadHidesNoOther(t *testing.T) {
-	log := &syncLog{}
-	l, srv := open(t, stream.Config{Log: slog.New(slog.NewTextHandler(log, nil))}, natstest.Process)
+	log := &testlog.Buffer{}
+	l, srv := open(t, stream.Config{Log: log.Logger(slog.LevelInfo)}, natstest.Process)
 	ctx := within(t, time.Minute)
 	if _, err := l.Presence().Put(ctx, "d", bucket.Client{User: "ann", Client: 7, Node: "n"}); err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package jet_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -14,34 +13,17 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"yjet/internal/natstest"
+	"yjet/internal/testlog"
 	"yjet/stream/jet"
 )
 
-// syncLog is a log that a test reads while others write.
-type syncLog struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *syncLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *syncLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // logging is a client of a server of its own, and its log.
-func logging(t *testing.T, opts ...natstest.Option) (*natstest.Server, *jet.Client, jetstream.JetStream, *syncLog) {
+func logging(t *testing.T, opts ...natstest.Option) (*natstest.Server, *jet.Client, jetstream.JetStream, *testlog.Buffer) {
 	t.Helper()
 	srv := natstest.Start(t, append([]natstest.Option{natstest.Process}, opts...)...)
-	log := &syncLog{}
+	log := &testlog.Buffer{}
 	bulk := srv.Connect()
-	c, err := jet.New(srv.Connect(), bulk, slog.New(slog.NewTextHandler(log, nil)))
+	c, err := jet.New(srv.Connect(), bulk, log.Logger(slog.LevelInfo))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"yjet/internal/natstest"
+	"yjet/internal/testlog"
 	"yjet/stream/jet"
 )
 
@@ -104,8 +105,8 @@ func TestAHalfOpenConnectionIsReplaced(t *testing.T) {
 	}
 	defer nc.Close()
 	defer bulk.Close()
-	log := &syncLog{}
-	c, err := jet.New(nc, bulk, slog.New(slog.NewTextHandler(log, nil)))
+	log := &testlog.Buffer{}
+	c, err := jet.New(nc, bulk, log.Logger(slog.LevelInfo))
 	if err != nil {
 		t.Fatal(err)
 	}
