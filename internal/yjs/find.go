@@ -184,19 +184,25 @@ func (s Shared) Replace(find, with string, all bool, most int) ([]Match, error) 
 	for i, at := range found {
 		matches[i] = r.match(at, at+len(find))
 	}
+	var joins []blockJoin
 	for _, at := range slices.Backward(found) { // from behind, so that what stands before keeps its place
-		if err := s.tx.replace(&r, at, at+len(find), with); err != nil {
+		join, err := s.tx.replace(&r, at, at+len(find), with)
+		if err != nil {
 			return nil, err
 		}
+		if join != (blockJoin{}) {
+			joins = append(joins, join)
+		}
 	}
+	s.tx.joinBlocks(joins)
 	return matches, nil
 }
 
-// replace replaces one match.
-func (tx *Tx) replace(r *reading, from, to int, with string) error {
+// replace replaces one match, and returns the blocks that are still to be joined.
+func (tx *Tx) replace(r *reading, from, to int, with string) (join blockJoin, err error) {
 	lines, ends := r.lines(from, to)
 	if len(ends) == 0 && !splits(lines[0]) {
-		return tx.replaceLine(r, lines[0], from, with)
+		return join, tx.replaceLine(r, lines[0], from, with)
 	}
 	// The text of a line may have line ends of its own, in code: these are no ends of blocks.
 	var wants []string
@@ -227,17 +233,17 @@ func (tx *Tx) replace(r *reading, from, to int, with string) error {
 		if !splits(lines[last]) {
 			wants = append(wants[:last:last], strings.Join(wants[last:], "\n"))
 		} else if err := tx.splitLine(r, lines[last], wants[last:]); err != nil {
-			return err
+			return join, err
 		} else {
 			wants, lines = wants[:last], lines[:last]
 		}
 	}
 	for i := len(lines) - 1; i >= 0; i-- {
 		if err := tx.replaceLine(r, lines[i], starts[i], wants[i]); err != nil {
-			return err
+			return join, err
 		}
 	}
-	return nil
+	return join, nil
 }
 
 // splits reports whether a line's block can become two: it is an element such as a paragraph, and not one of code.
@@ -326,8 +332,12 @@ func common(a, b string) (head, tail int) {
 
 func startsRune(b byte) bool { return b&0xc0 != 0x80 }
 
-// joinLines replaces lines by fewer: what is left of the last one moves to the end of the last that stays.
-func (tx *Tx) joinLines(r *reading, lines []line, ends []readPiece, starts []int, wants []string) error {
+// blockJoin is a block that takes the children of a later one. The later block goes, and the blocks between the two.
+type blockJoin struct{ a, b *docType }
+
+// joinLines replaces lines by fewer. It returns the blocks of the last line that stays and of the last line, if they are two:
+// joinBlocks is to join them.
+func (tx *Tx) joinLines(r *reading, lines []line, ends []readPiece, starts []int, wants []string) (join blockJoin, err error) {
 	keep := len(wants) - 1
 	blockOf := func(l line, at int) *docType {
 		if len(l) > 0 {
@@ -344,7 +354,7 @@ func (tx *Tx) joinLines(r *reading, lines []line, ends []readPiece, starts []int
 	}
 	a, b := blockOf(lines[keep], starts[keep]), blockOf(lines[len(lines)-1], starts[len(lines)-1])
 	if a != b && (a == nil || b == nil || a.item == nil || b.item == nil || a.item.parent != b.item.parent || a.item.entry != nil || a.kind != b.kind) || a == nil {
-		return ErrJoin
+		return join, ErrJoin
 	}
 	for i := len(lines) - 1; i >= 0; i-- {
 		want := ""
@@ -352,7 +362,7 @@ func (tx *Tx) joinLines(r *reading, lines []line, ends []readPiece, starts []int
 			want = wants[i]
 		}
 		if err := tx.replaceLine(r, lines[i], starts[i], want); err != nil {
-			return err
+			return join, err
 		}
 		if i > keep {
 			if e := ends[i-1]; e.brk != nil && !e.brk.deleted() {
@@ -360,29 +370,41 @@ func (tx *Tx) joinLines(r *reading, lines []line, ends []readPiece, starts []int
 			}
 		}
 	}
-	if a == b {
-		return nil
+	if a != b {
+		join = blockJoin{a, b}
 	}
+	return join, nil
+}
+
+// joinBlocks joins blocks, which are given from the last to the first. It begins with the first, so that the children of a block that
+// is one of many are copied once.
+func (tx *Tx) joinBlocks(joins []blockJoin) {
 	tx.d.cursor = docCursor{}
-	left := b.start
-	for left != nil && !left.visible() {
-		left = left.right
-	}
-	if end := lastVisible(a); end != nil && end.ref == RefType && end.typ.kind == KindXMLText && left != nil && left.ref == RefType && left.typ.kind == KindXMLText {
-		tx.appendRaw(end.typ, copies(left.typ.start))
-		left = left.right
-	}
-	tx.appendRaw(a, copies(left))
-	for it := a.item.right; it != nil; it = it.right {
-		done := it == b.item
-		if it.visible() {
-			tx.d.delete(it)
+	into := map[*docType]*docType{} // by a block that is gone: the one that has its children
+	for _, j := range slices.Backward(joins) {
+		to := j.a
+		if first := into[to]; first != nil {
+			to = first
 		}
-		if done {
-			break
+		into[j.b] = to
+		left := j.b.start
+		for left != nil && !left.visible() {
+			left = left.right
+		}
+		if end := lastVisible(to); end != nil && end.ref == RefType && end.typ.kind == KindXMLText && left != nil && left.ref == RefType && left.typ.kind == KindXMLText {
+			tx.appendRaw(end.typ, copies(left.typ.start))
+			left = left.right
+		}
+		tx.appendRaw(to, copies(left))
+		for it := j.a.item.right; it != nil; it = it.right {
+			if it.visible() {
+				tx.d.delete(it)
+			}
+			if it == j.b.item {
+				break
+			}
 		}
 	}
-	return nil
 }
 
 // splitLine replaces the last line of a match by several. Each further line becomes a block like the first one's, and the last
