@@ -383,6 +383,9 @@ func TestShortTailStaysInTheLog(t *testing.T) {
 	s.queue.mu.Unlock()
 	folds(a.doc, whenQuiet, false)
 	folds(a.doc, whenStale, false)
+	if n, err := s.sweeper.foldStale(h.ctx, stream.DocInfo{Doc: a.doc, Last: seqs[3], LastAt: time.Now().Add(-2 * staleAfter)}); err != nil || n != 0 {
+		t.Errorf("the sweep counts %d documents as folded, %v; want none", n, err)
+	}
 	ends := h.store(Options{CompactAfter: time.Hour, History: "30d"})
 	b := h.author("ends", "ada")
 	last := b.types("a")[0]

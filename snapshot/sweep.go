@@ -16,7 +16,7 @@ import (
 type Swept struct {
 	Docs    int // checked
 	Orphans int // blobs removed that no head named
-	Folded  int // documents folded because their tail was older than a day, or history was past its age
+	Folded  int // documents folded because their tail was older than a day and not short, or history was past its age
 	Damaged int // documents found damaged
 }
 
@@ -61,8 +61,8 @@ func (s *sweeper) run(every time.Duration) {
 }
 
 // Sweep visits every document once. It checks the bytes and counters of all stored data, removes blobs that no head names, folds tails
-// older than a day, drops history past its age, and removes records that stale clients stored in erased documents. It works for at
-// most one fifth of the time and rests for the remainder.
+// older than a day unless they are short, drops history past its age, and removes records that stale clients stored in erased
+// documents. It works for at most one fifth of the time and rests for the remainder.
 func (s *sweeper) Sweep(ctx context.Context) (Swept, error) {
 	var did Swept
 	erased, err := s.log.Meta().List(ctx, "erased.>")
@@ -113,18 +113,22 @@ func (s *sweeper) Sweep(ctx context.Context) (Swept, error) {
 	}
 }
 
-// foldStale folds a document whose tail is older than a day, or whose history holds records past their age.
+// foldStale folds a document whose tail is older than a day and not short, or whose history holds records past their age.
 func (s *sweeper) foldStale(ctx context.Context, d stream.DocInfo) (folded int, err error) {
 	h, _, err := s.snapHead(ctx, d.Doc)
 	if err != nil {
 		return 0, err
 	}
-	if h == nil || d.Last > h.upto {
+	var covered stream.Seq
+	if h != nil {
+		covered = h.upto
+	}
+	if h == nil || d.Last > covered {
 		if time.Since(d.LastAt) < staleAfter {
 			return 0, nil
 		}
 		n, err := s.fold(ctx, d.Doc, whenStale)
-		if err != nil || h != nil && n == h.upto {
+		if err != nil || n == covered {
 			return 0, err
 		}
 		return 1, nil
