@@ -23,6 +23,7 @@ import (
 //	YHIST_NN   yhist.NN.>     packed history, one message per subject
 //	KV ypresence              the clients of each document: memory, 45 s; goes out again on ypres.>
 //	KV ymeta                  names, versions, tombstones, revocations, shard marks
+//	KV yedits                 answers to edits by idempotency key: 24 h
 const (
 	shardsEmbedded = 2
 	shardsCluster  = 8
@@ -101,7 +102,8 @@ func (l *Log) refuseOldLayout(ctx context.Context) error {
 func (l *Log) ensure(ctx context.Context, want jetstream.StreamConfig, fresh int) (jetstream.StreamConfig, error) {
 	return l.jet.Ensure(ctx, jet.Wanted{
 		StreamConfig: want, Fresh: fresh, Replicas: l.cfg.Replicas,
-		// In the first minute of a new store, another server may still be creating its streams.
+		// In the first minute of a new store, another server may still be creating its streams. A store of an earlier release has no
+		// yedits.
 		Expected: want.Storage == jetstream.FileStorage && want.Name != name.EditsStream && !l.madeAt.IsZero() && time.Since(l.madeAt) > time.Minute,
 	})
 }

@@ -1,6 +1,6 @@
-// Package bucket stores the data beside the log: snapshots and packed history (Blobs), small facts by key (Meta) and the clients of a
-// document (Presence). It also sends announcements to all servers (Control). Each type uses one jet.Client and is safe for concurrent
-// use.
+// Package bucket stores the data beside the log: snapshots and packed history (Blobs), small facts by key (Meta), the clients of a
+// document (Presence) and the answers to edits (Edits). It also sends announcements to all servers (Control). Each type uses one
+// jet.Client and is safe for concurrent use.
 package bucket
 
 import (

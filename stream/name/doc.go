@@ -12,7 +12,8 @@
 //	yhist.NN.<from>.<to>.<attempt>.<doc>     packed records, from one sequence to another
 //	yctl.<kind>                              announcements to all servers, not stored
 //
-// Streams: YDOC_NN, YSNAP_NN, YHIST_NN, and KV_ypresence and KV_ymeta of the two buckets. A key of ypresence is <doc>.<client>.
+// Streams: YDOC_NN, YSNAP_NN, YHIST_NN, and KV_ypresence, KV_ymeta and KV_yedits of the three buckets. A key of ypresence is
+// <doc>.<client>.
 package name
 
 import (
