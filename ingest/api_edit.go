@@ -281,7 +281,7 @@ func (c *editClaim) settle(a *api, doc stream.Doc, status int, answer any, faile
 		}
 	case errors.Is(failed, causeStorage), errors.Is(failed, stream.ErrGaveUp), errors.Is(failed, context.Canceled), errors.Is(failed, context.DeadlineExceeded):
 	default:
-		err = edits.Remove(ctx, c.key)
+		err = edits.Remove(ctx, c.key, c.answer.Rev)
 	}
 	if err != nil {
 		a.log.Warn("the answer to an edit is not kept", "doc", string(doc), "err", err)

@@ -68,7 +68,7 @@ func (b *Edits) Put(ctx context.Context, key string, a Answer) (rev uint64, err 
 	return uint64(seq), err
 }
 
-// Remove removes a claim, so that the key can be used again.
-func (b *Edits) Remove(ctx context.Context, key string) error {
-	return b.c.Purge(ctx, name.EditsStream, name.Edits(key), 0)
+// Remove removes the claim of revision rev, so that the key can be used again. A newer claim or answer of another server stays.
+func (b *Edits) Remove(ctx context.Context, key string, rev uint64) error {
+	return b.c.Purge(ctx, name.EditsStream, name.Edits(key), jet.Seq(rev)+1)
 }

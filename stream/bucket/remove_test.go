@@ -53,6 +53,34 @@ func TestAHeadIsRemovedUpToItsRevision(t *testing.T) {
 	}
 }
 
+// TestAClaimIsRemovedUpToItsRevision: a server that took the claim over keeps its own, and its answer.
+func TestAClaimIsRemovedUpToItsRevision(t *testing.T) {
+	l, _ := open(t, stream.Config{}, natstest.Process)
+	ctx := within(t, time.Minute)
+	edits := l.Edits()
+	key := edits.Key("d", "ann", "k")
+	claim, err := edits.Put(ctx, key, stream.Answer{Request: "r", After: 7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered, err := edits.Put(ctx, key, stream.Answer{Request: "r", Status: 200, Body: []byte(`{"seq":8}`), Rev: claim})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := edits.Remove(ctx, key, claim); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := edits.Get(ctx, key); err != nil || a.Rev != answered || a.Status != 200 || string(a.Body) != `{"seq":8}` {
+		t.Errorf("after the removal of the claim: %+v, %v; want the answer", a, err)
+	}
+	if err := edits.Remove(ctx, key, answered); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := edits.Get(ctx, key); err != nil || a.Rev != 0 {
+		t.Errorf("after the removal of the answer: %+v, %v; want none", a, err)
+	}
+}
+
 // TestPurgingTheKeysOfOneDocumentLeavesItsNeighbours, and no marker.
 func TestPurgingTheKeysOfOneDocumentLeavesItsNeighbours(t *testing.T) {
 	l, srv := open(t, stream.Config{}, natstest.Process)
