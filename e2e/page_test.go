@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -248,6 +249,48 @@ func TestPageShowsStrangersAsText(t *testing.T) {
 		}
 	}
 	checkPage(t, b, s, "ann")
+}
+
+// The answer to the page's question for its rights comes after the document was deleted, and opens nothing.
+func TestPageStaysLockedOnceItIsRefused(t *testing.T) {
+	t.Parallel()
+	b := newBrowser(t)
+	s := startDev(t)
+	b.do("page", M{"page": "ann"})
+	b.do("go", M{"page": "ann", "url": s.url("/gone")})
+	b.do("wait", M{"page": "ann", "selector": "#saved[data-state=saved]"})
+	b.do("click", M{"page": "ann", "selector": ".cm-content"})
+	b.do("type", M{"page": "ann", "text": "here"})
+	b.do("wait", M{"page": "ann", "selector": "#saved[data-state=saved]"})
+	b.do("eval", M{"page": "ann", "code": `(() => {
+  const real = window.fetch
+  window.fetch = async (url, o) => {
+    const answer = await real(url, o)
+    if (!String(url).endsWith('/access') || !answer.ok) return answer
+    document.body.dataset.held = 'yes'
+    await new Promise(resolve => { window.letGo = resolve })
+    const json = answer.json.bind(answer)
+    answer.json = async () => {
+      const read = await json()
+      setTimeout(() => { document.body.dataset.answered = 'yes' }) // when the page has taken it
+      return read
+    }
+    return answer
+  }
+})()`})
+	s.kill()
+	s.start()
+	b.do("wait", M{"page": "ann", "selector": "body[data-held=yes]", "timeout": 60000})
+	s.fetch(http.MethodDelete, "/api/docs/gone", nil)
+	b.do("wait", M{"page": "ann", "selector": ".banner[data-state=refused]:not([hidden])", "timeout": 60000})
+	b.do("eval", M{"page": "ann", "code": "window.letGo()"})
+	b.do("wait", M{"page": "ann", "selector": "body[data-answered=yes]"})
+	if locked := ask[[]string](b, "all", M{"page": "ann", "selector": "#editor [aria-readonly=true]"}); len(locked) != 1 {
+		t.Error("the editor takes keys after the refusal")
+	}
+	if state := ask[string](b, "attr", M{"page": "ann", "selector": "#saved", "name": "data-state"}); state != "closed" {
+		t.Errorf("the mark is %q after the refusal, want closed", state)
+	}
 }
 
 func TestPageSaysWhyItIsRefused(t *testing.T) {

@@ -154,10 +154,11 @@ export function room (root) {
   // person sees why instead of an empty editor. Until it is known nothing can be typed.
   let rights = '' // '', r, rw or rwd; '?' where the server did not answer
   let saved = {}
+  let refusal = false
   const render = () => {
     readOnly = saved.readOnly || rights === 'r'
     pill.show({ ...saved, readOnly, synced: saved.synced && rights !== '' })
-    const locked = readOnly || rights === '' || !gate.hidden
+    const locked = refusal || readOnly || rights === ''
     editor.readOnly(locked)
     language.disabled = locked
     if (readOnly && saved.connected && !refusal) note('readonly', 'Read only: you may read this document, not change it.')
@@ -169,7 +170,6 @@ export function room (root) {
     banner.replaceChildren(...parts)
   }
 
-  let refusal = false
   let asked = 0
   async function askRights () {
     const turn = ++asked
@@ -189,6 +189,7 @@ export function room (root) {
   // refuse says why the server does not let this person in. Text that is here already stays in sight, locked.
   function refuse (why, mayHelp) {
     refusal = true
+    asked++ // an answer on the way comes too late
     clearTimeout(awayTimer)
     provider.disconnect()
     pill.closed()
