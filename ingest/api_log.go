@@ -39,12 +39,11 @@ func (a *api) getLog(w http.ResponseWriter, r *http.Request, doc stream.Doc, g a
 		a.failHistory(w, doc, err)
 		return
 	}
-	who := a.payer(r, g)
-	if err := a.pool.enter(r.Context(), who); err != nil {
+	paused, err := a.heavyAnswer(w, r, g)
+	if err != nil {
 		a.fail(w, doc, err)
 		return
 	}
-	paused := &pausing{ResponseWriter: w, pool: a.pool, who: who, ctx: r.Context()}
 	defer paused.done()
 	after, upto, err := a.o.Snapshots.Range(r.Context(), doc, from, to)
 	if err != nil {

@@ -147,6 +147,15 @@ type pausing struct {
 	out  bool // it has no place: its context ended while it waited for one
 }
 
+// heavyAnswer waits for the caller's turn to write a long answer. The caller owes a done where the error is nil.
+func (a *api) heavyAnswer(w http.ResponseWriter, r *http.Request, g auth.Grant) (*pausing, error) {
+	who := a.payer(r, g)
+	if err := a.pool.enter(r.Context(), who); err != nil {
+		return nil, err
+	}
+	return &pausing{ResponseWriter: w, pool: a.pool, who: who, ctx: r.Context()}, nil
+}
+
 func (w *pausing) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (w *pausing) Write(p []byte) (int, error) {

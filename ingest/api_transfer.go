@@ -12,12 +12,11 @@ import (
 )
 
 func (a *api) getExport(w http.ResponseWriter, r *http.Request, doc stream.Doc, g auth.Grant) {
-	who := a.payer(r, g)
-	if err := a.pool.enter(r.Context(), who); err != nil {
+	paused, err := a.heavyAnswer(w, r, g)
+	if err != nil {
 		a.fail(w, doc, err)
 		return
 	}
-	paused := &pausing{ResponseWriter: w, pool: a.pool, who: who, ctx: r.Context()}
 	defer paused.done()
 	h := w.Header()
 	h.Set("Content-Type", "application/x-ndjson")

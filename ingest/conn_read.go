@@ -139,8 +139,8 @@ func (c *conn) ended() error {
 }
 
 // readAll reads a message of at most most bytes into b; one that brings content of a document may be longer. It counts the bytes of
-// a large one as they arrive, and reads on only while those of all connections together are below the bound; the caller gives held
-// back.
+// a large one as they arrive, as readUpdate does, and reads on only while those of all connections together are below the bound; the
+// caller gives held back.
 func (c *conn) readAll(r io.Reader, b []byte, most int) (_ []byte, held int, err error) {
 	for {
 		if len(b) > most && !c.dialect().carries(b) {
