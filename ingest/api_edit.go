@@ -123,7 +123,7 @@ func (a *api) applyEdit(ctx context.Context, r *http.Request, doc stream.Doc, e 
 		return err
 	}
 	if size+len(e.ops)*64 > heavyState && !room.desk.open() {
-		err = a.heavily(r, e.grant, work)
+		err = a.heavily(r.WithContext(ctx), e.grant, work)
 	} else {
 		err = work()
 	}

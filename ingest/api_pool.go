@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"runtime"
 	"slices"
@@ -35,7 +36,8 @@ func newPool(queue int) *pool {
 	return &pool{most: max(1, runtime.GOMAXPROCS(0)/2), queue: queue, running: map[string]int{}}
 }
 
-// enter waits until a user's request may run. The caller owes a leave where the error is nil.
+// enter waits until a user's request may run; causeHeavy: too many wait, or its turn did not come by the deadline of ctx. The caller owes a
+// leave where the error is nil.
 func (p *pool) enter(ctx context.Context, user string) error { return p.wait(ctx, user, true) }
 
 // wait is enter; bounded says whether the request is refused where too many wait.
@@ -66,6 +68,9 @@ func (p *pool) wait(ctx context.Context, user string, bounded bool) error {
 	p.mu.Unlock()
 	if i < 0 && <-t.told == nil { // its turn came in the same moment
 		p.leave(user)
+	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return causeHeavy
 	}
 	return ctx.Err()
 }

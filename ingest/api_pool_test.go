@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // arrive has a request of a user wait for its turn, and returns when it waits.
@@ -149,5 +150,29 @@ func TestHeavyRequestsWaitAndLightOnesAreAnswered(t *testing.T) {
 	}
 	if p.active != 0 || len(p.waiting) != 0 {
 		t.Errorf("in the end %d run and %d wait, want none", p.active, len(p.waiting))
+	}
+}
+
+// A PATCH has the time of an append in all: the wait for its turn is a part of it.
+func TestAnEditWhoseTurnDoesNotComeInTimeIsRefused(t *testing.T) {
+	w := start(t, limits(func(l *Limits) { l.AppendWait = 2 * time.Second }))
+	w.large("big", 1<<20)
+	p := w.srv.api.pool
+	for i := range p.most {
+		if err := p.enter(context.Background(), fmt.Sprint("user", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if status, answer, h := w.patch("big", appendBody, "Idempotency-Key", "job"); status != http.StatusServiceUnavailable || errorOf(answer)["code"] != causeHeavy.reason || h.Get("Retry-After") == "" {
+		t.Errorf("while all places are taken: got %d %v, want 503 %s", status, answer, causeHeavy.reason)
+	}
+	for i := range p.most {
+		p.leave(fmt.Sprint("user", i))
+	}
+	if status, answer, h := w.patch("big", appendBody, "Idempotency-Key", "job"); status != http.StatusOK || h.Get("Yjet-Replayed") != "" {
+		t.Errorf("sent again: got %d %v, want it made", status, answer)
+	}
+	if n := len(w.records("big")); n != 2 {
+		t.Errorf("%d records, want the text and one edit", n)
 	}
 }
