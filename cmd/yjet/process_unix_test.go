@@ -227,3 +227,17 @@ func TestTheEnvironmentOfTheProcessIsRead(t *testing.T) {
 		t.Errorf("the log is %s, want text from the environment and the level of the flag", log)
 	}
 }
+
+// The stdin of cron and of services is /dev/null, which can be asked nothing.
+func TestDeletingWithoutATerminalIsToldOfTheFlag(t *testing.T) {
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	var out, errs bytes.Buffer
+	code := run(t.Context(), process{null, &out, &errs, nil}, []string{"doc", "rm", "notes/todo"})
+	if code != 2 || out.Len() != 0 || !strings.Contains(errs.String(), "--yes") || strings.Contains(errs.String(), "Type its name") {
+		t.Errorf("got code %d, %q and %q, want 2 and the flag named", code, out.String(), errs.String())
+	}
+}

@@ -330,7 +330,11 @@ func logAttr(groups []string, a slog.Attr) slog.Attr {
 
 func isTerminal(f *os.File) bool {
 	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	null, err := os.Stat(os.DevNull) // a character device, too: the stdin of cron and of services
+	return err != nil || !os.SameFile(info, null)
 }
 
 // doorOptions is the part of ingest.Options that the settings decide.
