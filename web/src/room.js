@@ -346,7 +346,7 @@ function savedPill () {
     show ({ connected, synced, unsaved, saved, readOnly }) {
       if (!connected) {
         if (unsaved > 0) put('offline', 'Offline', `Not connected. ${edits(unsaved)} wait in this tab and go out by themselves; keep it open.`)
-        else put('connecting', 'Connecting', 'Connecting to the server. You can already type.')
+        else put('connecting', 'Connecting', 'Connecting to the server. Edits wait in this tab and go out by themselves.')
       } else if (!synced) put('connecting', 'Loading', 'Connected; loading the document.')
       else if (readOnly) put('readonly', 'Read only', 'You may read this document, not change it.')
       else if (saved) put('saved', 'Saved', 'Everything you wrote is stored on the server’s disk.')
