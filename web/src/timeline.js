@@ -107,7 +107,7 @@ export class Timeline {
     return true
   }
 
-  // replace puts finer stops where there were coarse ones, unless the server's answer leaves records out.
+  // replace puts finer stops where there were coarse ones. The oldest records, where the server's answer leaves some out, stay one stop.
   replace (first, last, finer) {
     const a = this.kept.indexOf(first)
     const b = this.kept.indexOf(last)
