@@ -4,8 +4,11 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"yjet/internal/yjs"
 )
 
 // Somebody with rights in NATS purges a stream, or a document's subject, under a server that has it open.
@@ -45,7 +48,18 @@ func TestPurgedDocumentIsStoredAgainFromItsRoom(t *testing.T) {
 			if got := b.code(); got != 1013 {
 				t.Errorf("close code: got %d, want 1013: nobody deleted the document", got)
 			}
-			c := w.open("/purged")
+			// While the room that stored it again ends, others are asked to come again.
+			var c *client
+			eventually(t, 30*time.Second, "client let in", func() bool {
+				c = w.dial("/purged")
+				c.send(step1(nil))
+				in := false
+				c.wait("close", func() bool {
+					in = c.count(yjs.MsgSync, yjs.SyncStep2) > 0
+					return in || c.closed
+				})
+				return in || c.code() != 1013
+			})
 			c.has(1, 4)
 			c.has(2, 4)
 			if log := w.out.String(); !strings.Contains(log, "was not erased") {
