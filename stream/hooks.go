@@ -50,6 +50,7 @@ func (l *Log) hook() (unhook func()) {
 	})
 	l.nc.SetReconnectHandler(func(nc *nats.Conn) {
 		l.log.Info("NATS connection is back", "server", nc.ConnectedUrlRedacted())
+		l.learnMaxUpdate()
 		for _, s := range l.shards {
 			s.checking.Store(true)
 			s.reconnected.Add(1)

@@ -31,6 +31,7 @@ func (l *Log) keep() {
 		case <-l.ctx.Done():
 			return
 		}
+		l.learnMaxUpdate()
 		ctx, cancel := context.WithTimeout(l.ctx, 30*time.Second)
 		for i, s := range l.shards {
 			if err := s.look(ctx, &upTo[i], minute); err != nil && l.ctx.Err() == nil {

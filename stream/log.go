@@ -102,6 +102,8 @@ type Log struct {
 	compare chan struct{} // makes the keeper compare all heads now
 	away    atomic.Bool   // the connection was lost: presence, which NATS holds in memory, may be gone
 
+	maxUpdate atomic.Int64 // the answer of MaxUpdate: the connection tells it under a lock that it holds while it writes records
+
 	repairMu sync.Mutex // guards the repair queue; also held where a goroutine starts, so that none starts after l.cancel in Close
 	repairQ  []*Tail    // guarded by repairMu: tails that wait for a worker
 	repairs  int        // guarded by repairMu: workers running
@@ -140,6 +142,7 @@ func Open(ctx context.Context, nc, bulk *nats.Conn, cfg Config) (*Log, error) {
 		compare:   make(chan struct{}, 1),
 		eraseTime: eraseTime,
 	}
+	l.learnMaxUpdate()
 	c.Damaged = l.m.damaged.Inc
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	if err := l.prepare(ctx); err != nil {
@@ -206,8 +209,11 @@ func (l *Log) Node() string { return l.node }
 // Shards returns the number of shards of the store.
 func (l *Log) Shards() int { return l.cfg.Shards }
 
-// MaxUpdate returns the size of the largest update that Append takes now: the server's max_payload without 4 KiB for headers.
-func (l *Log) MaxUpdate() int { return int(l.nc.MaxPayload()) - headerRoom }
+// MaxUpdate returns the size of the largest update that Append takes: the server's max_payload without 4 KiB for headers. A changed
+// setting of the server is known after a reconnect, or within a minute.
+func (l *Log) MaxUpdate() int { return int(l.maxUpdate.Load()) }
+
+func (l *Log) learnMaxUpdate() { l.maxUpdate.Store(l.nc.MaxPayload() - headerRoom) }
 
 // Blobs are the snapshots and the packed history.
 func (l *Log) Blobs() *bucket.Blobs { return l.blobs }
